@@ -1,0 +1,279 @@
+"""What an operator is: one record with five fields of meaning, and the builder that applies it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from .diagnose import MlcError, Span
+from .dim import Dim, Size, bounds, mod
+from .expr import Expr
+from .graph import Fact, Graph, Init, Layer, Node, Scope, Type, Value
+
+
+class Marker:
+    """A named constant that is only ever compared by identity."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+REQUIRED = Marker("REQUIRED")
+"""The default of a config that must be given."""
+
+BODY = Marker("BODY")
+"""As `grad`: differentiate through the body, which is accurate on extreme samples too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One attribute of an op.
+
+    `kind`: "int", "size" (an int or symbolic size), "float", "bool", "str", "dtype", "axis" (a label
+    or an int; an int >= 0 in a node), "axes" (several; a tuple in a node), "shape" (a tuple of sizes),
+    "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low, high) pairs),
+    "value" (any static literal). `choices` are the strings allowed.
+    """
+
+    kind: str
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A weight that a layer makes: its type, how it starts, and whether it is trained."""
+
+    type: Type
+    init: Init
+    trainable: bool = True
+
+
+Infer: TypeAlias = Callable[..., Type | tuple[Type, ...]]
+Grad: TypeAlias = Callable[..., Sequence[Value | None]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Op:
+    """An operator: what a reader must know of it stands here and nowhere else.
+
+    inputs      names of the tensors it takes; "bias?" may be absent (only at the end), "*xs" takes
+                any number
+    config      attributes by name, in the order in which .mdl takes them by position
+    params      (*types of the tensor inputs, **attrs) -> {name: Param}, for ops that make weights;
+                the weights are passed as further inputs, in this order
+    infer       (*types, **attrs) -> type, or a tuple of types; raises `TypeMismatch`. `types`
+                hold the weights too. It must work on sizes that are symbolic, attributes included.
+    eval        (*arrays, **attrs) -> array, or a tuple: the meaning, on NumPy, in the dtype given.
+                Never calls the body.
+    body        (b, *values, **attrs) -> value(s): the same in smaller ops, stable in f32; None for
+                the core ops that every backend spells
+    grad        (b, g, y, *inputs, **attrs) -> a gradient or None for each input; `g` and `y` are the
+                output's gradient and the output (tuples where there are several, a missing gradient
+                None); BODY; or None where no gradient is defined (integers, comparisons)
+    patterns    further spellings by which imported graphs write it: callables like `body`
+    rounding    what f32 does to its result: "exact", "elementwise", "sum" (a sum of products or
+                terms, whose error is bounded by the op on absolute values), "body" (as its body)
+    layer       whether a framework makes a module of it (weights, or state such as dropout's)
+    effect      "pure", "random" (takes fresh noise in training), or "state" (updates buffers in training)
+    labels      how labels pass; "same" if like the first input, else infer sets them
+    layout      what it asks of the axis order: "any" (works element by element in whatever order),
+                "axes" (any order, its axis attributes are renumbered), "channels" (wants channels
+                last where the framework does: conv, pool, channel norms), "source" (needs source order)
+    kinks       where its derivative is a convention, in words; empty if nowhere
+    samples     ({input: shape or (shape, dtype) or array, attribute: value}, ...), for the matrix test
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    infer: Infer
+    eval: Callable[..., Any]
+    config: Mapping[str, Config] = field(default_factory=dict)
+    params: Callable[..., Mapping[str, Param]] | None = None
+    body: Callable[..., Any] | None = None
+    grad: Grad | Marker | None = BODY
+    patterns: tuple[Callable[..., Any], ...] = ()
+    rounding: str = "elementwise"
+    layer: bool = False
+    effect: str = "pure"
+    layout: str = "source"
+    kinks: str = ""
+    samples: tuple[Mapping[str, Any], ...] = ()
+    doc: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}>"
+
+
+# --------------------------------------------------------------- what infer may ask of sizes
+
+
+class TypeMismatch(Exception):
+    """Raised by `infer`: `code` for diagnostics, the message names what was wanted and received."""
+
+    def __init__(self, message: str, code: str = "shape", help: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.help = help
+
+
+_facts: ContextVar[list[Fact] | None] = ContextVar("facts", default=None)
+
+
+@contextmanager
+def collecting(facts: list[Fact]) -> Iterator[list[Fact]]:
+    """Within this context, what `require_*` cannot decide is added to `facts`."""
+    token = _facts.set(facts)
+    try:
+        yield facts
+    finally:
+        _facts.reset(token)
+
+
+def _assume(fact: Fact) -> None:
+    facts = _facts.get()
+    if facts is not None and fact not in facts:
+        facts.append(fact)
+
+
+def require_equal(a: Dim, b: Dim, message: str) -> Dim:
+    """The common value of two sizes; raises if they cannot be equal, else records the fact."""
+    if a == b:
+        return a
+    low, high = bounds(a - b)
+    if low > 0 or high < 0:
+        raise TypeMismatch(message)
+    _assume(Fact("==", a, b))
+    return a if isinstance(a, int) else b
+
+
+def require_divides(divisor: Dim, size: Dim, message: str) -> Dim:
+    """`size // divisor`; raises if it does not divide, else records the fact."""
+    rest = mod(size, divisor)
+    if isinstance(rest, int) and rest != 0:
+        raise TypeMismatch(message)
+    if isinstance(rest, Size):
+        _assume(Fact("divides", divisor, size))
+    return size // divisor
+
+
+def require_at_most(a: Dim, b: Dim, message: str) -> None:
+    """Raises if `a <= b` cannot hold; records the fact if it may or may not."""
+    low, high = bounds(a - b)
+    if low > 0:
+        raise TypeMismatch(message)
+    if high > 0:
+        _assume(Fact("<=", a, b))
+
+
+# ---------------------------------------------------------------------------------- building
+
+
+class Build:
+    """Applies ops in a graph: `b(ADD, x, 1)` appends a node and returns its output(s).
+
+    New nodes stand before `before` (at the end if None) and carry the scope, site, arms and span
+    given here. Python numbers become constants of the dtype of the first tensor input.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        scope: Scope | None = None,
+        *,
+        site: int = 0,
+        arms: tuple[tuple[int, int], ...] = (),
+        span: Span | None = None,
+        before: Node | None = None,
+        rank: int = 0,
+    ) -> None:
+        self.graph = graph
+        self.scope = scope or graph.root
+        self.site = site
+        self.arms = arms
+        self.span = span
+        self.before = before
+        self.rank = rank
+
+    @classmethod
+    def like(cls, node: Node, *, before: Node | None = None) -> Build:
+        """A builder whose nodes take the place of `node` in the source."""
+        assert node.graph is not None
+        return cls(
+            node.graph, node.scope, site=node.site, arms=node.arms, span=node.span,
+            before=before or node, rank=node.rank,
+        )  # fmt: skip
+
+    def __call__(self, op: Op, *inputs: Any, **attrs: Any) -> Any:
+        """The output of `op`, or a tuple where it has several; raises MlcError on a type clash."""
+        node = self.node(op, inputs, attrs)
+        return node.output if len(node.outputs) == 1 else node.outputs
+
+    def node(
+        self,
+        op: Op,
+        inputs: Sequence[Any],
+        attrs: Mapping[str, Any],
+        *,
+        exprs: Mapping[str, Expr] | None = None,
+        layer: Layer | None = None,
+    ) -> Node:
+        """Appends one node; `inputs` hold the weights too."""
+        full = complete(op, attrs)
+        values = self._values(inputs)
+        types = infer(op, [v.type for v in values], full, self.graph.facts, self.span)
+        node = Node(
+            op, values, types, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
+            rank=self.rank, arms=self.arms, span=self.span,
+        )  # fmt: skip
+        self.rank += 1
+        if self.before is None:
+            return self.graph.append(node)
+        return self.graph.insert_before(node, self.before)
+
+    def _values(self, inputs: Sequence[Any]) -> list[Value]:
+        dtype = next((v.type.dtype for v in inputs if isinstance(v, Value)), "f32")
+        return [v if isinstance(v, Value) else self.constant(v, dtype) for v in inputs]
+
+    def constant(self, value: Any, dtype: str = "f32") -> Value:
+        """A constant: a Python number (rank 0) or an array."""
+        from .ops.constant import CONSTANT
+
+        result = self(CONSTANT, value=value, dtype=dtype)
+        assert isinstance(result, Value)
+        return result
+
+
+def complete(op: Op, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """`attrs` with the op's defaults added; KeyError names an unknown or missing one."""
+    for key in attrs:
+        if key not in op.config:
+            raise KeyError(f"{op.name} has no {key}")
+    full = {key: attrs.get(key, config.default) for key, config in op.config.items()}
+    for key, value in full.items():
+        if value is REQUIRED:
+            raise KeyError(f"{op.name} needs {key}")
+    return full
+
+
+def infer(
+    op: Op,
+    types: Sequence[Type],
+    attrs: Mapping[str, Any],
+    facts: list[Fact],
+    span: Span | None = None,
+) -> tuple[Type, ...]:
+    """The output types; what is undecided goes to `facts`, a clash becomes an MlcError at `span`."""
+    with collecting(facts):
+        try:
+            result = op.infer(*types, **attrs)
+        except TypeMismatch as clash:
+            raise MlcError(clash.code, str(clash), span, help=clash.help) from clash
+    return result if isinstance(result, tuple) else (result,)

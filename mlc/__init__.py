@@ -1,0 +1,1 @@
+"""mlc translates models between frameworks, as readable source that is proven equal."""
