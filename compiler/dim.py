@@ -47,7 +47,7 @@ def _operand(x: str | Dim) -> str:
 class Size:
     """A size that is not known yet. Immutable and hashable; made by `symbol` and arithmetic."""
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("_hash", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         ordered = sorted(terms.items(), key=lambda item: _order(item[0]))
@@ -272,9 +272,7 @@ def _times(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float
     return min(products), max(products)
 
 
-def _atom_bounds(
-    atom: Atom, limits: Mapping[str, tuple[float, float]]
-) -> tuple[float, float]:
+def _atom_bounds(atom: Atom, limits: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     if atom.kind == "symbol":
         return limits.get(str(atom.args[0]), (1.0, math.inf))
     (a_low, a_high), (b_low, b_high) = (

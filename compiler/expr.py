@@ -76,7 +76,7 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
 class Ratio:
     """An exact quotient of sizes that are not known yet: `H / 2`."""
 
-    __slots__ = ("numerator", "denominator")
+    __slots__ = ("denominator", "numerator")
 
     def __init__(self, numerator: Dim, denominator: Dim) -> None:
         self.numerator = numerator
@@ -100,7 +100,7 @@ def divide(a: Any, b: Any) -> Any:
 def ceil(x: Any) -> Dim:
     """The least integer >= x; of a Ratio, a size."""
     if isinstance(x, Ratio):
-        return -dim.floordiv(-x.numerator, x.denominator)
+        return dim.floordiv(x.numerator + x.denominator - 1, x.denominator)
     return x if isinstance(x, Size) else math.ceil(x)
 
 
@@ -188,10 +188,10 @@ def compare(op: ast.cmpop, a: Any, b: Any) -> bool:
         apart = low > 0 or high < 0
         if not apart and a != b:
             raise Undecided(f"{a} {'==' if isinstance(op, ast.Eq) else '!='} {b}")
-        return (a == b) == isinstance(op, ast.Eq)
+        return bool(a == b) == isinstance(op, ast.Eq)
     if len(holds) == 2:
         raise Undecided(f"{a} ? {b}")
-    return holds.pop()
+    return bool(holds.pop())
 
 
 def evaluate(expr: Expr, values: Mapping[str, Any]) -> Any:
@@ -239,7 +239,9 @@ def _boolean(conjunction: bool, terms: list[Expr], values: Mapping[str, Any]) ->
 
 def _index(value: Any, index: Expr, values: Mapping[str, Any]) -> Any:
     if isinstance(index, ast.Slice):
-        ends = [None if x is None else evaluate(x, values) for x in
-                (index.lower, index.upper, index.step)]
+        ends = [
+            None if x is None else evaluate(x, values)
+            for x in (index.lower, index.upper, index.step)
+        ]
         return value[slice(*ends)]
     return value[evaluate(index, values)]

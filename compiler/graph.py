@@ -182,7 +182,7 @@ class Value:
     `order` is set by the layout pass alone: axis i as it is stored is axis order[i] of `type`.
     """
 
-    __slots__ = ("type", "node", "index", "uses", "name", "span", "order")
+    __slots__ = ("index", "name", "node", "order", "span", "type", "uses")
 
     def __init__(self, type: Type, name: str = "", span: Span | None = None) -> None:
         self.type = type
@@ -234,7 +234,7 @@ class Weight(Value):
     `expr` keeps the declared sizes of a `param` line as expressions over the scope's names.
     """
 
-    __slots__ = ("path", "init", "trainable", "data", "scope", "layer", "part", "site", "exprs")
+    __slots__ = ("data", "exprs", "init", "layer", "part", "path", "scope", "site", "trainable")
 
     def __init__(
         self,
@@ -268,6 +268,9 @@ class Weight(Value):
 class Node:
     """One application of an op. `attrs` holds every config of the op, defaults included.
 
+    inputs  one for each of the op's `inputs` and then of its `weights`, None where an optional one
+            is absent; any number for a variadic op
+
     exprs   attribute -> expression over the names of `scope`, where it is not a plain literal
     layer   the layer that this node applies, for ops that have weights or are modules (dropout)
     scope, site, arms   where in the source it was written: its scope, its position among the
@@ -276,14 +279,27 @@ class Node:
     """
 
     __slots__ = (
-        "op", "inputs", "outputs", "attrs", "exprs", "layer", "scope", "site", "rank", "arms",
-        "span", "blocks", "graph", "prev", "next",
+        "arms",
+        "attrs",
+        "blocks",
+        "exprs",
+        "graph",
+        "inputs",
+        "layer",
+        "next",
+        "op",
+        "outputs",
+        "prev",
+        "rank",
+        "scope",
+        "site",
+        "span",
     )  # fmt: skip
 
     def __init__(
         self,
         op: Op,
-        inputs: Sequence[Value],
+        inputs: Sequence[Value | None],
         types: Sequence[Type],
         attrs: Mapping[str, Any] | None = None,
         *,
@@ -297,7 +313,7 @@ class Node:
         blocks: tuple[Graph, ...] = (),
     ) -> None:
         self.op = op
-        self.inputs: tuple[Value, ...] = ()
+        self.inputs: tuple[Value | None, ...] = ()
         self.outputs = tuple(Value(t, span=span) for t in types)
         self.attrs = dict(attrs or {})
         self.exprs = dict(exprs or {})
@@ -315,13 +331,20 @@ class Node:
             output.node, output.index = self, i
         self.set_inputs(inputs)
 
-    def set_inputs(self, inputs: Sequence[Value]) -> None:
+    def set_inputs(self, inputs: Sequence[Value | None]) -> None:
         """Takes these values instead of the present ones; uses follow."""
         for i, value in enumerate(self.inputs):
-            value.uses.pop((self, i), None)
+            if value is not None:
+                value.uses.pop((self, i), None)
         self.inputs = tuple(inputs)
         for i, value in enumerate(self.inputs):
-            value.uses[(self, i)] = None
+            if value is not None:
+                value.uses[(self, i)] = None
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The inputs that are there."""
+        return tuple(value for value in self.inputs if value is not None)
 
     @property
     def output(self) -> Value:

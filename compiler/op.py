@@ -36,9 +36,9 @@ class Config:
     """One attribute of an op.
 
     `kind`: "int", "size" (an int or symbolic size), "float", "bool", "str", "dtype", "axis" (a label
-    or an int; an int >= 0 in a node), "axes" (several; a tuple in a node), "shape" (a tuple of sizes),
-    "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low, high) pairs),
-    "value" (any static literal). `choices` are the strings allowed.
+    or an int; an int >= 0 in a node), "axes" (several; a tuple in a node), "shape" (a tuple of
+    sizes), "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low,
+    high) pairs), "value" (any static literal). `choices` are the strings allowed.
     """
 
     kind: str
@@ -64,13 +64,14 @@ Grad: TypeAlias = Callable[..., Sequence[Value | None]]
 class Op:
     """An operator: what a reader must know of it stands here and nowhere else.
 
-    inputs      names of the tensors it takes; "bias?" may be absent (only at the end), "*xs" takes
-                any number
+    inputs      names of the tensors it takes; "keep?" may be absent; ("*xs",) takes any number
+    weights     names of the weights that it makes, in order; "bias?" may be absent. A node holds an
+                input for each name in `inputs` and `weights`, None for an absent one, and the
+                functions below get them in that order (None included)
     config      attributes by name, in the order in which .mdl takes them by position
-    params      (*types of the tensor inputs, **attrs) -> {name: Param}, for ops that make weights;
-                the weights are passed as further inputs, in this order
+    params      (*types of the tensor inputs, **attrs) -> {name: Param} for the weights present
     infer       (*types, **attrs) -> type, or a tuple of types; raises `TypeMismatch`. `types`
-                hold the weights too. It must work on sizes that are symbolic, attributes included.
+                hold the weights too. It must work on symbolic sizes, in attributes as well.
     eval        (*arrays, **attrs) -> array, or a tuple: the meaning, on NumPy, in the dtype given.
                 Never calls the body.
     body        (b, *values, **attrs) -> value(s): the same in smaller ops, stable in f32; None for
@@ -82,13 +83,12 @@ class Op:
     rounding    what f32 does to its result: "exact", "elementwise", "sum" (a sum of products or
                 terms, whose error is bounded by the op on absolute values), "body" (as its body)
     layer       whether a framework makes a module of it (weights, or state such as dropout's)
-    effect      "pure", "random" (takes fresh noise in training), or "state" (updates buffers in training)
-    labels      how labels pass; "same" if like the first input, else infer sets them
+    effect      "pure", "random" (fresh noise in training), or "state" (new buffers in training)
     layout      what it asks of the axis order: "any" (works element by element in whatever order),
                 "axes" (any order, its axis attributes are renumbered), "channels" (wants channels
-                last where the framework does: conv, pool, channel norms), "source" (needs source order)
+                last where the framework does: conv, pool, channel norms), "source" (source order)
     kinks       where its derivative is a convention, in words; empty if nowhere
-    samples     ({input: shape or (shape, dtype) or array, attribute: value}, ...), for the matrix test
+    samples     ({input: shape or (shape, dtype) or array, attribute: value}, ...) for the tests
     """
 
     name: str
@@ -96,6 +96,7 @@ class Op:
     infer: Infer
     eval: Callable[..., Any]
     config: Mapping[str, Config] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
     params: Callable[..., Mapping[str, Param]] | None = None
     body: Callable[..., Any] | None = None
     grad: Grad | Marker | None = BODY
@@ -107,6 +108,11 @@ class Op:
     kinks: str = ""
     samples: tuple[Mapping[str, Any], ...] = ()
     doc: str = ""
+
+    @property
+    def variadic(self) -> bool:
+        """Whether it takes any number of tensors."""
+        return self.inputs[:1] != () and self.inputs[0].startswith("*")
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
@@ -227,8 +233,10 @@ class Build:
     ) -> Node:
         """Appends one node; `inputs` hold the weights too."""
         full = complete(op, attrs)
-        values = self._values(inputs)
-        types = infer(op, [v.type for v in values], full, self.graph.facts, self.span)
+        values = self._values(op, inputs)
+        types = infer(
+            op, [v.type if v else None for v in values], full, self.graph.facts, self.span
+        )
         node = Node(
             op, values, types, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
             rank=self.rank, arms=self.arms, span=self.span,
@@ -238,9 +246,13 @@ class Build:
             return self.graph.append(node)
         return self.graph.insert_before(node, self.before)
 
-    def _values(self, inputs: Sequence[Any]) -> list[Value]:
+    def _values(self, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
+        """The inputs as values, padded with None to the op's full signature."""
         dtype = next((v.type.dtype for v in inputs if isinstance(v, Value)), "f32")
-        return [v if isinstance(v, Value) else self.constant(v, dtype) for v in inputs]
+        plain = (int, float, bool)
+        values = [self.constant(v, dtype) if isinstance(v, plain) else v for v in inputs]
+        slots = 0 if op.variadic else len(op.inputs) + len(op.weights)
+        return values + [None] * (slots - len(values))
 
     def constant(self, value: Any, dtype: str = "f32") -> Value:
         """A constant: a Python number (rank 0) or an array."""
@@ -265,12 +277,12 @@ def complete(op: Op, attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def infer(
     op: Op,
-    types: Sequence[Type],
+    types: Sequence[Type | None],
     attrs: Mapping[str, Any],
     facts: list[Fact],
     span: Span | None = None,
 ) -> tuple[Type, ...]:
-    """The output types; what is undecided goes to `facts`, a clash becomes an MlcError at `span`."""
+    """The output types; what is undecided goes to `facts`, a clash is an MlcError at `span`."""
     with collecting(facts):
         try:
             result = op.infer(*types, **attrs)
