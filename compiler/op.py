@@ -35,10 +35,11 @@ BODY = Marker("BODY")
 class Config:
     """One attribute of an op.
 
-    `kind`: "int", "size" (an int or symbolic size), "float", "bool", "str", "dtype", "axis" (a label
-    or an int; an int >= 0 in a node), "axes" (several; a tuple in a node), "shape" (a tuple of
-    sizes), "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low,
-    high) pairs), "value" (any static literal). `choices` are the strings allowed.
+    `kind`: "int", "size" (an int or symbolic size), "float", "bool", "str", "dtype", "axis" (of the
+    first input: a label or an int in the source, an int >= 0 in a node), "axes" (several; a tuple
+    in a node), "new_axis" (of the output, which has one axis more), "shape" (a tuple of sizes),
+    "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low, high)
+    pairs), "value" (any static literal). `choices` are the strings allowed.
     """
 
     kind: str
@@ -238,7 +239,7 @@ class Build:
             op, [v.type if v else None for v in values], full, self.graph.facts, self.span
         )
         node = Node(
-            op, values, types, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
+            op, values, results, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
             rank=self.rank, arms=self.arms, span=self.span,
         )  # fmt: skip
         self.rank += 1
@@ -273,6 +274,30 @@ def complete(op: Op, attrs: Mapping[str, Any]) -> dict[str, Any]:
         if value is REQUIRED:
             raise KeyError(f"{op.name} needs {key}")
     return full
+
+
+def _count_axes(op: Op, types: Sequence[Type | None], attrs: dict[str, Any]) -> dict[str, Any]:
+    """`attrs` with axes counted from the front, and lists as tuples."""
+    rank = next((t.rank for t in types if t is not None), 0)
+    for key, config in op.config.items():
+        value = attrs[key]
+        more = rank + (config.kind == "new_axis")
+        if isinstance(value, (list, tuple)):
+            value = tuple(value)
+            if config.kind == "axes":
+                value = tuple(_count(axis, more) for axis in value)
+        elif isinstance(value, int) and config.kind in ("axis", "new_axis"):
+            value = _count(value, more)
+        elif isinstance(value, int) and config.kind == "axes":
+            value = (_count(value, more),)
+        attrs[key] = value
+    return attrs
+
+
+def _count(axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise MlcError("axis", f"axis {axis} of a tensor of rank {rank}")
+    return axis % rank
 
 
 def infer(
