@@ -233,11 +233,10 @@ class Build:
         layer: Layer | None = None,
     ) -> Node:
         """Appends one node; `inputs` hold the weights too."""
-        full = complete(op, attrs)
         values = self._values(op, inputs)
-        types = infer(
-            op, [v.type if v else None for v in values], full, self.graph.facts, self.span
-        )
+        types = [value.type if value else None for value in values]
+        full = _count_axes(op, types, complete(op, attrs))
+        results = infer(op, types, full, self.graph.facts, self.span)
         node = Node(
             op, values, results, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
             rank=self.rank, arms=self.arms, span=self.span,
@@ -250,10 +249,16 @@ class Build:
     def _values(self, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
         """The inputs as values, padded with None to the op's full signature."""
         dtype = next((v.type.dtype for v in inputs if isinstance(v, Value)), "f32")
-        plain = (int, float, bool)
-        values = [self.constant(v, dtype) if isinstance(v, plain) else v for v in inputs]
+        values = [self._value(v, dtype) for v in inputs]
         slots = 0 if op.variadic else len(op.inputs) + len(op.weights)
         return values + [None] * (slots - len(values))
+
+    def _value(self, value: Any, dtype: str) -> Value | None:
+        if isinstance(value, bool):
+            return self.constant(value, "bool")
+        if isinstance(value, float) and dtype[0] in "iub":
+            return self.constant(value, "f32")
+        return self.constant(value, dtype) if isinstance(value, (int, float)) else value
 
     def constant(self, value: Any, dtype: str = "f32") -> Value:
         """A constant: a Python number (rank 0) or an array."""
