@@ -377,7 +377,8 @@ class Graph:
     """A model: inputs, weights by path, nodes in order, outputs by name.
 
     `updates` maps a buffer (a Weight that is not trainable) to the value it takes after a training
-    call (`when == "training"`) or after every call (`"always"`).
+    call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took the
+    place of a value, so that scope records, which are shared by copies of a graph, stay readable.
     """
 
     def __init__(self, name: str, root: Scope) -> None:
@@ -389,6 +390,7 @@ class Graph:
         self.layers: list[Layer] = []
         self.facts: list[Fact] = []
         self.updates: dict[Weight, tuple[Value, str]] = {}
+        self.forwarded: dict[Value, Value] = {}
         self._head = Node.__new__(Node)
         self._head.prev = self._head.next = self._head
         self._size = 0
@@ -440,7 +442,7 @@ class Graph:
         self._size -= 1
 
     def replace(self, old: Value, new: Value) -> None:
-        """Whoever took `old` takes `new`: nodes, graph outputs, updates, scope records."""
+        """Whoever took `old` takes `new`: nodes, graph outputs, updates."""
         for node in old.users:
             node.set_inputs([new if value is old else value for value in node.inputs])
         for name, value in self.outputs.items():
@@ -451,6 +453,13 @@ class Graph:
                 self.updates[weight] = (new, when)
         if not new.name and new.node is not None:
             new.name = old.name
+        self.forwarded[old] = new
+
+    def current(self, value: Value) -> Value:
+        """The value that now stands for `value`, as a scope record names it."""
+        while value in self.forwarded:
+            value = self.forwarded[value]
+        return value
 
     def live(self) -> set[Value]:
         """The values that leave the graph: outputs and updates."""

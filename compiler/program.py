@@ -1,0 +1,244 @@
+"""The graph as classes: what a source backend prints.
+
+The outline pass reads these records off a flat graph and its scopes. A `Class` is a block of the
+model with its hyper-parameters; its body is a list of statements over `Var`s, whose types are
+written in the class's own names (`width`, `C`), so that every number in it is an expression that
+holds for each of its instances. The records are beside the graph; nothing here changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from .expr import Expr
+from .graph import Definition, Init, Loop, Scope, Type, Weight
+from .op import Op
+
+
+@dataclass(eq=False, slots=True)
+class Var:
+    """A tensor of a class body. `name` is the source's (empty: none); sizes are in class names.
+
+    `order` is how the layout pass stores it (None: as `type` says).
+    """
+
+    name: str
+    type: Type
+    order: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Var {self.name or '_'}: {self.type}>"
+
+
+@dataclass(eq=False, slots=True)
+class WeightVar(Var):
+    """A weight read as a tensor: a `param` or `state` of the class, or a layer's (`token.weight`).
+
+    `member` holds it (None: it is the class's own, called `part`).
+    """
+
+    member: Member | None = None
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a class holds under a name: a layer, a block, a chain; or an element of a list of such."""
+
+    name: str
+    listed: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Parameter:
+    """A `param` (trainable) or `state` (not) line: a tensor that the class holds by itself."""
+
+    name: str
+    shape: tuple[Expr, ...]
+    type: Type
+    init: Init
+    trainable: bool
+    site: int
+    var: WeightVar
+
+
+@dataclass(eq=False, slots=True)
+class Apply:
+    """One op. Attributes are expressions over the class's names; `values` those that are literal.
+
+    `member` is the layer that it applies (its weights are not among `inputs`); `weights` are the
+    types of that layer's weights in class names. `inputs` has a slot for each of the op's inputs
+    and, where weights are given explicitly, for each of its weights.
+    """
+
+    op: Op
+    inputs: tuple[Var | None, ...]
+    outputs: tuple[Var, ...]
+    attrs: Mapping[str, Expr]
+    values: Mapping[str, Any]
+    member: Member | None = None
+    weights: Mapping[str, Type] = field(default_factory=dict)
+    first: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call of another class. `args` are its hyper-parameters as the caller gives them, `sizes`
+    the sizes of its inputs that it may need, all as expressions over the caller's names.
+    `first` is false where the same member is called again.
+    """
+
+    cls: Class
+    member: Member
+    inputs: tuple[Var | None, ...]
+    outputs: tuple[Var, ...]
+    args: Mapping[str, Expr]
+    sizes: Mapping[str, Expr]
+    first: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Chain:
+    """A linear branch held under one name: each stage takes only the output of the one before."""
+
+    member: Member
+    input: Var
+    output: Var
+    body: list[Statement]
+
+
+@dataclass(eq=False, slots=True)
+class Carried:
+    """A tensor that a loop carries: before the loop, at the start and end of the body, after."""
+
+    initial: Var
+    current: Var
+    next: Var
+    result: Var
+
+
+@dataclass(eq=False, slots=True)
+class RunningSize:
+    """A size that changes from iteration to iteration (`C = 16` … `C = width`)."""
+
+    name: str
+    start: Expr
+    update: Expr | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Repeat:
+    """A loop: `for variables in table`, or `table` times where there are no variables.
+
+    `chain` says that its members stand in one list and each takes only the former's output.
+    `results` maps a tensor of the body to what it is after the last iteration.
+    """
+
+    loop: Loop
+    table: Expr
+    variables: tuple[str, ...]
+    body: list[Statement]
+    carried: list[Carried]
+    sizes: list[RunningSize]
+    results: dict[Var, Var]
+    chain: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Phi:
+    """`result = then if condition else orelse`, of the If that it belongs to."""
+
+    result: Var
+    then: Var
+    orelse: Var
+
+
+@dataclass(eq=False, slots=True)
+class If:
+    """A static condition over the class's names, both arms of which occur among its instances."""
+
+    condition: Expr
+    then: list[Statement]
+    orelse: list[Statement]
+    phis: list[Phi]
+
+
+Statement: TypeAlias = "Apply | Call | Chain | Repeat | If"
+
+
+@dataclass(eq=False, slots=True)
+class Hyper:
+    """A hyper-parameter: its name, its default (None: must be given), and a sample value."""
+
+    name: str
+    default: Expr | None
+    value: Any
+
+
+@dataclass(eq=False, slots=True)
+class Check:
+    """A condition over the class's names that must hold, and what to say where it does not."""
+
+    condition: Expr
+    message: str
+
+
+@dataclass(eq=False, slots=True)
+class Class:
+    """A block or the model. `scopes` are its instances.
+
+    params      hyper-parameters that the body uses, in source order
+    sizes       name of a size -> (input, axis) that it is read from
+    inputs, outputs   by name, in source order
+    parameters  tensors of its own
+    init_names  names that constructing its members uses; call_names those that its computation uses
+    """
+
+    name: str
+    definition: Definition
+    params: list[Hyper]
+    sizes: dict[str, tuple[str, int]]
+    inputs: dict[str, Var]
+    outputs: dict[str, Var]
+    body: list[Statement]
+    parameters: list[Parameter]
+    checks: list[Check]
+    scopes: list[Scope]
+    updates: list[tuple[Parameter, Var]]
+    init_names: set[str] = field(default_factory=set)
+    call_names: set[str] = field(default_factory=set)
+
+    @property
+    def doc(self) -> str:
+        return self.definition.doc
+
+    @property
+    def needs(self) -> list[str]:
+        """The sizes that its constructor must be told, since it sees no tensor."""
+        return [name for name in self.sizes if name in self.init_names]
+
+
+@dataclass(eq=False, slots=True)
+class Program:
+    """All classes, those that others call first; the model is the last."""
+
+    classes: list[Class]
+    weights: dict[Weight, tuple[tuple[str, int | None], ...]]
+
+    @property
+    def model(self) -> Class:
+        return self.classes[-1]
+
+
+def walk(body: list[Statement]) -> Iterator[Statement]:
+    """All statements, those of nested bodies after the one that holds them."""
+    for statement in body:
+        yield statement
+        match statement:
+            case Chain() | Repeat():
+                yield from walk(statement.body)
+            case If():
+                yield from walk(statement.then)
+                yield from walk(statement.orelse)
