@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from .diagnose import MlcError, Span
 from .dim import Dim, Size, bounds, mod
@@ -210,7 +210,7 @@ class Build:
         self.rank = rank
 
     @classmethod
-    def like(cls, node: Node, *, before: Node | None = None) -> Build:
+    def like(cls, node: Node, *, before: Node | None = None) -> Self:
         """A builder whose nodes take the place of `node` in the source."""
         assert node.graph is not None
         return cls(

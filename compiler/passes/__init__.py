@@ -1,0 +1,1 @@
+"""Rewrites of graphs: functions from a graph to the number of changes."""

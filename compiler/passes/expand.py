@@ -1,0 +1,49 @@
+"""Writes ops out in smaller ones, through their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from ..graph import Graph, Node, Value
+from ..op import Build, Op
+
+
+class Recording(Build):
+    """A builder that remembers the nodes that it made, in order."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made: list[Node] = []
+
+    def node(self, op: Op, inputs: Sequence[Any], attrs: Mapping[str, Any], **records: Any) -> Node:
+        node = super().node(op, inputs, attrs, **records)
+        self.made.append(node)
+        return node
+
+
+def expand(graph: Graph, keep: Container[Op]) -> int:
+    """Replaces every node whose op is not in `keep` by the op's body, and so on within it.
+
+    Ops without a body stay. Returns how many nodes were replaced.
+    """
+    nodes = tuple(graph)
+    return sum(_expand(node, keep) for node in nodes)
+
+
+def _expand(node: Node, keep: Container[Op]) -> int:
+    if node.op in keep or node.op.body is None:
+        return 0
+    assert node.graph is not None
+    b = Recording.like(node)
+    for old, value in zip(node.outputs, apply_body(b, node), strict=True):
+        node.graph.replace(old, value)
+    node.graph.erase(node)
+    return 1 + sum(_expand(made, keep) for made in b.made)
+
+
+def apply_body(b: Build, node: Node) -> tuple[Value, ...]:
+    """Builds the body of `node` on its inputs with `b`, and returns what stands for its outputs."""
+    assert node.op.body is not None
+    results = node.op.body(b, *node.inputs, **node.attrs)
+    return results if isinstance(results, tuple) else (results,)

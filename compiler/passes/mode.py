@@ -1,0 +1,23 @@
+"""Training or inference: settles which of the two a graph means."""
+
+from __future__ import annotations
+
+from ..graph import Graph
+
+
+def resolve(graph: Graph, training: bool) -> int:
+    """Makes every op that depends on the mode work in this one; returns how many there were.
+
+    An op that the source has fixed to one mode stays in it. In inference the updates of a training
+    call are dropped.
+    """
+    changes = 0
+    for node in graph:
+        if "training" in node.op.config and node.attrs["training"] is None:
+            node.attrs["training"] = training
+            changes += 1
+    if not training:
+        kept = {w: update for w, update in graph.updates.items() if update[1] != "training"}
+        changes += len(graph.updates) - len(kept)
+        graph.updates = kept
+    return changes
