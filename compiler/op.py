@@ -89,7 +89,10 @@ class Op:
                 "axes" (any order, its axis attributes are renumbered), "channels" (wants channels
                 last where the framework does: conv, pool, channel norms), "source" (source order)
     kinks       where its derivative is a convention, in words; empty if nowhere
-    samples     ({input: shape or (shape, dtype) or array, attribute: value}, ...) for the tests
+    samples     ({input or weight: tensor, attribute: value}, ...) for the tests. A tensor is a
+                shape (drawn at random), (shape, dtype), (shape, dtype, low, high), or a list with
+                its values, (list, dtype); a variadic input is a tuple of tensors. A weight that is
+                not named is drawn by the type that `params` gives it.
     """
 
     name: str
@@ -187,7 +190,8 @@ class Build:
     """Applies ops in a graph: `b(ADD, x, 1)` appends a node and returns its output(s).
 
     New nodes stand before `before` (at the end if None) and carry the scope, site, arms and span
-    given here. Python numbers become constants of the dtype of the first tensor input.
+    given here. Python numbers become constants of the dtype of the first tensor input
+    that is not a bool.
     """
 
     def __init__(
@@ -248,7 +252,8 @@ class Build:
 
     def _values(self, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
         """The inputs as values, padded with None to the op's full signature."""
-        dtype = next((v.type.dtype for v in inputs if isinstance(v, Value)), "f32")
+        dtypes = [v.type.dtype for v in inputs if isinstance(v, Value)]
+        dtype = next((d for d in dtypes if d != "bool"), "f32")
         values = [self._value(v, dtype) for v in inputs]
         slots = 0 if op.variadic else len(op.inputs) + len(op.weights)
         return values + [None] * (slots - len(values))
@@ -256,7 +261,7 @@ class Build:
     def _value(self, value: Any, dtype: str) -> Value | None:
         if isinstance(value, bool):
             return self.constant(value, "bool")
-        if isinstance(value, float) and dtype[0] in "iub":
+        if isinstance(value, float) and dtype[0] in "iu":
             return self.constant(value, "f32")
         return self.constant(value, dtype) if isinstance(value, (int, float)) else value
 
