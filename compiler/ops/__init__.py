@@ -6,6 +6,13 @@ from collections.abc import Mapping
 
 from ..op import Op
 from .constant import CONSTANT
+from .reduce import REDUCE
 
-OPS: Mapping[str, Op] = {op.name: op for op in (CONSTANT,)}
+OPS: Mapping[str, Op] = {
+    op.name: op
+    for op in (
+        CONSTANT,
+        *REDUCE,
+    )
+}
 """Every operator by its name in the language."""

@@ -1,0 +1,15 @@
+"""What every op means, said again in torch: name -> float64 expression of its tensors.
+
+Each takes the op's inputs and weights in order (None where one is absent; lists are spread) and its
+attributes by keyword, complete. One table a file, so that each stays short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
+from tests.compiler.ops.oracle_reduce import REDUCE
+
+ORACLE: Mapping[str, Callable[..., Any]] = {**ELEMENTWISE, **REDUCE}
