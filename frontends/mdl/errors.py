@@ -1,0 +1,58 @@
+"""How errors of a source are made: suggestions, several at once, and what is not in the language."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from ...compiler.diagnose import MlcError, MlcErrors
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` may have been meant for."""
+    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """The help line that goes with an unknown word."""
+    best = closest(word, known)
+    return f"did you mean {best}?" if best else None
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a, b and c`."""
+    all_words = list(words)
+    return " and ".join([", ".join(all_words[:-1]), all_words[-1]] if all_words[1:] else all_words)
+
+
+def raise_all(errors: Sequence[MlcError]) -> NoReturn:
+    """Raises the error, or all of them in the order of the text, each once."""
+    flat: list[MlcError] = []
+    for error in errors:
+        flat += error.errors if isinstance(error, MlcErrors) else (error,)
+    unique = {(e.code, e.message, str(e.span)): e for e in flat}
+    ordered = sorted(unique.values(), key=_place)
+    raise ordered[0] if len(ordered) == 1 else MlcErrors(ordered)
+
+
+def _place(error: MlcError) -> tuple[int, int]:
+    return (error.span.line, error.span.column) if error.span else (0, 0)
+
+
+REFUSED = {
+    "use": "files cannot be combined yet; copy the block into this file",
+    "train": "training is not compiled yet; leave the section out",
+    "while": "only loops whose length is known are compiled; write `repeat` or `for`",
+    "scan": "loops over a tensor's axis are not compiled yet",
+    "if": "a tensor cannot decide an `if`; write where(condition, a, b)",
+    "rearrange": "write reshape and transpose",
+}
+"""What the language has, this version has not, and what to do instead."""
+
+
+def unsupported(what: str) -> tuple[str, str, str]:
+    """Code, message and help for what is refused by name."""
+    names = {"if": "an `if` that depends on tensors"}
+    return "unsupported", f"{names.get(what, f'`{what}`')} is not supported yet", REFUSED[what]
