@@ -37,9 +37,10 @@ class Config:
 
     `kind`: "int", "size" (an int or symbolic size), "float", "bool", "str", "dtype", "axis" (of the
     first input: a label or an int in the source, an int >= 0 in a node), "axes" (several; a tuple
-    in a node), "new_axis" (of the output, which has one axis more), "shape" (a tuple of sizes),
-    "ints" (an int, or one a spatial axis), "pads" (an int, one a spatial axis, or (low, high)
-    pairs), "value" (any static literal). `choices` are the strings allowed.
+    in a node), "new_axis" (of the output, which has one axis more), "new_axes" (of the output,
+    which has so many more), "shape" (a tuple of sizes), "ints" (an int, or one a spatial axis),
+    "pads" (an int, one a spatial axis, or (low, high) pairs), "value" (any static literal).
+    `choices` are the strings allowed.
     """
 
     kind: str
@@ -291,15 +292,15 @@ def _count_axes(op: Op, types: Sequence[Type | None], attrs: dict[str, Any]) -> 
     rank = next((t.rank for t in types if t is not None), 0)
     for key, config in op.config.items():
         value = attrs[key]
-        more = rank + (config.kind == "new_axis")
+        if isinstance(value, int) and config.kind in ("axes", "new_axes"):
+            value = (value,)
         if isinstance(value, (list, tuple)):
-            value = tuple(value)
-            if config.kind == "axes":
+            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+            if config.kind in ("axes", "new_axes"):
+                more = rank + (len(value) if config.kind == "new_axes" else 0)
                 value = tuple(_count(axis, more) for axis in value)
         elif isinstance(value, int) and config.kind in ("axis", "new_axis"):
-            value = _count(value, more)
-        elif isinstance(value, int) and config.kind == "axes":
-            value = (_count(value, more),)
+            value = _count(value, rank + (config.kind == "new_axis"))
         attrs[key] = value
     return attrs
 
