@@ -92,7 +92,7 @@ def unbroadcast(b: Build, g: Value, like: Value) -> Value:
 
 
 def expand_like(b: Build, g: Value, like: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    """`g`, the gradient (or result) of a reduction over `axes`, stretched to the shape of `like`."""
+    """`g`, of the shape of a reduction over `axes`, stretched to the shape of `like`."""
     from .shape import EXPAND
 
     result: Value = b(EXPAND, kept(b, g, axes, keep), shape=like.type.shape)
@@ -110,10 +110,5 @@ def kept(b: Build, y: Value, axes: tuple[int, ...], keep: bool) -> Value:
 
 
 def number(b: Build, size: Dim, like: Value) -> Value | float:
-    """A size as an operand beside `like`: a float where it is known, else a constant of the graph."""
+    """A size as an operand beside `like`: a float where known, else a constant of the graph."""
     return float(size) if isinstance(size, int) else b.constant(size, like.type.dtype)
-
-
-def any_config(infer: Any) -> Any:
-    """`infer` for ops whose attributes do not matter to their type."""
-    return lambda *types, **_: infer(*types)

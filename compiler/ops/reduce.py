@@ -39,7 +39,7 @@ def all_axes(x: Type, axes: Axes) -> tuple[int, ...]:
 
 
 def reduced(x: Type, axes: Axes, keep: bool, dtype: str | None = None) -> Type:
-    """The type of a reduction: the reduced axes and their labels go, or have size 1 and no label."""
+    """The type of a reduction: the axes and their labels go, or have size 1 and no label."""
     gone = all_axes(x, axes)
     shape: list[Dim] = []
     labels: list[str | None] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from mlc.compiler.ops.constant import numpy_dtype
 
 @dataclass
 class Sample:
-    """`graph` applies `op` once; its inputs and weights are `values`, drawn as `arrays` (by name)."""
+    """`graph` applies `op` once; its inputs and weights are `values`, drawn as `arrays`."""
 
     op: Op
     number: int
@@ -41,10 +41,6 @@ class Sample:
     def slots(self) -> list[np.ndarray | None]:
         """What the op's functions take: an array, or None where an optional one is absent."""
         return [None if value is None else self.arrays[value.name] for value in self.node.inputs]
-
-
-def samples(op: Op) -> Iterator[tuple[int, dict[str, Any]]]:
-    yield from ((i, dict(spec)) for i, spec in enumerate(op.samples))
 
 
 def cases() -> list[tuple[Op, int]]:
