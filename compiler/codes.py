@@ -1,4 +1,4 @@
-"""The codes of diagnostics, as `mlc explain CODE` prints them. Stable: a code never changes meaning."""
+"""The codes of diagnostics, as `mlc explain CODE` prints them: a code never changes meaning."""
 
 from __future__ import annotations
 
