@@ -1,8 +1,8 @@
 """Static expressions: how a number came from hyper-parameters and sizes.
 
-They are Python's own expression trees (`ast.expr`), restricted to names, literals, lists, arithmetic,
-comparisons, conditionals, indexing and a few calls. Only `evaluate` below ever computes one; nothing
-is handed to Python's `eval`.
+They are Python's own expression trees (`ast.expr`), restricted to names, literals, lists,
+arithmetic, comparisons, conditionals, indexing and a few calls. Only `evaluate` below ever computes
+one; nothing is handed to Python's `eval`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -73,6 +73,42 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     return result
 
 
+LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.UnaryOp)
+"""The kinds of tree that `literal` makes."""
+
+
+def sequence(items: Iterable[Expr]) -> Expr:
+    """The list of these expressions."""
+    return ast.List(list(items), ast.Load())
+
+
+def negate(expr: Expr) -> Expr:
+    """`not expr`, a comparison turned round where it is one."""
+    turned = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.GtE: ast.Lt,
+              ast.Gt: ast.LtE, ast.LtE: ast.Gt}  # fmt: skip
+    if isinstance(expr, ast.Compare) and type(expr.ops[0]) in turned:
+        return ast.Compare(expr.left, [turned[type(expr.ops[0])]()], expr.comparators)
+    return ast.UnaryOp(ast.Not(), expr)
+
+
+def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
+    """`expr` with the names in `values` put in, computed wherever nothing else is left open."""
+
+    class Reduce(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            if isinstance(node, ast.expr) and not isinstance(node, LITERALS):
+                read = names(node)
+                if read and read <= set(values):
+                    return literal(evaluate(node, values))
+            if isinstance(node, ast.IfExp) and names(node.test) <= set(values):
+                return self.visit(node.body if evaluate(node.test, values) else node.orelse)
+            return self.generic_visit(node)
+
+    result = Reduce().visit(ast.parse(ast.unparse(expr), mode="eval").body)
+    assert isinstance(result, ast.expr)
+    return result
+
+
 class Ratio:
     """An exact quotient of sizes that are not known yet: `H / 2`."""
 
@@ -87,7 +123,7 @@ class Ratio:
 
 
 def divide(a: Any, b: Any) -> Any:
-    """`a / b`: exact for integers (a Fraction where it has one), a Ratio where sizes are unknown."""
+    """`a / b`: exact for integers (a Fraction if need be), a Ratio where sizes are unknown."""
     if isinstance(a, Size) or isinstance(b, Size):
         quotient = dim.floordiv(a, b)
         return quotient if quotient * b == a else Ratio(a, b)

@@ -1,0 +1,127 @@
+"""Reads classes, constructor arguments, static ifs and loops off a flat graph with scopes.
+
+Read-only. All instances of a definition are merged into one class: what stands at the same site in
+each is one statement, its attributes are the source's expressions where these give every instance
+its own value, and literals where all agree. Where instances differ in something that no expression
+explains, they become two classes; where only the iterations of a loop do, the loop is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...diagnose import MlcError
+from ...graph import Definition, Graph, Scope, Weight
+from ...program import Class, Program
+from .classes import Builder, Made
+from .frame import Disagree
+from .tree import Tree
+
+
+class _Unroll(Exception):
+    def __init__(self, place: tuple[Definition, int]) -> None:
+        super().__init__(place[0].name)
+        self.place = place
+
+
+def outline(graph: Graph) -> Program:
+    """The program of a graph: callees first, the model last."""
+    unrolled: set[tuple[Definition, int]] = set()
+    while True:
+        try:
+            return _outline(Tree(graph, unrolled))
+        except _Unroll as found:
+            unrolled.add(found.place)
+
+
+def _outline(tree: Tree) -> Program:
+    graph = tree.graph
+    classes: dict[Scope, Class] = {}
+    made: dict[Scope, Made] = {}
+    ordered: list[Class] = []
+    for definition, scopes in _callees_first(tree):
+        waiting = [scopes]
+        while waiting:
+            group = waiting.pop(0)
+            try:
+                cls = Builder(tree, definition, group, classes, made).build()
+            except Disagree as difference:
+                waiting = [*_part(difference), *waiting]
+                continue
+            ordered.append(cls)
+            classes.update(dict.fromkeys(group, cls))
+    _distinct_names(ordered)
+    return Program(ordered, {w: _segments(tree, w) for w in graph.weights.values()})
+
+
+def _callees_first(tree: Tree) -> list[tuple[Definition, list[Scope]]]:
+    """The definitions with their instances, each after those that it calls."""
+    instances: dict[Definition, list[Scope]] = {}
+    calls: dict[Definition, dict[Definition, None]] = {}
+    for scope in [tree.graph.root, *tree.scopes]:
+        if scope.kind not in ("model", "block"):
+            continue
+        assert scope.definition is not None
+        instances.setdefault(scope.definition, []).append(scope)
+        calls.setdefault(scope.definition, {})
+        if scope.parent is not None:
+            caller = scope.parent.block.definition
+            assert caller is not None
+            calls.setdefault(caller, {})[scope.definition] = None
+    order: dict[Definition, None] = {}
+
+    def visit(definition: Definition) -> None:
+        for callee in calls[definition]:
+            if callee not in order:
+                visit(callee)
+        order[definition] = None
+
+    assert tree.graph.root.definition is not None
+    visit(tree.graph.root.definition)
+    return [(definition, instances[definition]) for definition in order]
+
+
+def _part(difference: Disagree) -> Sequence[list[Scope]]:
+    groups = difference.groups()
+    if len(groups) > 1:
+        return groups
+    iteration = next((f.iteration for f in difference.frames if f.iteration), None)
+    if iteration is None or iteration.scope.loop is None:
+        raise MlcError("internal", f"instances of one class differ in {difference}")
+    definition = iteration.block.scope.definition
+    assert definition is not None
+    raise _Unroll((definition, iteration.scope.loop.site))
+
+
+def _distinct_names(classes: Sequence[Class]) -> None:
+    """Classes of one definition are numbered: Residual, Residual2."""
+    seen: dict[str, int] = {}
+    for cls in classes:
+        seen[cls.name] = seen.get(cls.name, 0) + 1
+        if seen[cls.name] > 1:
+            cls.name = f"{cls.name}{seen[cls.name]}"
+
+
+def _segments(tree: Tree, weight: Weight) -> tuple[tuple[str, int | None], ...]:
+    """The members from the model down to the weight, as the classes hold them."""
+    parts: list[tuple[str, int | None]] = [(weight.part, None)]
+    holder = weight.layer
+    scope: Scope | None = weight.scope
+    if holder is not None:
+        parts.insert(0, _held(tree, holder.member, holder.index, holder.scope))
+        scope = holder.scope
+    while scope is not None and scope.parent is not None:
+        if scope.kind != "iteration":
+            parts.insert(0, _held(tree, scope.member, scope.index, scope.parent))
+        scope = scope.parent
+    return tuple(parts)
+
+
+def _held(tree: Tree, member: str, index: int | None, home: Scope) -> tuple[str, int | None]:
+    """A member with its place in a list; one name where the list's loop is written out."""
+    if index is not None and tree.dissolved(home):
+        return f"{member}_{index}", None
+    return member, index
+
+
+__all__ = ["outline"]

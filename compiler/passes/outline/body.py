@@ -1,0 +1,395 @@
+"""The statements that all instances of a body share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ... import expr
+from ...expr import Expr
+from ...graph import Node, Type, Value, Weight
+from ...program import Apply, Call, Chain, Hyper, If, Member, Phi, Statement, Var
+from .frame import Disagree, Frame, agree, common, disagree, plain, same
+from .loops import Carry, merge_loop
+from .sizes import Sizes
+from .tree import Item, external, leaving
+
+if TYPE_CHECKING:
+    from .classes import Builder
+
+
+class Body:
+    """Merges the bodies of frames into one list of statements; raises Disagree where it cannot."""
+
+    def __init__(self, builder: Builder, frames: Sequence[Frame], outer: Part | None) -> None:
+        self.builder = builder
+        self.outer = outer
+        self.tree = builder.tree
+        self.frames = list(frames)
+        self.sizes = Sizes(frames, builder.counter, builder.frozen)
+        self.carried: list[Carry] = []
+        self.phis: dict[int, list[Phi]] = {}
+        self.conditions: dict[int, Expr] = {}
+
+    # ------------------------------------------------------------------------ statements
+
+    def statements(self) -> list[Statement]:
+        """The body, static ifs nested."""
+        placed = [
+            (arms, statement)
+            for item, present in self._items()
+            for arms, statement in self._statement(item, present)
+        ]
+        return self._nest(placed, 0)
+
+    def _items(self) -> Iterator[tuple[list[Item | None], list[Frame]]]:
+        """Each item with its counterpart in every frame (None where its arm was not taken)."""
+        bodies = [{item.key: item for item in self.tree.body(f.scope)} for f in self.frames]
+        for key in sorted({key for body in bodies for key in body}):
+            items = [body.get(key) for body in bodies]
+            present = [f for f, item in zip(self.frames, items, strict=True) if item]
+            self._check_presence(items)
+            yield items, present
+
+    def _check_presence(self, items: Sequence[Item | None]) -> None:
+        """An item may be missing only where a static if went the other way."""
+        arms = next(item.arms for item in items if item)
+        for frame, item in zip(self.frames, items, strict=True):
+            taken = [frame.scope.ifs.get(site) for site, _ in arms]
+            excused = any(t and t[1] != arm for t, (_, arm) in zip(taken, arms, strict=True))
+            if item is None and not excused:
+                disagree(self.frames, [i is None for i in items])
+
+    def _statement(
+        self, items: Sequence[Item | None], present: list[Frame]
+    ) -> Iterator[tuple[tuple[tuple[int, int], ...], Statement]]:
+        there = [item for item in items if item]
+        kinds = agree(present, [(i.kind, i.arms) for i in there])
+        arms = tuple(a for a in kinds[1] if self.builder.two_armed(self.frames, a[0]))
+        part = Part(self, present, there)
+        make: dict[str, Callable[[], Statement]] = {
+            "node": part.apply, "call": part.call, "chain": part.chain, "loop": part.loop,
+        }  # fmt: skip
+        yield arms, make[kinds[0]]()
+
+    def _nest(self, placed: list[tuple[Any, Statement]], depth: int) -> list[Statement]:
+        """Statements with the same static if around them become the arms of one If."""
+        result: list[Statement] = []
+        done: set[int] = set()
+        for arms, statement in placed:
+            if len(arms) <= depth:
+                result.append(statement)
+                continue
+            site = arms[depth][0]
+            if site in done:
+                continue
+            done.add(site)
+            inside = [p for p in placed if len(p[0]) > depth and p[0][depth][0] == site]
+            then, orelse = (
+                self._nest([p for p in inside if p[0][depth][1] == arm], depth + 1)
+                for arm in (0, 1)
+            )
+            result.append(If(self.condition(site), then, orelse, self.phis.pop(site, [])))
+        if depth == 0:
+            bare = [If(self.condition(s), [], [], phis) for s, phis in self.phis.items()]
+            result = bare + result
+        return result
+
+    def condition(self, site: int) -> Expr:
+        """The condition of a static if, over the names of the class."""
+        if site not in self.conditions:
+            taken = [(f, f.scope.ifs[site][0]) for f in self.frames if site in f.scope.ifs]
+            agree([f for f, _ in taken], [expr.show(c) for _, c in taken])
+            self.conditions[site] = self.builder.fix(taken[0][1])
+        return self.conditions[site]
+
+    # -------------------------------------------------------------------------- operands
+
+    def operand(self, frames: list[Frame], values: Sequence[Value | None]) -> Var | None:
+        """The Var that is `values[i]` in `frames[i]`."""
+        if any(v is None for v in values):
+            agree(frames, [v is None for v in values])
+            return None
+        present = [v for v in values if v is not None]
+        carried = self._carried(frames, present)
+        if carried is not None:
+            return carried
+        found = [self._lookup(f, v) for f, v in zip(frames, present, strict=True)]
+        if any(var is None for var in found):
+            disagree(
+                frames, [var is None or f.number for f, var in zip(frames, found, strict=True)]
+            )
+        variables = [var for var in found if var is not None]
+        if all(var is variables[0] for var in variables):
+            return variables[0]
+        return self._phi(frames, variables, present)
+
+    def _lookup(self, frame: Frame, value: Value) -> Var | None:
+        found = frame.find(value)
+        if found is None and isinstance(value, Weight):
+            return self.builder.weight_var(frame, value)
+        return found
+
+    def _carried(self, frames: list[Frame], values: Sequence[Value]) -> Var | None:
+        """The loop variable, where the values are what an assigned name held at the start."""
+        if self.outer is None or frames[0].scope.kind != "iteration":
+            return None
+        for known in self.carried:
+            at = dict(zip(self.frames, known.starts, strict=True))
+            if all(at[f] is v for f, v in zip(frames, values, strict=True)):
+                return known.record.current
+        graph = self.tree.graph
+        for name in frames[0].scope.inputs:
+            if any(name not in f.scope.inputs or name not in f.scope.outputs for f in self.frames):
+                continue
+            starts = [graph.current(f.scope.inputs[name]) for f in self.frames]
+            at = dict(zip(self.frames, starts, strict=True))
+            if all(at[f] is v for f, v in zip(frames, values, strict=True)):
+                self.carried.append(Carry(self, name, starts))
+                return self.carried[-1].record.current
+        return None
+
+    def _phi(self, frames: list[Frame], variables: Sequence[Var], values: Sequence[Value]) -> Var:
+        """The choice that a static if made between different Vars."""
+        for site in dict.fromkeys(site for f in frames for site in f.scope.ifs):
+            arms: dict[int, Var] = {}
+            taken = [f.scope.ifs.get(site, (None, -1))[1] for f in frames]
+            for arm, var in zip(taken, variables, strict=True):
+                arms.setdefault(arm, var)
+            explained = all(arms[a] is v for a, v in zip(taken, variables, strict=True))
+            if explained and set(arms) == {0, 1}:
+                return self._choose(site, arms[0], arms[1], frames, values)
+        disagree(frames, [id(var) for var in variables])
+
+    def _choose(
+        self, site: int, then: Var, orelse: Var, frames: list[Frame], values: Sequence[Value]
+    ) -> Var:
+        for phi in self.phis.get(site, []):
+            if phi.then is then and phi.orelse is orelse:
+                return phi.result
+        named = [v.name for v in values if v.node is not None and v.node.arms] or [values[0].name]
+        candidate = then.type if then.type.shape == orelse.type.shape else None
+        sizes = Sizes(frames, self.builder.counter, self.builder.frozen)
+        kind = sizes.type(candidate, [v.type for v in values])
+        self.sizes.symbolic.update(sizes.symbolic)
+        result = Var(named[0], kind, values[0].order)
+        self.phis.setdefault(site, []).append(Phi(result, then, orelse))
+        return result
+
+
+class Part:
+    """One statement: an item with its counterparts in the frames that have it."""
+
+    def __init__(self, body: Body, frames: list[Frame], items: list[Item]) -> None:
+        self.body = body
+        self.builder = body.builder
+        self.frames = frames
+        self.items = items
+        same = len(frames) == len(body.frames)
+        self.sizes = (
+            body.sizes if same else Sizes(frames, self.builder.counter, self.builder.frozen)
+        )
+        if not same:
+            self.sizes.symbolic.update(body.sizes.symbolic)
+
+    # ----------------------------------------------------------------------------- a node
+
+    def apply(self) -> Apply:
+        """One op in all frames."""
+        nodes = [item.node for item in self.items if item.node is not None]
+        op = agree(self.frames, [node.op for node in nodes])
+        count = agree(self.frames, [len(node.inputs) for node in nodes])
+        attrs, values = self._attrs(nodes)
+        member = self._member([node.layer for node in nodes])
+        made = set(nodes[0].layer.weights.values()) if nodes[0].layer else set()
+        slots = [i for i in range(count) if nodes[0].inputs[i] not in made or not made]
+        operands = {i: self.body.operand(self.frames, [n.inputs[i] for n in nodes]) for i in slots}
+        inputs = tuple(operands.get(i) for i in range(count))
+        symbolic = self.sizes.attributes(attrs, values)
+        weights = self._weights(nodes, inputs, symbolic)
+        outputs = self._outputs(nodes, inputs, weights, symbolic)
+        first = member is None or self.builder.first_use(member)
+        literal = {k: v for k, v in values.items() if isinstance(attrs.get(k), expr.LITERALS)}
+        return Apply(op, inputs, outputs, attrs, literal, member, weights, first)
+
+    def _attrs(self, nodes: list[Node]) -> tuple[dict[str, Expr], dict[str, Any]]:
+        """Every attribute as an expression (arrays and other values that have none: literal)."""
+        attrs: dict[str, Expr] = {}
+        values: dict[str, Any] = {}
+        for key in nodes[0].op.config:
+            given = [node.attrs[key] for node in nodes]
+            if hasattr(given[0], "tobytes"):
+                values[key] = agree(self.frames, given)
+                continue
+            sources = [self.bound(node.exprs.get(key), i) for i, node in enumerate(nodes)]
+            found = common(self.frames, given, sources, self.literal)
+            if found is None:
+                disagree(self.frames, given)
+            attrs[key] = found
+            values[key] = given[0]
+        return attrs, values
+
+    def literal(self, value: Any) -> Expr:
+        """A literal, its symbolic sizes in the names of the class where it has names for them."""
+        return self.builder.literal(self.frames, value)
+
+    def bound(self, source: Expr | None, i: int) -> Expr | None:
+        """The expression with the variables of unrolled loops and frozen names put in."""
+        if source is None:
+            return None
+        bindings = self.items[i].bindings
+        return self.builder.fix(expr.substitute(source, bindings) if bindings else source)
+
+    def _weights(
+        self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]
+    ) -> dict[str, Type]:
+        layer = nodes[0].layer
+        if layer is None or not layer.weights:
+            return {}
+        op = nodes[0].op
+        plain = [var.type if var else None for var in inputs[: len(op.inputs)]]
+        made = self.sizes.params(op, plain, attrs)
+        result = {}
+        for part in layer.weights:
+            types = [node.layer.weights[part].type for node in nodes if node.layer]
+            result[part] = self.sizes.type(made.get(part), types)
+            for size in result[part].shape:
+                self.builder.uses_init(self.sizes.expression(size))
+        return result
+
+    def _outputs(
+        self,
+        nodes: list[Node],
+        inputs: Sequence[Var | None],
+        weights: dict[str, Type],
+        attrs: dict[str, Any],
+    ) -> tuple[Var, ...]:
+        op = nodes[0].op
+        types = [var.type if var else None for var in inputs]
+        for i, part in enumerate(op.weights, len(op.inputs)):
+            name = part.rstrip("?")
+            if name in weights:
+                types[i] = weights[name]
+        inferred = self.sizes.infer(op, types, attrs)
+        outputs = []
+        for i, output in enumerate(nodes[0].outputs):
+            candidate = inferred[i] if i < len(inferred) else None
+            kind = self.sizes.type(candidate, [node.outputs[i].type for node in nodes])
+            agree(self.frames, [node.outputs[i].order for node in nodes])
+            outputs.append(Var(output.name, kind, output.order))
+        self._register([node.outputs for node in nodes], outputs)
+        return tuple(outputs)
+
+    def _register(self, values: Sequence[Sequence[Value]], variables: Sequence[Var]) -> None:
+        for frame, outputs in zip(self.frames, values, strict=True):
+            for value, var in zip(outputs, variables, strict=True):
+                frame.vars[value] = var
+
+    def _member(self, holders: Sequence[Any]) -> Member | None:
+        """The member that a layer or a called scope is, equal in all frames."""
+        if holders[0] is None:
+            agree(self.frames, [h is None for h in holders])
+            return None
+        listed = holders[0].index is not None
+        if listed and self.items[0].flat:
+            name = agree(self.frames, [f"{h.member}_{h.index}" for h in holders])
+            return Member(name)
+        return Member(agree(self.frames, [h.member for h in holders]), listed)
+
+    # ----------------------------------------------------------------------- a block call
+
+    def call(self) -> Call:
+        """A call of one class in all frames."""
+        scopes = [item.scope for item in self.items if item.scope is not None]
+        cls = agree(self.frames, [self.builder.class_of(s) for s in scopes])
+        member = self._member(scopes)
+        assert member is not None
+        made = [self.builder.made[s] for s in scopes]
+        inputs = {
+            name: self.body.operand(self.frames, [m.inputs[name] for m in made])
+            for name in cls.inputs
+        }
+        args = self._args(scopes, cls)
+        sizes = {
+            name: self.sizes.expression(inputs[source].type.shape[axis])  # type: ignore[union-attr]
+            for name, (source, axis) in cls.sizes.items()
+            if name in cls.init_names
+        }
+        for used in (*args.values(), *sizes.values()):
+            self.builder.uses_init(used)
+        outputs = self._call_outputs(scopes, cls, inputs, args)
+        return Call(
+            cls,
+            member,
+            tuple(inputs.values()),
+            outputs,
+            args,
+            sizes,
+            self.builder.first_use(member),
+        )
+
+    def _args(self, scopes: Sequence[Any], cls: Any) -> dict[str, Expr]:
+        """The hyper-parameters that the caller gives, or that differ from the class's default."""
+        args = {}
+        for hyper in cls.params:
+            values = [s.values[hyper.name] for s in scopes]
+            sources = [self.bound(s.exprs.get(hyper.name), i) for i, s in enumerate(scopes)]
+            if sources[0] is None and self._is_default(hyper, values):
+                continue
+            found = common(self.frames, values, sources, self.literal)
+            if found is None:
+                disagree(self.frames, values)
+            args[hyper.name] = found
+        return args
+
+    def _is_default(self, hyper: Hyper, values: Sequence[Any]) -> bool:
+        """Whether all values are what the class's signature says by itself."""
+        if hyper.default is None or expr.names(hyper.default):
+            return False
+        default = plain(expr.evaluate(hyper.default, {}))
+        return all(same(default, plain(value)) for value in values)
+
+    def _call_outputs(
+        self, scopes: Sequence[Any], cls: Any, inputs: dict[str, Var | None], args: dict[str, Expr]
+    ) -> tuple[Var, ...]:
+        env = self.sizes.attributes(args, {h.name: h.value for h in cls.params})
+        for name, (source, axis) in cls.sizes.items():
+            given = inputs.get(source)
+            if given is not None:
+                env[name] = given.type.shape[axis]
+        outputs = []
+        for name, var in cls.outputs.items():
+            values = [self.builder.made[s].outputs[name] for s in scopes]
+            candidate = self.builder.translate(var.type, env)
+            kind = self.sizes.type(candidate, [v.type for v in values])
+            outputs.append(Var(values[0].name or name, kind, values[0].order))
+            self._register([[v] for v in values], [outputs[-1]])
+        return tuple(outputs)
+
+    # ------------------------------------------------------------------- a chain, a loop
+
+    def chain(self) -> Chain:
+        """A linear branch under one name."""
+        scopes = [item.scope for item in self.items if item.scope is not None]
+        frames = [Frame(s, f) for s, f in zip(scopes, self.frames, strict=True)]
+        ins = [external(self.builder.tree, s) for s in scopes]
+        live = self.builder.tree.graph.live()
+        outs = [leaving(self.builder.tree, s, live) for s in scopes]
+        agree(self.frames, [(len(i), len(o)) for i, o in zip(ins, outs, strict=True)])
+        given = self.body.operand(self.frames, [i[0] for i in ins])
+        member = self._member(scopes)
+        assert given is not None and member is not None
+        with self.builder.nested(member):
+            body = Body(self.builder, frames, self).statements()
+        last = [f.vars[o[-1]] for f, o in zip(frames, outs, strict=True)]
+        output = agree(self.frames, last)
+        output.name = member.name
+        self._register([[o[-1]] for o in outs], [output])
+        return Chain(member, given, output, body)
+
+    def loop(self) -> Statement:
+        """A loop over iterations that are all alike."""
+        return merge_loop(self)
+
+
+__all__ = ["Body", "Disagree", "Part"]

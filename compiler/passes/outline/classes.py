@@ -1,0 +1,344 @@
+"""One class from all instances of a definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ... import expr
+from ...dim import Dim, Size, substitute, symbol, symbols
+from ...expr import Expr
+from ...graph import Definition, Scope, Type, Value, Weight
+from ...program import (
+    Apply,
+    Check,
+    Class,
+    Hyper,
+    If,
+    Member,
+    Parameter,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from .body import Body
+from .frame import Frame, agree, disagree, plain, same
+from .sizes import Sizes
+from .tree import Tree, external, leaving
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an instance takes and gives, by the names that its class has for them."""
+
+    inputs: Mapping[str, Value | None]
+    outputs: Mapping[str, Value]
+
+
+class Builder:
+    """Builds the class that `scopes` are instances of; raises Disagree if there is none."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        definition: Definition,
+        scopes: Sequence[Scope],
+        classes: Mapping[Scope, Class],
+        made: dict[Scope, Made],
+    ) -> None:
+        self.tree = tree
+        self.definition = definition
+        self.scopes = list(scopes)
+        self.classes = classes
+        self.made = made
+        self.counter = [0]
+        self.frames = [Frame(scope, None) for scope in scopes]
+        self.init_names: set[str] = set()
+        self.checks: list[Check] = []
+        self.parameters: dict[str, Parameter] = {}
+        self._weight_vars: dict[str, WeightVar] = {}
+        self._members: set[tuple[str, ...]] = set()
+        self._prefix: tuple[str, ...] = ()
+        self._arms = self._taken()
+        self.frozen = self._frozen()
+
+    # ------------------------------------------------------------------------- static ifs
+
+    def _bodies(self, scope: Scope) -> Iterator[Scope]:
+        """The scope, its iterations and chains: what shares its names."""
+        yield scope
+        for item in self.tree.body(scope):
+            inner = [item.scope] if item.kind == "chain" and item.scope else item.iterations
+            for one in inner:
+                yield from self._bodies(one)
+
+    def _taken(self) -> dict[int, tuple[Expr, set[int]]]:
+        taken: dict[int, tuple[Expr, set[int]]] = {}
+        for scope in self.scopes:
+            for body in self._bodies(scope):
+                for site, (condition, arm) in body.ifs.items():
+                    taken.setdefault(site, (condition, set()))[1].add(arm)
+        return taken
+
+    def two_armed(self, frames: Sequence[Frame], site: int) -> bool:
+        """Whether both arms of a static if occur among the instances."""
+        return len(self._arms.get(site, (None, set()))[1]) == 2
+
+    def _frozen(self) -> dict[str, Any]:
+        """Hyper-parameters that decide a static if of which only one arm was ever taken.
+
+        The other arm is not known, so a class that let them vary would be wrong: they become
+        literals, or, where they do vary on the known side, a check in the constructor.
+        """
+        frozen: dict[str, Any] = {}
+        for condition, arms in self._arms.values():
+            if len(arms) == 2:
+                continue
+            for name in expr.names(condition) & set(self.definition.params):
+                values = [frame.names[name] for frame in self.frames]
+                if all(same(plain(v), plain(values[0])) for v in values):
+                    frozen[name] = values[0]
+        return frozen
+
+    def fix(self, expression: Expr) -> Expr:
+        """The expression with frozen names as literals, and computed where nothing is left open."""
+        if not expr.names(expression) & set(self.frozen):
+            return expression
+        return expr.reduce(expression, self.frozen)
+
+    # ----------------------------------------------------------------------------- names
+
+    def class_of(self, scope: Scope) -> Class:
+        """The class whose instance `scope` is; built before, since callees come first."""
+        return self.classes[scope]
+
+    def first_use(self, member: Member) -> bool:
+        """Whether the member has not been used before in this class."""
+        key = (*self._prefix, member.name)
+        fresh = key not in self._members
+        self._members.add(key)
+        return fresh or member.listed
+
+    @contextmanager
+    def nested(self, member: Member) -> Iterator[None]:
+        """Within it, members are those of a chain called `member`."""
+        before, self._prefix = self._prefix, (*self._prefix, member.name)
+        try:
+            yield
+        finally:
+            self._prefix = before
+
+    def uses_init(self, expression: Expr) -> None:
+        """Notes that constructing the members reads these names."""
+        self.init_names |= expr.names(expression)
+
+    def literal(self, frames: Sequence[Frame], value: Any) -> Expr:
+        """A literal; its symbolic sizes in names of the class."""
+        return expr.literal(self._own(frames[0], plain(value)))
+
+    def _own(self, frame: Frame, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self._own(frame, v) for v in value)
+        if not isinstance(value, Size):
+            return value
+        known = {s: n for n, v in frame.names.items() for s in symbols(value) if v == symbol(s)}
+        missing = [s for s in symbols(value) if s not in known]
+        if missing:
+            disagree(self.frames, [id(f) for f in self.frames])
+        return substitute(value, {s: symbol(n) for s, n in known.items()})
+
+    def translate(self, type_: Type, env: Mapping[str, Any]) -> Type:
+        """A type of a callee in the names of the caller; sizes that have none become None."""
+        shape = tuple(self._translate(size, env) for size in type_.shape)
+        return type_.with_(shape=shape)
+
+    def _translate(self, size: Dim, env: Mapping[str, Any]) -> Dim | None:
+        known = {n: env[n] for n in symbols(size) if isinstance(env.get(n), (int, Size))}
+        return substitute(size, known) if len(known) == len(symbols(size)) else None
+
+    # ---------------------------------------------------------------------------- weights
+
+    def weight_var(self, frame: Frame, weight: Weight) -> WeightVar | None:
+        """The class's view of a weight that is read as a tensor; None if it belongs elsewhere."""
+        block = frame.block.scope
+        if weight.scope.path != block.path and weight.scope.block.path != block.path:
+            return None
+        local = weight.path[len(block.path) :].lstrip(".")
+        if local not in self._weight_vars:
+            self._weight_vars[local] = self._new_weight_var(local, weight)
+        return self._weight_vars[local]
+
+    def _same_weights(self, local: str) -> list[Weight]:
+        weights = self.tree.graph.weights
+        paths = [f"{s.path}.{local}" if s.path else local for s in self.scopes]
+        missing = [path not in weights for path in paths]
+        agree(self.frames, missing)
+        return [weights[path] for path in paths]
+
+    def _new_weight_var(self, local: str, weight: Weight) -> WeightVar:
+        same_weights = self._same_weights(local)
+        sizes = Sizes(self.frames, self.counter, self.frozen)
+        candidate = None
+        if weight.exprs:
+            declared = sizes.attributes({"shape": expr.sequence(weight.exprs)}, {})["shape"]
+            candidate = weight.type.with_(shape=declared) if declared else None
+        kind = sizes.type(candidate, [w.type for w in same_weights])
+        shape = tuple(sizes.expression(size) for size in kind.shape)
+        layer = weight.layer
+        if layer is not None:
+            return WeightVar(weight.name, kind, weight.order, Member(layer.member), weight.part)
+        var = WeightVar(weight.part, kind, weight.order, None, weight.part)
+        for size in shape:
+            self.uses_init(size)
+        self.parameters[local] = Parameter(
+            weight.part, shape, kind, weight.init, weight.trainable, weight.site, var
+        )
+        return var
+
+    # ------------------------------------------------------------------------- the class
+
+    def build(self) -> Class:
+        """The class, callees being built already."""
+        root = self.definition.kind == "model"
+        inputs = self._inputs(root)
+        outputs = self._named_outputs(root)
+        body = Body(self, self.frames, None)
+        variables = self._input_vars(body.sizes, inputs)
+        statements = body.statements()
+        results = {
+            name: body.operand(self.frames, [o[name] for o in outputs]) for name in outputs[0]
+        }
+        updates = self._updates(body)
+        for scope, given, made in zip(self.scopes, inputs, outputs, strict=True):
+            self.made[scope] = Made(given, made)
+        return self._record(statements, variables, results, updates)
+
+    def _record(
+        self, body: list[Statement], inputs: dict[str, Var], outputs: Any, updates: Any
+    ) -> Class:
+        definition = self.definition
+        self._checks()
+        sizes = {n: place for n, place in definition.sizes.items() if place[0] in inputs}
+        init, call = self._names(body)
+        params = [
+            Hyper(name, default, self.frames[0].names[name])
+            for name, default in definition.params.items()
+            if name in init | call
+        ]
+        return Class(
+            definition.name, definition, params, sizes, inputs, outputs, body,
+            sorted(self.parameters.values(), key=lambda p: p.site), self.checks, self.scopes,
+            updates, init, call,
+        )  # fmt: skip
+
+    def _names(self, body: list[Statement]) -> tuple[set[str], set[str]]:
+        """The names that the constructor uses, and those that the computation uses."""
+        init, call = set(self.init_names), set[str]()
+        for check in self.checks:
+            init |= expr.names(check.condition)
+        for statement in walk(body):
+            match statement:
+                case Apply(op=op, attrs=attrs):
+                    used = {n for e in attrs.values() for n in expr.names(e)}
+                    init, call = (init | used, call) if op.layer else (init, call | used)
+                case If(condition=condition):
+                    init, call = init | expr.names(condition), call | expr.names(condition)
+                case Repeat(table=table, sizes=sizes):
+                    init, call = init | expr.names(table), call | expr.names(table)
+                    for size in sizes:
+                        if size.name in init:
+                            init |= expr.names(size.start) | expr.names(size.update or size.start)
+        return init, call
+
+    def _checks(self) -> None:
+        """`require` lines, and the static ifs whose other arm nobody has seen."""
+        known = set(self.definition.params) | set(self.definition.sizes)
+        for require in self.scopes[0].requires:
+            if expr.names(require.condition) <= known:
+                self.checks.append(Check(self.fix(require.condition), require.message))
+        for condition, arms in self._arms.values():
+            fixed = self.fix(condition)
+            if len(arms) == 2 or not expr.names(fixed) or not expr.names(fixed) <= known:
+                continue
+            holds = fixed if arms == {0} else expr.negate(fixed)
+            self.checks.append(Check(holds, f"this source was written for {expr.show(holds)}"))
+
+    def _updates(self, body: Body) -> list[tuple[Parameter, Var]]:
+        graph = self.tree.graph
+        result = []
+        for local, parameter in self.parameters.items():
+            weights = self._same_weights(local)
+            given = [graph.updates.get(weight) for weight in weights]
+            if agree(self.frames, [g is None for g in given]):
+                continue
+            var = body.operand(self.frames, [g[0] for g in given if g])
+            assert var is not None
+            result.append((parameter, var))
+        return result
+
+    # ---------------------------------------------------------------- inputs and outputs
+
+    def _inputs(self, root: bool) -> list[dict[str, Value | None]]:
+        """For each instance its inputs by name, in source order, then what passes have added."""
+        graph = self.tree.graph
+        if root:
+            return [{value.name: value for value in graph.inputs}]
+        found: list[dict[str, Value | None]] = []
+        for scope in self.scopes:
+            outside = external(self.tree, scope)
+            named = {graph.current(value): name for name, value in scope.inputs.items()}
+            given = {named[v]: v for v in outside if v in named}
+            rest = [v for v in outside if v not in named]
+            ordered: dict[str, Value | None] = {
+                name: given[name] for name in self.definition.inputs if name in given
+            }
+            found.append({**ordered, **{self._extra(v, i): v for i, v in enumerate(rest)}})
+        agree(self.frames, [tuple(names) for names in found])
+        return found
+
+    def _extra(self, value: Value, number: int) -> str:
+        plain_name = value.name.rsplit(".", 1)[-1]
+        return f"{plain_name if plain_name.isidentifier() else 'input'}_{number}"
+
+    def _input_vars(
+        self, sizes: Sizes, inputs: Sequence[Mapping[str, Value | None]]
+    ) -> dict[str, Var]:
+        variables = {}
+        places = {place: name for name, place in self.definition.sizes.items()}
+        for name in inputs[0]:
+            values = [each[name] for each in inputs]
+            present = [v for v in values if v is not None]
+            first = present[0]
+            shape = tuple(
+                symbol(places[name, axis]) if (name, axis) in places else None
+                for axis in range(first.type.rank)
+            )
+            candidate = first.type.with_(shape=shape)
+            kind = sizes.type(candidate, [v.type for v in present])
+            agree(self.frames, [v.order for v in present])
+            variables[name] = Var(name, kind, first.order)
+            for frame, value in zip(self.frames, present, strict=True):
+                frame.vars[value] = variables[name]
+        return variables
+
+    def _named_outputs(self, root: bool) -> list[dict[str, Value]]:
+        graph = self.tree.graph
+        if root:
+            return [dict(graph.outputs)]
+        live = set(graph.outputs.values())
+        found = []
+        for scope in self.scopes:
+            named = {graph.current(value): name for name, value in scope.outputs.items()}
+            values = leaving(self.tree, scope, live)
+            found.append({named.get(v) or self._extra(v, i): v for i, v in enumerate(values)})
+        agree(self.frames, [tuple(sorted(names)) for names in found])
+        order = [n for n in self.definition.outputs if n in found[0]]
+        order += [n for n in found[0] if n not in order]
+        return [{name: each[name] for name in order} for each in found]
+
+
+__all__ = ["Builder", "Made"]

@@ -1,0 +1,110 @@
+"""One instance of a body: its names with their values, and which Var each of its values is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ... import expr
+from ...dim import Size
+from ...expr import Expr
+from ...graph import Scope, Value
+from ...program import Var
+
+
+class Frame:
+    """A block instance, an iteration or a chain, as the template's statements run through it."""
+
+    def __init__(self, scope: Scope, outer: Frame | None, number: int = 0) -> None:
+        self.scope = scope
+        self.outer = outer
+        self.number = number
+        self.names: dict[str, Any] = {**(outer.names if outer else {}), **scope.values}
+        self.vars: dict[Value, Var] = {}
+
+    def find(self, value: Value) -> Var | None:
+        """The Var that `value` is here, or outside."""
+        if value in self.vars:
+            return self.vars[value]
+        return self.outer.find(value) if self.outer else None
+
+    @property
+    def block(self) -> Frame:
+        """The frame of the block instance that this belongs to."""
+        return self.outer.block if self.outer else self
+
+    @property
+    def iteration(self) -> Frame | None:
+        """The innermost iteration that this belongs to, if any."""
+        if self.scope.kind == "iteration":
+            return self
+        return self.outer.iteration if self.outer else None
+
+    def evaluate(self, expression: Expr) -> Any:
+        """The value of an expression here; None where it cannot be computed."""
+        try:
+            return plain(expr.evaluate(expression, self.names))
+        except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, expr.Undecided):
+            return None
+
+
+def plain(value: Any) -> Any:
+    """Lists as tuples, whole fractions as ints: attributes are compared in this form."""
+    return tuple(plain(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+class Disagree(Exception):
+    """The frames of a body differ in something that no expression explains."""
+
+    def __init__(self, frames: Sequence[Frame], values: Sequence[Any]) -> None:
+        super().__init__(f"{[repr(v) for v in values]}")
+        self.frames = list(frames)
+        self.values = [repr(v) for v in values]
+
+    def groups(self) -> list[list[Scope]]:
+        """The block instances, parted by what they hold; one group if only iterations differ."""
+        held: dict[Scope, list[str]] = {}
+        for frame, value in zip(self.frames, self.values, strict=True):
+            held.setdefault(frame.block.scope, []).append(value)
+        parted: dict[tuple[str, ...], list[Scope]] = {}
+        for scope, values in held.items():
+            parted.setdefault(tuple(values), []).append(scope)
+        return list(parted.values())
+
+
+def agree(frames: Sequence[Frame], values: Sequence[Any]) -> Any:
+    """The common value of all frames; Disagree if there is none."""
+    first = values[0]
+    if all(same(v, first) for v in values[1:]):
+        return first
+    disagree(frames, values)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two static values are equal, 1 and True and 1.0 told apart."""
+    if type(a) is not type(b) and not (isinstance(a, Size) or isinstance(b, Size)):
+        return False
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if hasattr(a, "tobytes"):
+        return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
+    return bool(a == b)
+
+
+def disagree(frames: Sequence[Frame], values: Sequence[Any]) -> NoReturn:
+    raise Disagree(frames, values)
+
+
+def common(
+    frames: Sequence[Frame],
+    values: Sequence[Any],
+    sources: Sequence[Expr | None],
+    make: Callable[[Any], Expr] = expr.literal,
+) -> Expr | None:
+    """An expression that gives each frame its value: the source's, else a literal, else None."""
+    first = sources[0]
+    shared = first is not None and all(s is not None and expr.same(s, first) for s in sources)
+    pairs = zip(frames, values, strict=True)
+    if shared and first and all(same(f.evaluate(first), plain(v)) for f, v in pairs):
+        return first
+    return make(values[0]) if all(same(plain(v), plain(values[0])) for v in values) else None

@@ -1,0 +1,156 @@
+"""Loops: one body for all iterations, what it carries, and the sizes that change on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ... import expr
+from ...dim import Dim, symbols
+from ...expr import Expr
+from ...graph import Loop, Scope, Value
+from ...program import Apply, Call, Carried, Repeat, RunningSize, Statement, Var
+from .frame import Frame, agree, common, disagree, plain, same
+from .sizes import OPAQUE
+
+if TYPE_CHECKING:
+    from .body import Body, Part
+
+
+def merge_loop(part: Part) -> Repeat:
+    """The loop that all frames of `part` run, over iterations that are all alike."""
+    from .body import Body  # bodies hold loops, and loops bodies
+
+    loops = [item.loop for item in part.items]
+    frames = [
+        Frame(scope, outer, number)
+        for outer, item in zip(part.frames, part.items, strict=True)
+        for number, scope in enumerate(item.iterations)
+    ]
+    variables = agree(part.frames, [loop.variables for loop in loops])
+    table = _table(part, loops)
+    body = Body(part.builder, frames, part)
+    statements = body.statements()
+    for carried in body.carried:
+        carried.close(body)
+    results = _results(part, body, frames)
+    sizes = [size for carried in body.carried for size in carried.axes.values()]
+    kept = [carried.record for carried in body.carried]
+    chain = _chain(statements, kept[0].current, kept[0].next) if len(kept) == 1 else None
+    return Repeat(loops[0], table, variables, statements, kept, sizes, results, chain)
+
+
+def _table(part: Part, loops: Sequence[Loop]) -> Expr:
+    """What the loop runs over: the source's expression, or else the rows themselves."""
+    rows = [_rows(item.iterations, loop) for item, loop in zip(part.items, loops, strict=True)]
+    sources = [part.bound(loop.table, i) for i, loop in enumerate(loops)]
+    given = [
+        _normal(f.evaluate(s) if s else None, loop)
+        for f, s, loop in zip(part.frames, sources, loops, strict=True)
+    ]
+    first = sources[0]
+    assert first is not None
+    alike = all(s is not None and expr.same(s, first) for s in sources)
+    if alike and all(same(g, r) for g, r in zip(given, rows, strict=True)):
+        return first
+    found = common(part.frames, rows, [None] * len(rows), part.literal)
+    if found is None:
+        disagree(part.frames, rows)
+    return found
+
+
+def _rows(iterations: Sequence[Scope], loop: Loop) -> Any:
+    if not loop.variables:
+        return len(iterations)
+    single = len(loop.variables) == 1
+    rows = [tuple(s.values[name] for name in loop.variables) for s in iterations]
+    return plain([row[0] if single else row for row in rows])
+
+
+def _normal(given: Any, loop: Loop) -> Any:
+    return given if not loop.variables or given is None else plain(list(given))
+
+
+class Carry:
+    """A tensor that a loop carries, while its body is merged."""
+
+    def __init__(self, body: Body, name: str, starts: Sequence[Value]) -> None:
+        assert body.outer is not None
+        self.starts = list(starts)
+        outer = body.outer
+        firsts = {f.outer: s for f, s in zip(body.frames, starts, strict=True) if f.number == 0}
+        initial = outer.body.operand(outer.frames, [firsts[f] for f in outer.frames])
+        assert initial is not None
+        self.axes: dict[int, RunningSize] = {}
+        shape = tuple(self._size(body, axis, was) for axis, was in enumerate(initial.type.shape))
+        kind = initial.type.with_(shape=shape)
+        current = Var(name, kind, starts[0].order)
+        self.record = Carried(initial, current, current, current)
+
+    def _size(self, body: Body, axis: int, was: Dim) -> Dim:
+        """The size at the start of an iteration: always the first one, or one that runs along."""
+        sizes = [s.type.shape[axis] for s in self.starts]
+        now = body.sizes.dim(was, sizes, self._hint(body, axis))
+        opaque = any(s.startswith(OPAQUE) for s in (*symbols(was), *symbols(now)))
+        if now != was and not opaque and not isinstance(now, int):
+            assert body.outer is not None
+            self.axes[axis] = RunningSize(str(now), body.outer.sizes.expression(was))
+        return now
+
+    def _hint(self, body: Body, axis: int) -> str:
+        """What to call the size: as the first block that takes the tensor does, or by its label."""
+        for item in body.tree.body(body.frames[0].scope):
+            if item.kind == "call" and item.scope is not None:
+                cls, made = body.builder.class_of(item.scope), body.builder.made[item.scope]
+                for name, place in cls.sizes.items():
+                    if place[1] == axis and made.inputs.get(place[0]) is self.starts[0]:
+                        return name
+        label = self.starts[0].type.labels[axis]
+        return label if label and label.isidentifier() else "channels" if axis == 1 else "width"
+
+    def close(self, body: Body) -> None:
+        """Finds what the tensor is at the end of the body, and how its sizes move on."""
+        name = self.record.current.name
+        ends = [body.tree.graph.current(f.scope.outputs[name]) for f in body.frames]
+        last = body.operand(body.frames, ends)
+        assert last is not None
+        self.record.next = last
+        for axis, size in self.axes.items():
+            size.update = body.sizes.expression(last.type.shape[axis])
+
+
+def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
+    """What the tensors of the last iteration are called after the loop."""
+    last = {f.outer: f for f in frames}
+    ends = [last[f] for f in part.frames]
+    results: dict[Var, Var] = {}
+    for value, var in list(ends[0].vars.items()):
+        values = [next((v for v, x in f.vars.items() if x is var), value) for f in ends]
+        carry = next((c for c in body.carried if c.record.next is var), None)
+        running = {axis: size.name for axis, size in carry.axes.items()} if carry else {}
+        kind = part.sizes.after(var.type, [v.type for v in values], running)
+        result = results.setdefault(var, Var(var.name, kind, var.order))
+        if carry:
+            carry.record.result = result
+        for frame, each in zip(part.frames, values, strict=True):
+            frame.vars[each] = result
+    return results
+
+
+def _chain(body: Sequence[Statement], current: Var, last: Var) -> str | None:
+    """The list that all members stand in, if each takes only the output of the one before."""
+    names: set[str | None] = set()
+    for statement in body:
+        match statement:
+            case Apply(member=member) | Call(member=member):
+                data = [v for v in statement.inputs if v is not None]
+                linear = len(data) == 1 and data[0] is current and len(statement.outputs) >= 1
+                listed = member is not None and member.listed
+                names.add(member.name if member and linear and listed else None)
+                current = statement.outputs[0]
+            case Repeat(carried=[one]):
+                names.add(statement.chain if one.initial is current else None)
+                current = one.result
+            case _:
+                return None
+    return names.pop() if len(names) == 1 and current is last else None

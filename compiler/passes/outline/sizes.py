@@ -1,0 +1,129 @@
+"""Types in the names of a class: computed by the ops themselves, and checked in every instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ... import expr
+from ...dim import Dim, Size, substitute, symbol, symbols
+from ...expr import Expr
+from ...graph import Type
+from ...op import Op, TypeMismatch, collecting
+from .frame import Frame, disagree
+
+OPAQUE = "size_"
+"""How the names of sizes begin that no expression of the class gives; they never reach a source."""
+
+
+class Sizes:
+    """The class-level view of sizes for the frames of one body."""
+
+    def __init__(
+        self, frames: Sequence[Frame], counter: list[int], fixed: Mapping[str, Any]
+    ) -> None:
+        self.frames = frames
+        self.counter = counter
+        self.symbolic: dict[str, Any] = dict(fixed)
+        for name, value in frames[0].names.items():
+            values = [frame.names.get(name) for frame in frames]
+            if name in self.symbolic:
+                continue
+            if all(isinstance(v, (int, Size)) and not isinstance(v, bool) for v in values):
+                self.symbolic[name] = symbol(name)
+            elif all(repr(v) == repr(value) for v in values):
+                self.symbolic[name] = value
+
+    def attributes(self, attrs: Mapping[str, Expr], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes over the class's symbols; the literal where there is no expression."""
+        result = {}
+        for key, expression in attrs.items():
+            try:
+                value = expr.evaluate(expression, self.symbolic)
+                result[key] = tuple(value) if isinstance(value, list) else value
+            except (KeyError, TypeError, ValueError, ArithmeticError, expr.Undecided):
+                result[key] = values.get(key)
+        return {**values, **result}
+
+    def dim(self, candidate: Dim | None, sizes: Sequence[Dim], hint: str | None = None) -> Dim:
+        """`candidate` if it is the size in every frame; else their constant; else a new symbol,
+        named after `hint`, or opaque."""
+        if candidate is not None and self._holds(candidate, sizes):
+            return candidate
+        if all(isinstance(s, int) and s == sizes[0] for s in sizes):
+            return sizes[0]
+        name = f"{OPAQUE}{self.counter[0]}" if hint is None else self._fresh(hint)
+        self.counter[0] += hint is None
+        return self._name(name, sizes)
+
+    def _name(self, name: str, sizes: Sequence[Dim]) -> Dim:
+        for frame, size in zip(self.frames, sizes, strict=True):
+            frame.names[name] = size
+        self.symbolic[name] = symbol(name)
+        return symbol(name)
+
+    def _fresh(self, hint: str) -> str:
+        while any(hint in frame.names for frame in self.frames):
+            hint += "_"
+        return hint
+
+    def after(self, inside: Type, types: Sequence[Type], running: Mapping[int, str]) -> Type:
+        """The type that a loop's tensor has behind the loop; `running` sizes keep their names."""
+        kind = self.type(inside, types)
+        shape = list(kind.shape)
+        for axis, name in running.items():
+            shape[axis] = self._name(name, [t.shape[axis] for t in types])
+        return kind.with_(shape=tuple(shape))
+
+    def _holds(self, candidate: Dim, sizes: Sequence[Dim]) -> bool:
+        for frame, size in zip(self.frames, sizes, strict=True):
+            names = {n: frame.names.get(n) for n in symbols(candidate)}
+            known = {n: v for n, v in names.items() if isinstance(v, (int, Size))}
+            if len(known) < len(names) or substitute(candidate, known) != size:
+                return False
+        return True
+
+    def type(self, candidate: Type | None, types: Sequence[Type]) -> Type:
+        """The class-level type of a value whose types in the frames are `types`."""
+        first = types[0]
+        if any(t.rank != first.rank or t.dtype != first.dtype for t in types):
+            disagree(self.frames, [(t.rank, t.dtype) for t in types])
+        usable = candidate is not None and candidate.rank == first.rank
+        shape = tuple(
+            self.dim(
+                candidate.shape[i] if usable and candidate else None, [t.shape[i] for t in types]
+            )
+            for i in range(first.rank)
+        )
+        return Type(first.dtype, shape, first.labels)
+
+    def infer(
+        self, op: Op, inputs: Sequence[Type | None], attrs: Mapping[str, Any]
+    ) -> tuple[Type | None, ...]:
+        """What the op infers over the class's symbols; empty where it cannot."""
+        with collecting([]):
+            try:
+                result = op.infer(*inputs, **attrs)
+            except (TypeMismatch, TypeError, ValueError, KeyError, ArithmeticError, AttributeError):
+                return ()
+        return result if isinstance(result, tuple) else (result,)
+
+    def params(
+        self, op: Op, inputs: Sequence[Type | None], attrs: Mapping[str, Any]
+    ) -> dict[str, Type]:
+        """The types of the weights that the op makes; empty where they cannot be told."""
+        if op.params is None:
+            return {}
+        with collecting([]):
+            try:
+                made = op.params(*inputs, **attrs)
+            except (TypeMismatch, TypeError, ValueError, KeyError, ArithmeticError, AttributeError):
+                return {}
+        return {name: param.type for name, param in made.items()}
+
+    def expression(self, size: Dim) -> Expr:
+        """The size as an expression over the class's names; Disagree if it is an opaque one."""
+        for name in symbols(size):
+            if name.startswith(OPAQUE):
+                disagree(self.frames, [f.names.get(name) for f in self.frames])
+        return expr.literal(size)

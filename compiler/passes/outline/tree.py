@@ -1,0 +1,140 @@
+"""The scopes of a graph as a tree of items: what stands in the body of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ...expr import Expr, literal
+from ...graph import Definition, Graph, Loop, Node, Scope, Value, Weight
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One thing in a body: a node, a call of a block, a chain, or all iterations of a loop.
+
+    `key` is (site, ordinal): equal for the same thing in all instances of a definition. `bindings`
+    are the loop variables of unrolled iterations; `flat` says that list members become plain ones.
+    """
+
+    key: tuple[int, int]
+    kind: str
+    arms: tuple[tuple[int, int], ...]
+    node: Node | None = None
+    scope: Scope | None = None
+    iterations: list[Scope] = field(default_factory=list)
+    bindings: dict[str, Expr] = field(default_factory=dict)
+    flat: bool = False
+
+    @property
+    def loop(self) -> Loop:
+        loop = self.iterations[0].loop
+        assert loop is not None
+        return loop
+
+
+class Tree:
+    """The items of every scope, in order; loops whose key is in `unrolled` are dissolved."""
+
+    def __init__(self, graph: Graph, unrolled: set[tuple[Definition, int]]) -> None:
+        self.graph = graph
+        self.unrolled = unrolled
+        self.items: dict[Scope, list[Item]] = {graph.root: []}
+        self.scopes: list[Scope] = []
+        self._seen: set[Scope] = {graph.root}
+        self._loops: dict[tuple[Scope, Loop], Item] = {}
+        self._ordinals: dict[tuple[Scope, int], int] = {}
+        for node in graph:
+            self._enter(node.scope)
+            self._put(node.scope, Item((node.site, 0), "node", node.arms, node=node))
+
+    def body(self, scope: Scope) -> list[Item]:
+        """What stands in the body of `scope`, by key."""
+        return self.items.get(scope, [])
+
+    def _enter(self, scope: Scope) -> None:
+        """Makes `scope` and its ancestors items of their parents, once."""
+        if scope in self._seen:
+            return
+        self._seen.add(scope)
+        assert scope.parent is not None
+        self._enter(scope.parent)
+        self.items.setdefault(scope, [])
+        self.scopes.append(scope)
+        if scope.kind != "iteration":
+            kind = "chain" if scope.kind == "chain" else "call"
+            self._put(scope.parent, Item((scope.site, 0), kind, scope.arms, scope=scope))
+            return
+        assert scope.loop is not None
+        if self.dissolved(scope):
+            return
+        home = (scope.parent, scope.loop)
+        if home not in self._loops:
+            item = Item((scope.loop.site, 0), "loop", scope.arms)
+            self._loops[home] = item
+            self._put(scope.parent, item)
+        self._loops[home].iterations.append(scope)
+
+    def dissolved(self, scope: Scope) -> bool:
+        """Whether `scope` is an iteration of a loop that is written out."""
+        definition = scope.block.definition
+        if scope.kind != "iteration" or definition is None or scope.loop is None:
+            return False
+        return (definition, scope.loop.site) in self.unrolled
+
+    def _put(self, scope: Scope, item: Item) -> None:
+        """Adds `item` to the body that `scope` belongs to once loops are dissolved."""
+        while self.dissolved(scope):
+            for name, value in scope.values.items():
+                item.bindings.setdefault(name, literal(value))
+            assert scope.parent is not None and scope.loop is not None
+            item.key, item.arms, item.flat = (scope.loop.site, 0), scope.arms, True
+            scope = scope.parent
+        place = (scope, item.key[0])
+        self._ordinals[place] = self._ordinals.get(place, -1) + 1
+        item.key = (item.key[0], self._ordinals[place])
+        self.items.setdefault(scope, []).append(item)
+
+    def nodes(self, scope: Scope) -> Iterator[Node]:
+        """The nodes of `scope` and of everything in it, in order of their items."""
+        for item in self.body(scope):
+            if item.node is not None:
+                yield item.node
+            for inner in (*([item.scope] if item.scope else ()), *item.iterations):
+                yield from self.nodes(inner)
+
+
+def within(inner: Scope, outer: Scope) -> bool:
+    """Whether `inner` is `outer` or lies in it."""
+    return any(scope is outer for scope in inner.ancestors())
+
+
+def owned(weight: Weight, scope: Scope) -> bool:
+    """Whether the weight belongs to this call of a block (or to another call of the same)."""
+    path = scope.path
+    own = weight.scope.path
+    return own == path or path == "" or own.startswith(path + ".")
+
+
+def external(tree: Tree, scope: Scope) -> list[Value]:
+    """The values that come into `scope` from outside, in order of first use."""
+    found: dict[Value, None] = {}
+    for node in tree.nodes(scope):
+        for value in node.values:
+            if isinstance(value, Weight):
+                outside = not owned(value, scope)
+            else:
+                outside = value.node is None or not within(value.node.scope, scope)
+            if outside:
+                found[value] = None
+    return list(found)
+
+
+def leaving(tree: Tree, scope: Scope, live: set[Value]) -> list[Value]:
+    """The values made in `scope` that are used outside, in order."""
+    return [
+        output
+        for node in tree.nodes(scope)
+        for output in node.outputs
+        if output in live or any(not within(user.scope, scope) for user in output.users)
+    ]
