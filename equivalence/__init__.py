@@ -1,0 +1,1 @@
+"""Equivalence: runs what was emitted, and holds it to a reference in float64."""

@@ -1,0 +1,141 @@
+"""The JAX engine: Flax NNX modules, compiled by XLA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from . import package
+from .dropout import observe
+from .pool import THREADS
+from .protocol import Drop, Job, Result, Settings
+
+_models: dict[tuple[str, str], Any] = {}
+
+
+def settings() -> Settings:
+    """What it runs on; all of it is pinned by the process's environment."""
+    versions = {"jax": jax.__version__, "flax": flax.__version__}
+    return Settings(versions, jax.default_backend(), "f32", THREADS)
+
+
+def run(job: Job) -> Result:
+    """Runs one job; see `protocol`."""
+    model = _model(job)
+    _ = model.train() if job.training else model.eval()
+    if job.watch:
+        return Result({}, drops=tuple(_watch(model, job)))
+    with _no_dropout(model):
+        graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
+        floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
+        others = {name: jnp.asarray(x) for name, x in job.feeds.items() if name not in floats}
+        call = partial(_call, graph, job.inputs, job.outputs)
+        if not job.cotangents:
+            outputs, state = jax.jit(call)(parameters, floats, rest, others)
+            return Result(_arrays(outputs), updates=_flat(state) if job.training else {})
+        step = jax.jit(_differentiated(call))
+        gradients, (outputs, state) = step(parameters, floats, rest, others, job.cotangents)
+    by_parameter, by_input = gradients
+    updates = _flat(state) if job.training else {}
+    return Result(_arrays(outputs), _arrays(by_input), _flat(by_parameter), updates)
+
+
+def _model(job: Job) -> Any:
+    key = (package.digest(job.folder), job.weights)
+    if key not in _models:
+        _models.clear()
+        _models[key] = package.load(job.folder).build(weights=job.weights)
+    return _models[key]
+
+
+def _call(
+    graph: Any, inputs: Any, outputs: Any, parameters: Any, floats: Any, rest: Any, others: Any
+) -> Any:
+    """The outputs by name, and the state that is no parameter after the call."""
+    model = nnx.merge(graph, parameters, rest, copy=True)
+    feeds = {**floats, **others}
+    result = model(*_arguments(inputs, feeds))
+    if not isinstance(result, dict):
+        several = result if isinstance(result, (tuple, list)) else (result,)
+        result = dict(zip(outputs, several, strict=True))
+    return result, nnx.state(model, nnx.BatchStat)
+
+
+def _arguments(inputs: tuple[str, ...], feeds: dict[str, Any]) -> list[Any]:
+    args = [feeds.get(name) for name in inputs]
+    while args and args[-1] is None:
+        args.pop()
+    return args
+
+
+def _differentiated(call: Any) -> Any:
+    """`call` with a last argument, cotangents; returns gradients, and what `call` returns."""
+
+    def loss(parameters: Any, floats: Any, rest: Any, others: Any, cotangents: Any) -> Any:
+        outputs, state = call(parameters, floats, rest, others)
+        total = sum(jnp.sum(outputs[name] * c) for name, c in cotangents.items())
+        return total, (outputs, state)
+
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)
+
+
+def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: np.array(x) for name, x in tree.items()}
+
+
+def _flat(state: Any) -> dict[str, Any]:
+    """A state's arrays by dotted path."""
+    return {
+        ".".join(map(str, path)): np.array(x[...] if isinstance(x, nnx.Variable) else x)
+        for path, x in nnx.to_flat_state(state)
+    }
+
+
+_RATES = ("rate", "dropout_rate")
+
+
+@contextmanager
+def _no_dropout(model: Any) -> Iterator[None]:
+    """Within this context every rate of dropout is zero."""
+    kept = [
+        (module, name, rate)
+        for _, module in nnx.iter_modules(model)
+        for name in _RATES
+        if isinstance(rate := getattr(module, name, None), float)
+    ]
+    for module, name, _ in kept:
+        setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for module, name, rate in kept:
+            setattr(module, name, rate)
+
+
+def _watch(model: Any, job: Job) -> list[Drop]:
+    """What the dropout modules do in two calls, not compiled."""
+    names = {id(module): ".".join(map(str, path)) for path, module in nnx.iter_modules(model)}
+    drops: list[Drop] = []
+    layer: Any = nnx.Dropout
+    plain = layer.__call__
+
+    def call(module: Any, inputs: Any, **options: Any) -> Any:
+        y = plain(module, inputs, **options)
+        drops.append(observe(names[id(module)], module.rate, np.array(inputs), np.array(y)))
+        return y
+
+    layer.__call__ = call
+    try:
+        for _ in range(2):
+            model(*_arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
+    finally:
+        layer.__call__ = plain
+    return drops

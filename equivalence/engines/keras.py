@@ -1,0 +1,134 @@
+"""The Keras engine, on its tensorflow backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from . import package
+from .dropout import observe
+from .pool import THREADS
+from .protocol import Drop, Job, Result, Settings
+
+_models: dict[tuple[str, str], tuple[Any, list[Any]]] = {}
+
+
+def settings() -> Settings:
+    """Pins threads and precision: IEEE f32 throughout, no TF32."""
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    return Settings(versions, "cpu", "f32", THREADS)
+
+
+def run(job: Job) -> Result:
+    """Runs one job; see `protocol`."""
+    model = _model(job)
+    feeds = {name: tf.constant(array) for name, array in job.feeds.items()}
+    if job.watch:
+        return Result({}, drops=tuple(_watch(model, job, feeds)))
+    wanted = {name: x for name, x in feeds.items() if job.cotangents and x.dtype.is_floating}
+    variables = model.trainable_variables if job.cotangents else []
+    with _no_dropout(model), tf.GradientTape() as tape:
+        tape.watch(list(wanted.values()))
+        outputs = _call(model, job, feeds)
+        loss = sum(tf.reduce_sum(outputs[name] * c) for name, c in job.cotangents.items())
+    updates = {v.path: _array(v) for v in model.non_trainable_weights} if job.training else {}
+    found = (
+        tape.gradient(
+            loss,
+            [*wanted.values(), *(v.value for v in variables)],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        if job.cotangents
+        else []
+    )
+    arrays = [_array(tf.convert_to_tensor(g)) for g in found]
+    return Result(
+        {name: _array(y) for name, y in outputs.items()},
+        dict(zip(wanted, arrays[: len(wanted)], strict=True)),
+        dict(zip((v.path for v in variables), arrays[len(wanted) :], strict=True)),
+        updates,
+    )
+
+
+def _model(job: Job) -> Any:
+    """The model with the job's weights and buffers, whatever earlier runs made of them."""
+    key = (package.digest(job.folder), job.weights)
+    if key not in _models:
+        _models.clear()
+        keras.backend.clear_session()
+        model = package.load(job.folder).build(weights=job.weights)
+        _models[key] = model, [_array(v) for v in model.weights]
+    model, state = _models[key]
+    for variable, array in zip(model.weights, state, strict=True):
+        variable.assign(array)
+    return model
+
+
+def _call(model: Any, job: Job, feeds: dict[str, Any]) -> dict[str, Any]:
+    args: Any = [feeds.get(name) for name in job.inputs]
+    result = model(args[0] if len(args) == 1 else args, training=job.training)
+    if isinstance(result, dict):
+        return {name: result[name] for name in job.outputs}
+    several = result if isinstance(result, (tuple, list)) else (result,)
+    return dict(zip(job.outputs, several, strict=True))
+
+
+def _array(x: Any) -> Any:
+    return np.array(x)
+
+
+def _dropouts(model: Any) -> list[Any]:
+    """Every layer that drops: `rate` of the Dropout family, `dropout` of recurrent layers."""
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if "Dropout" in type(layer).__name__ or hasattr(layer, "recurrent_dropout")
+    ]
+
+
+_RATES = ("rate", "dropout", "recurrent_dropout")
+
+
+@contextmanager
+def _no_dropout(model: Any) -> Iterator[None]:
+    """Within this context every rate of dropout is zero."""
+    kept = [
+        (layer, name, rate)
+        for layer in _dropouts(model)
+        for name in _RATES
+        if isinstance(rate := getattr(layer, name, None), float)
+    ]
+    for layer, name, _ in kept:
+        setattr(layer, name, 0.0)
+    try:
+        yield
+    finally:
+        for layer, name, rate in kept:
+            setattr(layer, name, rate)
+
+
+def _watch(model: Any, job: Job, feeds: dict[str, Any]) -> list[Drop]:
+    """What the dropout layers do in two calls."""
+    drops: list[Drop] = []
+    plain = keras.layers.Dropout.call
+
+    def call(layer: Any, inputs: Any, training: bool = False) -> Any:
+        y = plain(layer, inputs, training)
+        drops.append(observe(layer.path, layer.rate, _array(inputs), _array(y)))
+        return y
+
+    keras.layers.Dropout.call = call
+    try:
+        for _ in range(2):
+            _call(model, job, feeds)
+    finally:
+        keras.layers.Dropout.call = plain
+    return drops

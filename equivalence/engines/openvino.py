@@ -1,0 +1,49 @@
+"""The OpenVINO engine: inference on the CPU, in f32 and not in the bf16 that it would choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from . import package
+from .pool import THREADS
+from .protocol import Job, Result, Settings
+
+_core = ov.Core()
+_models: dict[tuple[str, str], Any] = {}
+
+
+def settings() -> Settings:
+    """What models are compiled with."""
+    return Settings({"openvino": ov.__version__}, "CPU", "f32", THREADS)
+
+
+def run(job: Job) -> Result:
+    """Runs one job; see `protocol`. There are no gradients."""
+    model = _model(job)
+    names = [_name(port, job.inputs, i) for i, port in enumerate(model.inputs)]
+    results = model([job.feeds[name] for name in names], share_inputs=False)
+    ports = model.outputs
+    found = {_name(port, job.outputs, i): np.array(results[port]) for i, port in enumerate(ports)}
+    return Result({name: found[name] for name in job.outputs})
+
+
+def _model(job: Job) -> Any:
+    key = (package.digest(job.folder), job.weights)
+    if key not in _models:
+        _models.clear()
+        model = package.load(job.folder).build(weights=job.weights)
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
+        _models[key] = _core.compile_model(model, "CPU", options)
+        executed = _models[key].get_property("INFERENCE_PRECISION_HINT")
+        if executed != ov.Type.f32:
+            raise RuntimeError(f"it would run in {executed}, not in f32")
+    return _models[key]
+
+
+def _name(port: Any, names: tuple[str, ...], index: int) -> str:
+    """Which of `names` a port has; by its place where it has none of them."""
+    own = {*port.names, port.node.friendly_name} & set(names)
+    return own.pop() if own else names[index]
