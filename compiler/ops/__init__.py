@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..op import Op
+from .activation import ACTIVATION
 from .compare import COMPARE
 from .constant import CONSTANT
 from .elementwise import ELEMENTWISE
 from .function import FUNCTION
+from .index import INDEX
+from .join import JOIN
+from .linear import LINEAR_ALGEBRA
+from .loss import LOSS
 from .reduce import REDUCE
+from .softmax import SOFTMAXES
+from .statistic import STATISTIC
+from .sequence import SEQUENCE
+from .shape import SHAPE
 
 OPS: Mapping[str, Op] = {
     op.name: op
@@ -19,6 +28,15 @@ OPS: Mapping[str, Op] = {
         *COMPARE,
         *FUNCTION,
         *REDUCE,
+        *STATISTIC,
+        *ACTIVATION,
+        *SOFTMAXES,
+        *LOSS,
+        *SHAPE,
+        *JOIN,
+        *INDEX,
+        *SEQUENCE,
+        *LINEAR_ALGEBRA,
     )
 }
 """Every operator by its name in the language."""

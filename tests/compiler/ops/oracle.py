@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.compiler.ops.oracle_activation import ACTIVATION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_reduce import REDUCE
 
-ORACLE: Mapping[str, Callable[..., Any]] = {**ELEMENTWISE, **REDUCE}
+ORACLE: Mapping[str, Callable[..., Any]] = {**ELEMENTWISE, **REDUCE, **ACTIVATION}
