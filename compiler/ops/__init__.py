@@ -15,10 +15,10 @@ from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
 from .reduce import REDUCE
-from .softmax import SOFTMAXES
-from .statistic import STATISTIC
 from .sequence import SEQUENCE
 from .shape import SHAPE
+from .softmax import SOFTMAXES
+from .statistic import STATISTIC
 
 OPS: Mapping[str, Op] = {
     op.name: op

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..dim import Dim
 from ..graph import Type, Value
 from ..op import Build, TypeMismatch, require_equal

@@ -90,13 +90,13 @@ ADD = binary("add", lambda a, b: np.add(a, b), lambda b, g, y, u, v: (g, g), doc
 SUB = binary(
     "sub", lambda a, b: np.subtract(a, b), lambda b, g, y, u, v: (g, b(NEG, g)), doc="a - b."
 )
-MUL = binary(
+MUL: Op = binary(
     "mul",
     lambda a, b: np.multiply(a, b),
     lambda b, g, y, u, v: (b(MUL, g, v), b(MUL, g, u)),
     doc="a * b.",
 )
-DIV = binary(
+DIV: Op = binary(
     "div",
     lambda a, b: np.divide(a, b),
     lambda b, g, y, u, v: (b(DIV, g, v), b(NEG, b(MUL, g, b(DIV, y, v)))),
@@ -104,7 +104,7 @@ DIV = binary(
     samples=(*_NEVER_ZERO, {"a": [1.0, 1e-30, 3e30], "b": [3.0, 1e5, -7.0]}),
     doc="a / b of floats; integers are divided by floor_div.",
 )
-NEG = Op(
+NEG: Op = Op(
     "neg",
     inputs=("x",),
     infer=_neg_infer,

@@ -66,7 +66,7 @@ def erf(x: Any) -> Any:
 def erfc(x: Any) -> Any:
     """1 - erf(x), without the cancellation of that difference, in the dtype of `x`."""
     wide = np.asarray(x, np.float64)
-    result = 1.0 - np.asarray(erf(wide))
+    result = np.asarray(1.0 - erf(wide))
     far = wide >= 0.5
     result[far] = _tail(np.minimum(wide[far], 30.0))
     return result.astype(x.dtype)

@@ -66,7 +66,7 @@ ABS = _unary(
     kinks="its derivative at 0 is 0",
     doc="x without its sign.",
 )
-SIGN = _unary(
+SIGN: Op = _unary(
     "sign",
     lambda x: np.sign(x),
     _flat,
@@ -206,7 +206,7 @@ def _leg(b: Build, x: Value) -> Value:
 SIN = _unary(
     "sin", lambda x: np.sin(x), lambda b, g, y, x: b(MUL, g, b(COS, x)), doc="The sine of radians."
 )
-COS = _unary(
+COS: Op = _unary(
     "cos",
     lambda x: np.cos(x),
     lambda b, g, y, x: b(NEG, b(MUL, g, b(SIN, x))),
@@ -247,14 +247,14 @@ SINH = _unary(
     samples=(*_SHAPES, {"x": [*_SMALL, -50.0, 50.0]}),
     doc="The hyperbolic sine.",
 )
-COSH = _unary(
+COSH: Op = _unary(
     "cosh",
     lambda x: np.cosh(x),
     lambda b, g, y, x: b(MUL, g, b(SINH, x)),
     samples=(*_SHAPES, {"x": [*_SMALL, -50.0, 50.0]}),
     doc="The hyperbolic cosine.",
 )
-TANH = _unary(
+TANH: Op = _unary(
     "tanh",
     lambda x: np.tanh(x),
     lambda b, g, y, x: b(MUL, g, b(SUB, 1.0, b(MUL, y, y))),
