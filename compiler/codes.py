@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 CODES: Mapping[str, str] = {
     "axis": "An axis that the tensor does not have, or that is named twice.",
+    "dtype": (
+        "An operator does not take tensors of this element type, or was given several that"
+        " differ. Nothing is converted silently: write cast(x, f32)."
+    ),
     "feed": (
         "An array given to a model does not fit it: a name, shape, kind of number or size that"
         " the model does not take. The message says what was wanted and what was given."
