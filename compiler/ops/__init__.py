@@ -8,6 +8,7 @@ from ..op import Op
 from .activation import ACTIVATION
 from .compare import COMPARE
 from .constant import CONSTANT
+from .conv import CONVOLUTION
 from .elementwise import ELEMENTWISE
 from .function import FUNCTION
 from .index import INDEX
@@ -19,6 +20,7 @@ from .sequence import SEQUENCE
 from .shape import SHAPE
 from .softmax import SOFTMAXES
 from .statistic import STATISTIC
+from .window import WINDOW
 
 OPS: Mapping[str, Op] = {
     op.name: op
@@ -37,6 +39,8 @@ OPS: Mapping[str, Op] = {
         *INDEX,
         *SEQUENCE,
         *LINEAR_ALGEBRA,
+        *WINDOW,
+        *CONVOLUTION,
     )
 }
 """Every operator by its name in the language."""

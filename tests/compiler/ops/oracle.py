@@ -12,6 +12,13 @@ from typing import Any
 from tests.compiler.ops.oracle_activation import ACTIVATION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_reduce import REDUCE
+from tests.compiler.ops.oracle_spatial import SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
 
-ORACLE: Mapping[str, Callable[..., Any]] = {**ELEMENTWISE, **REDUCE, **ACTIVATION, **TENSOR}
+ORACLE: Mapping[str, Callable[..., Any]] = {
+    **ELEMENTWISE,
+    **REDUCE,
+    **ACTIVATION,
+    **SPATIAL,
+    **TENSOR,
+}

@@ -1,0 +1,96 @@
+"""Convolutions, pools and channel norms in torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+CONV = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
+CONV_TRANSPOSE = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
+MAX_POOL = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}
+
+
+def each(value: Any, n: int) -> tuple[int, ...]:
+    return (value,) * n if isinstance(value, int) else tuple(value)
+
+
+def pairs(x: torch.Tensor, kernel: Any, stride: Any, pad: Any, dilation: Any) -> list[Any]:
+    """(low, high) for each spatial axis."""
+    n = x.ndim - 2
+    if pad != "same":
+        return [(p, p) if isinstance(p, int) else p for p in (each(pad, n))]
+    result = []
+    axes = zip(x.shape[2:], each(kernel, n), each(stride, n), each(dilation, n), strict=True)
+    for size, k, s, d in axes:
+        total = max((math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size, 0)
+        result.append((total // 2, total - total // 2))
+    return result
+
+
+def padded(x: torch.Tensor, pads: list[Any], value: float = 0.0) -> torch.Tensor:
+    return F.pad(x, [n for pair in reversed(pads) for n in pair], value=value)
+
+
+def conv(
+    x: Any, weight: Any, bias: Any, /, kernel: Any, stride: Any, pad: Any, dilation: Any,
+    groups: int, **_: Any,
+) -> torch.Tensor:  # fmt: skip
+    x = padded(x, pairs(x, kernel, stride, pad, dilation))
+    return CONV[x.ndim](x, weight, bias, stride, 0, dilation, groups)
+
+
+def conv_transpose(
+    x: Any, weight: Any, bias: Any, /, kernel: Any, stride: Any, pad: Any, output_pad: Any,
+    dilation: Any, groups: int, **_: Any,
+) -> torch.Tensor:  # fmt: skip
+    """Torch's pads are equal at both ends: what is unequal is cut from the unpadded result."""
+    if isinstance(pad, int):
+        args = (stride, pad, output_pad, groups, dilation)
+        return CONV_TRANSPOSE[x.ndim](x, weight, bias, *args)
+    n = x.ndim - 2
+    y = CONV_TRANSPOSE[x.ndim](x, weight, bias, stride, 0, 0, groups, dilation)
+    y = F.pad(y, [p for more in reversed(each(output_pad, n)) for p in (0, more)])
+    for axis, (low, high) in enumerate(pad):
+        y = y.narrow(axis + 2, low, y.shape[axis + 2] - low - high)
+    return y
+
+
+def windows(
+    x: Any, kernel: Any, stride: Any, pad: Any, dilation: Any, ceil: bool, value: float
+) -> torch.Tensor:
+    n = x.ndim - 2
+    kernel, stride, dilation = each(kernel, n), each(stride, n), each(dilation, n)
+    sizes = x.shape[2:]
+    x = padded(x, pairs(x, kernel, stride, pad, dilation), value)
+    if ceil:
+        x = padded(x, [(0, s - 1) for s in stride], value)
+    for i in range(n):
+        extent = dilation[i] * (kernel[i] - 1) + 1
+        x = x.unfold(i + 2, extent, stride[i])[..., :: dilation[i]]
+        low = pairs(x, kernel, stride, pad, dilation)[i][0] if pad != "same" else 0
+        starts = [p * stride[i] for p in range(x.shape[i + 2])]
+        if ceil:
+            kept = sum(start < sizes[i] + low for start in starts)
+            x = x.narrow(i + 2, 0, kept)
+    return x
+
+
+def windows_add(x: Any, sizes: Any, **attrs: Any) -> torch.Tensor:
+    """The adjoint by definition: the gradient of <windows(z), x>."""
+    with torch.enable_grad():
+        z = torch.zeros(*x.shape[:2], *sizes, dtype=x.dtype, requires_grad=True)
+        (result,) = torch.autograd.grad(
+            windows(z, value=0.0, **attrs), z, x, create_graph=x.requires_grad
+        )
+    return result
+
+
+SPATIAL = {
+    "windows": windows,
+    "windows_add": windows_add,
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+}
