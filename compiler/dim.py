@@ -3,23 +3,29 @@
 A size that is known is a plain `int`. One that is not is a `Size`: a sum of monomials with integer
 coefficients, whose factors are symbols or the atoms `a // b`, `a % b`, `min(a, b)`, `max(a, b)`.
 Every symbol stands for an integer >= 1. Two sizes that are equal by algebra compare equal:
-`(H - 1) // 2 + 1 == (H + 1) // 2`.
+`(H - 1) // 2 + 1 == (H + 1) // 2`, `H // 2 // 2 == H // 4`, `(2 * H + 1) // 4 == H // 2`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, reduce
+from operator import attrgetter
 from typing import TypeAlias
+
+from . import interval
+from .interval import Interval
 
 Dim: TypeAlias = "int | Size"
 Monomial: TypeAlias = "tuple[tuple[Atom, int], ...]"
+Limits: TypeAlias = "Mapping[str, tuple[float, float]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A factor: a symbol (`kind == "symbol"`, args = its name) or an operation on two sizes."""
+    """A factor: a symbol (`kind == "symbol"`, args = its name) or an operation on sizes."""
 
     kind: str
     args: tuple[str | Dim, ...]
@@ -27,16 +33,19 @@ class Atom:
     def __str__(self) -> str:
         if self.kind == "symbol":
             return str(self.args[0])
-        a, b = (_operand(x) for x in self.args)
-        return f"{a} {self.kind} {b}" if self.kind in ("//", "%") else _call(self)
+        if self.kind in ("//", "%"):
+            a, b = (_operand(x) for x in self.args)
+            return f"{a} {self.kind} {b}"
+        return f"{self.kind}({', '.join(map(str, self.args))})"
 
     @property
     def key(self) -> tuple[int, str]:
         return (0 if self.kind == "symbol" else 1, str(self))
 
-
-def _call(atom: Atom) -> str:
-    return f"{atom.kind}({atom.args[0]}, {atom.args[1]})"
+    @property
+    def sizes(self) -> tuple[Dim, ...]:
+        """The operands; none for a symbol."""
+        return tuple(x for x in self.args if not isinstance(x, str))
 
 
 def _operand(x: str | Dim) -> str:
@@ -47,12 +56,13 @@ def _operand(x: str | Dim) -> str:
 class Size:
     """A size that is not known yet. Immutable and hashable; made by `symbol` and arithmetic."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_text", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         ordered = sorted(terms.items(), key=lambda item: _order(item[0]))
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
         self._hash = hash(self.terms)
+        self._text = ""
 
     def __hash__(self) -> int:
         return self._hash
@@ -61,12 +71,16 @@ class Size:
         return isinstance(other, Size) and self.terms == other.terms
 
     def __add__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, Size)):
+            return NotImplemented
         total = dict(self.terms)
         for monomial, coefficient in _terms(other):
             total[monomial] = total.get(monomial, 0) + coefficient
         return _size(total)
 
     def __mul__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, Size)):
+            return NotImplemented
         product: dict[Monomial, int] = {}
         for a, m in self.terms:
             for b, n in _terms(other):
@@ -78,34 +92,37 @@ class Size:
         return self * -1
 
     def __sub__(self, other: Dim) -> Dim:
-        return self + -other
+        return self + -other if isinstance(other, (int, Size)) else NotImplemented
 
     def __rsub__(self, other: int) -> Dim:
-        return -self + other
+        return -self + other if isinstance(other, int) else NotImplemented
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Dim) -> Dim:
-        return floordiv(self, other)
+        return floordiv(self, other) if isinstance(other, (int, Size)) else NotImplemented
 
     def __rfloordiv__(self, other: int) -> Dim:
-        return floordiv(other, self)
+        return floordiv(other, self) if isinstance(other, int) else NotImplemented
 
     def __mod__(self, other: Dim) -> Dim:
-        return mod(self, other)
+        return mod(self, other) if isinstance(other, (int, Size)) else NotImplemented
 
     def __rmod__(self, other: int) -> Dim:
-        return mod(other, self)
+        return mod(other, self) if isinstance(other, int) else NotImplemented
 
     def __pow__(self, power: int) -> Dim:
+        if not isinstance(power, int) or not 0 <= power <= 16:
+            raise TypeError(f"a size cannot be raised to the power {power}")
         result: Dim = 1
         for _ in range(power):
             result = result * self
         return result
 
     def __str__(self) -> str:
-        return "".join(_pieces(self)) or "0"
+        self._text = self._text or "".join(_pieces(self))
+        return self._text
 
     __repr__ = __str__
 
@@ -119,15 +136,16 @@ def _pieces(size: Size) -> Iterator[str]:
     for i, (monomial, coefficient) in enumerate(ordered):
         sign = "-" if coefficient < 0 else "+"
         yield f" {sign} " if i else ("-" if coefficient < 0 else "")
-        yield _product(monomial, abs(coefficient))
+        yield _product(monomial, abs(coefficient), bare=i > 0 or coefficient > 0)
 
 
-def _product(monomial: Monomial, coefficient: int) -> str:
+def _product(monomial: Monomial, coefficient: int, bare: bool) -> str:
+    """A term; `bare` where no minus stands directly before it, which would bind more tightly."""
     factors = [] if coefficient == 1 and monomial else [str(coefficient)]
     for atom, power in monomial:
         text = str(atom)
         alone = len(monomial) == 1 and power == 1 and not factors
-        if atom.kind in ("//", "%") and not alone:
+        if atom.kind in ("//", "%") and not (alone and bare):
             text = f"({text})"
         factors += [text] * power
     return " * ".join(factors)
@@ -166,135 +184,275 @@ def symbol(name: str) -> Size:
     return _atom("symbol", name)
 
 
-def _divide_terms(a: Dim, b: Dim) -> tuple[Dim, Dim]:
-    """(q, r) with a == q * b + r, q taking every term of `a` that `b` (one monomial) divides."""
-    divisor = _terms(b)
-    if len(divisor) != 1:
-        return (1, 0) if a == b else (0, a)
-    (monomial, n), powers = divisor[0], dict(divisor[0][0])
-    quotient: dict[Monomial, int] = {}
-    rest: dict[Monomial, int] = {}
-    for term, coefficient in _terms(a):
-        left = dict(term)
-        if all(left.get(atom, 0) >= p for atom, p in powers.items()):
-            q, r = divmod(coefficient, n)
-            reduced = {atom: p - powers.get(atom, 0) for atom, p in left.items()}
-            key = tuple((atom, p) for atom, p in reduced.items() if p)
-            quotient[key] = quotient.get(key, 0) + q
-            rest[term] = r
-        else:
-            rest[term] = coefficient
-    del monomial
-    return _size(quotient), _size(rest)
+def _over(a: Monomial, b: Monomial) -> Monomial | None:
+    """The monomial `a / b`, where it is one."""
+    powers = dict(a)
+    for atom, power in b:
+        powers[atom] = powers.get(atom, 0) - power
+    if any(power < 0 for power in powers.values()):
+        return None
+    return tuple((atom, power) for atom, power in powers.items() if power)
+
+
+def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
+    """(q, r) with a == q * b + r: long division by the leading term of `b`."""
+    atoms = sorted(
+        {atom for x in (a, b) for m, _ in _terms(x) for atom, _ in m}, key=attrgetter("key")
+    )
+
+    def rank(monomial: Monomial) -> tuple[int, list[int]]:
+        powers = dict(monomial)
+        return sum(powers.values()), [powers.get(atom, 0) for atom in atoms]
+
+    lead, n = max(_terms(b), key=lambda term: rank(term[0]))
+    quotient: Dim = 0
+    rest: Dim = 0
+    while terms := _terms(a):
+        monomial, c = max(terms, key=lambda term: rank(term[0]))
+        reduced = _over(monomial, lead)
+        q, r = (0, c) if reduced is None else divmod(c, n)
+        if reduced is not None and q:
+            share = _size({reduced: q})
+            quotient, a = quotient + share, a - share * b
+        done = _size({monomial: r})
+        rest, a = rest + done, a - done
+    return quotient, rest
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
     """`a // b`, rounded towards minus infinity, in normal form."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a // b
-    if b == 1:
-        return a
-    quotient, rest = _divide_terms(a, b)
-    if isinstance(rest, int) and rest == 0:
-        return quotient
-    if isinstance(b, int):
-        nested = _nested(rest, b)
-        if nested is not None:
-            return quotient + nested
-    if isinstance(rest, int) and _within(rest, b):
-        return quotient
-    return quotient + _atom("//", rest, b)
-
-
-def _within(rest: int, b: Dim) -> bool:
-    """Whether 0 <= rest < b for every value of the symbols in `b`."""
-    return 0 <= rest < bounds(b)[0]
-
-
-def _nested(rest: Dim, b: int) -> Dim | None:
-    """`(p // k + r) // b` is `(p + k * r) // (k * b)`."""
-    floors = [(m, c) for m, c in _terms(rest) if m]
-    if len(floors) != 1 or floors[0][1] != 1 or len(floors[0][0]) != 1:
-        return None
-    atom, power = floors[0][0][0]
-    if power != 1 or atom.kind != "//" or not isinstance(atom.args[1], int):
-        return None
-    inner, k = atom.args
-    assert not isinstance(inner, str) and isinstance(k, int)
-    return floordiv(inner + k * dict(_terms(rest)).get((), 0), k * b)
+    if isinstance(b, int) and (isinstance(a, int) or b == 0):
+        return (a if isinstance(a, int) else 1) // b
+    if isinstance(b, int) and b < 0:
+        return floordiv(-a, -b)
+    quotient, rest = _divide(a, b)
+    cell = 0 if rest == 0 else _cell(rest, b)
+    if cell is not None:
+        return quotient + cell
+    factor, left, _, divisor = _reduced(rest, b)
+    if factor != 1:
+        return quotient + floordiv(left, divisor)
+    nested = _nested(rest, b)
+    return quotient + (_atom("//", rest, b) if nested is None else nested)
 
 
 def mod(a: Dim, b: Dim) -> Dim:
     """`a % b`, with the sign of `b`."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a % b
-    _, rest = _divide_terms(a, b)
-    if isinstance(rest, int) and (rest == 0 or _within(rest, b)):
-        return rest
+    if isinstance(b, int) and (isinstance(a, int) or b == 0):
+        return (a if isinstance(a, int) else 1) % b
+    if isinstance(b, int) and b < 0:
+        return -mod(-a, -b)
+    _, rest = _divide(a, b)
+    cell = 0 if rest == 0 else _cell(rest, b)
+    if cell is not None:
+        return rest - cell * b
+    factor, left, less, divisor = _reduced(rest, b)
+    if factor != 1:
+        return factor * mod(left, divisor) + less
     return _atom("%", rest, b)
+
+
+def _cell(rest: Dim, b: Dim) -> int | None:
+    """`rest // b`, where bounds alone decide it."""
+    low, high = bounds(rest)
+    least, most = bounds(b)
+    if least < 1 or interval.infinite(low) or interval.infinite(high):
+        return None
+    if least == most and low // least == high // least:
+        return int(low) // int(least)
+    return 0 if low >= 0 and high < least else None
+
+
+def _reduced(rest: Dim, b: Dim) -> tuple[Dim, Dim, int, Dim]:
+    """(f, p, c, m) with b == f * m, rest == f * p + c and 0 <= c < f; f is 1 if `b` may be < 1."""
+    if bounds(b)[0] < 1:
+        return 1, rest, 0, b
+    constant = dict(_terms(rest)).get((), 0)
+    moving = [term for term in _terms(rest) if term[0]]
+    number = math.gcd(*(c for _, c in moving), *(c for _, c in _terms(b)))
+    common = _common([m for m, _ in (*moving, *_terms(b))]) if not constant else ()
+    factor = _size({common: number})
+    less = constant % number
+    return factor, _divide(rest - less, factor)[0], less, _divide(b, factor)[0]
+
+
+def _common(monomials: list[Monomial]) -> Monomial:
+    """What divides all of them, of the factors that are at least 1."""
+    shared = dict(monomials[0])
+    for monomial in monomials[1:]:
+        powers = dict(monomial)
+        shared = {atom: min(p, powers.get(atom, 0)) for atom, p in shared.items()}
+    return tuple((a, p) for a, p in shared.items() if p and _atom_bounds(a, {})[0] >= 1)
+
+
+def _nested(rest: Dim, b: Dim) -> Dim | None:
+    """`(p // k + r) // b` as `(p + k * r) // (k * b)`, where one floor stands alone in a sum."""
+    floors = [m[0][0] for m, c in _terms(rest) if len(m) == 1 and m[0][0].kind == "//"]
+    if len(floors) != 1 or dict(_terms(rest)).get(((floors[0], 1),)) != 1 or bounds(b)[0] < 1:
+        return None
+    p, k = floors[0].sizes
+    return floordiv(p + k * (rest - _size({((floors[0], 1),): 1})), k * b)
 
 
 def minimum(a: Dim, b: Dim) -> Dim:
     """The smaller of two sizes; decided where their bounds decide it."""
-    return _extreme("min", a, b, lambda low: low <= 0)
+    return _extreme("min", (a, b))
 
 
 def maximum(a: Dim, b: Dim) -> Dim:
     """The larger of two sizes; decided where their bounds decide it."""
-    return _extreme("max", a, b, lambda low: low >= 0)
+    return _extreme("max", (a, b))
 
 
-def _extreme(kind: str, a: Dim, b: Dim, takes: Callable[[float], bool]) -> Dim:
-    low, high = bounds(a - b)
-    if takes(low) and takes(high):
-        return a
-    if takes(-low) and takes(-high):
-        return b
-    first, second = sorted((a, b), key=str)
-    return _atom(kind, first, second)
+def _extreme(kind: str, sizes: Iterable[Dim]) -> Dim:
+    kept: list[Dim] = []
+    for x in (x for size in sizes for x in _spread(kind, size)):
+        if not any(_beats(kind, y, x) for y in kept):
+            kept = [y for y in kept if not _beats(kind, x, y)] + [x]
+    if len(kept) == 1:
+        return kept[0]
+    tables = [dict(_terms(x)) for x in kept]
+    monomials = {m for table in tables for m in table}
+    common = _size({m: min(table.get(m, 0) for table in tables) for m in monomials})
+    rest = [x - common for x in kept]
+    number = math.gcd(*(c for x in rest for _, c in _terms(x)))
+    rest = [_size({m: c // number for m, c in _terms(x)}) for x in rest]
+    if number == 1 and isinstance(common, int) and common == 0:
+        return _atom(kind, *sorted(rest, key=str))
+    return common + number * _extreme(kind, rest)
 
 
-def bounds(x: Dim, limits: Mapping[str, tuple[float, float]] | None = None) -> tuple[float, float]:
+def _spread(kind: str, size: Dim) -> tuple[Dim, ...]:
+    """The sizes that `size` is the extreme of: `r + min(a, b)` is that of `r + a` and `r + b`."""
+    found = [(m, c) for m, c in _terms(size) if any(a.kind in ("min", "max") for a, _ in m)]
+    if len(found) != 1 or len(found[0][0]) != 1:
+        return (size,)
+    monomial, c = found[0]
+    ((atom, power),) = monomial
+    if power != 1 or (atom.kind == kind) != (c > 0):
+        return (size,)
+    return tuple(size - _size({monomial: c}) + c * x for x in atom.sizes)
+
+
+def _beats(kind: str, x: Dim, y: Dim) -> bool:
+    """Whether `x` is always at least as extreme as `y`."""
+    low, high = bounds(x - y)
+    return high <= 0 if kind == "min" else low >= 0
+
+
+# ---------------------------------------------------------------------------------------- bounds
+
+
+def bounds(x: Dim, limits: Limits | None = None) -> Interval:
     """An interval that holds every value of `x`; `limits` narrows symbols from [1, inf)."""
-    low = high = 0.0
-    for monomial, coefficient in _terms(x):
-        interval = (1.0, 1.0)
-        for atom, power in monomial:
-            for _ in range(power):
-                interval = _times(interval, _atom_bounds(atom, limits or {}))
-        a, b = _times(interval, (coefficient, coefficient))
-        low, high = low + a, high + b
+    if isinstance(x, int):
+        return x, x
+    return _bounds(x, limits) if limits else _known_bounds(x)
+
+
+@lru_cache(maxsize=4096)
+def _known_bounds(x: Size) -> Interval:
+    return _bounds(x, {})
+
+
+def _bounds(x: Size, limits: Limits) -> Interval:
+    """The narrower of two: term by term, and as a polynomial of symbols counted from their low."""
+    for kind, pick in (("min", min), ("max", max)):
+        either = _spread(kind, x)
+        if len(either) > 1:
+            ends = [bounds(y, limits) for y in either]
+            return pick(low for low, _ in ends), pick(high for _, high in ends)
+    low, high = interval.total(interval.scale(_monomial_bounds(m, limits), c) for m, c in x.terms)
+    if max(sum(p for _, p in m) for m, _ in x.terms) <= 4:
+        relaxed_low, relaxed_high = _shifted_bounds(x, limits)
+        low, high = max(low, relaxed_low), min(high, relaxed_high)
     return low, high
 
 
-def _times(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    products = [0.0 if 0 in (x, y) else x * y for x in a for y in b]
-    return min(products), max(products)
+def _monomial_bounds(monomial: Monomial, limits: Limits, above: bool = False) -> Interval:
+    """Bounds of a product; `above`: of its factors less their lower bounds."""
+    result: Interval = (1, 1)
+    for atom, power in monomial:
+        factor = _atom_bounds(atom, limits)
+        if above:
+            least = _least(factor)
+            factor = interval.total([factor, (-least, -least)])
+        for _ in range(power):
+            result = interval.times(result, factor)
+    return result
 
 
-def _atom_bounds(atom: Atom, limits: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+def _atom_bounds(atom: Atom, limits: Limits) -> Interval:
     if atom.kind == "symbol":
-        return limits.get(str(atom.args[0]), (1.0, math.inf))
-    (a_low, a_high), (b_low, b_high) = (
-        bounds(x, limits) for x in atom.args if not isinstance(x, str)
-    )
-    if atom.kind == "min":
-        return min(a_low, b_low), min(a_high, b_high)
-    if atom.kind == "max":
-        return max(a_low, b_low), max(a_high, b_high)
+        return limits.get(str(atom.args[0]), (1, math.inf))
+    intervals = [bounds(x, limits) for x in atom.sizes]
+    if atom.kind in ("min", "max"):
+        pick = min if atom.kind == "min" else max
+        return pick(low for low, _ in intervals), pick(high for _, high in intervals)
+    (a_low, a_high), (b_low, b_high) = intervals
     if b_low < 1:
         return -math.inf, math.inf
     if atom.kind == "%":
-        return 0.0, min(b_high - 1, a_high if a_low >= 0 else math.inf)
-    low = _floor(a_low, b_high if a_low >= 0 else b_low)
-    high = _floor(a_high, b_low if a_high >= 0 else b_high)
-    return low, high
+        return 0, min(b_high - 1, a_high if a_low >= 0 else math.inf)
+    low = interval.floor(a_low, b_high if a_low >= 0 else b_low)
+    return low, interval.floor(a_high, b_low if a_high >= 0 else b_high)
 
 
-def _floor(a: float, b: float) -> float:
-    if math.isinf(a):
-        return a
-    return (0.0 if a >= 0 else -1.0) if math.isinf(b) else float(a // b)
+def _shifted_bounds(x: Size, limits: Limits) -> Interval:
+    """Bounds by polynomials in `symbol - low`, so that `H * W >= H` and `H // 2 <= H` are seen."""
+    factor, terms, slack = _relaxed(x)
+    moved: dict[Monomial, int] = {}
+    for monomial, c in terms.items():
+        product: dict[Monomial, int] = {(): c}
+        for atom, power in monomial:
+            for _ in range(power):
+                product = _polynomial(
+                    product, {((atom, 1),): 1, (): _least(_atom_bounds(atom, limits))}
+                )
+        for m, n in product.items():
+            moved[m] = moved.get(m, 0) + n
+    low, high = interval.total(
+        [
+            slack,
+            *(interval.scale(_monomial_bounds(m, limits, above=True), c) for m, c in moved.items()),
+        ]
+    )
+    low = low if interval.infinite(low) else -(-low // factor)
+    return low, high if interval.infinite(high) else high // factor
+
+
+def _relaxed(x: Dim) -> tuple[int, dict[Monomial, int], Interval]:
+    """(s, p, i): s * x is p plus something in i; in p no floor by a number stands alone."""
+    parts: list[tuple[int, dict[Monomial, int], Interval]] = []
+    for monomial, c in _terms(x):
+        atom = monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 else None
+        if atom is not None and atom.kind == "//" and isinstance(atom.sizes[1], int):
+            k = atom.sizes[1]
+            factor, inner, (low, high) = _relaxed(atom.sizes[0])
+            slack = interval.scale((low - factor * (k - 1), high), c)
+            parts.append((k * factor, {m: n * c for m, n in inner.items()}, slack))
+        else:
+            parts.append((1, {monomial: c}, (0, 0)))
+    common = math.lcm(*(factor for factor, _, _ in parts))
+    terms: dict[Monomial, int] = {}
+    for factor, inner, _ in parts:
+        for m, n in inner.items():
+            terms[m] = terms.get(m, 0) + n * (common // factor)
+    slacks = (interval.scale(slack, common // factor) for factor, _, slack in parts)
+    return common, terms, interval.total(slacks)
+
+
+def _polynomial(a: Mapping[Monomial, int], b: Mapping[Monomial, int]) -> dict[Monomial, int]:
+    product: dict[Monomial, int] = {}
+    for m, c in a.items():
+        for n, d in b.items():
+            key = _multiply(m, n)
+            product[key] = product.get(key, 0) + c * d
+    return product
+
+
+def _least(factor: Interval) -> int:
+    return 0 if interval.infinite(factor[0]) else math.ceil(factor[0])
 
 
 def symbols(x: Dim) -> tuple[str, ...]:
@@ -308,11 +466,8 @@ def symbols(x: Dim) -> tuple[str, ...]:
 
 
 _OPERATIONS: Mapping[str, Callable[[Dim, Dim], Dim]] = {
-    "//": floordiv,
-    "%": mod,
-    "min": minimum,
-    "max": maximum,
-}
+    "//": floordiv, "%": mod, "min": minimum, "max": maximum,
+}  # fmt: skip
 
 
 def substitute(x: Dim, values: Mapping[str, Dim]) -> Dim:
@@ -332,8 +487,7 @@ def _substitute_atom(atom: Atom, values: Mapping[str, Dim]) -> Dim:
     if atom.kind == "symbol":
         name = str(atom.args[0])
         return values.get(name, symbol(name))
-    a, b = (substitute(x, values) for x in atom.args if not isinstance(x, str))
-    return _OPERATIONS[atom.kind](a, b)
+    return reduce(_OPERATIONS[atom.kind], (substitute(x, values) for x in atom.sizes))
 
 
 def evaluate(x: Dim, values: Mapping[str, int]) -> int:
