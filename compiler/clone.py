@@ -8,7 +8,8 @@ from .graph import Graph, Input, Node, Value, Weight
 def clone(graph: Graph) -> tuple[Graph, dict[Value, Value]]:
     """A copy of `graph`, and which value of the copy stands for each value of the original.
 
-    Nodes, values and weights are new; scopes, layers and definitions are shared.
+    Nodes, values and weights are new; scopes, layers and definitions are shared, and `current` of
+    the copy leads from the values that they name to its own.
     """
     values: dict[Value, Value] = {}
     return _clone(graph, values), values
@@ -25,6 +26,7 @@ def _clone(graph: Graph, values: dict[Value, Value]) -> Graph:
     copy.outputs = {name: values[value] for name, value in graph.outputs.items()}
     copy.layers = list(graph.layers)
     copy.facts = list(graph.facts)
+    copy.forwarded = {**graph.forwarded, **values}
     for weight, (value, when) in graph.updates.items():
         twin = values[weight]
         assert isinstance(twin, Weight)

@@ -3,7 +3,8 @@
 The outline pass reads these records off a flat graph and its scopes. A `Class` is a block of the
 model with its hyper-parameters; its body is a list of statements over `Var`s, whose types are
 written in the class's own names (`width`, `C`), so that every number in it is an expression that
-holds for each of its instances. The records are beside the graph; nothing here changes it.
+holds for each of its instances. The records are beside the graph; nothing here changes it. `site`
+is where in the source a statement stands.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Apply:
     member: Member | None = None
     weights: Mapping[str, Type] = field(default_factory=dict)
     first: bool = True
+    site: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -97,6 +99,7 @@ class Call:
     args: Mapping[str, Expr]
     sizes: Mapping[str, Expr]
     first: bool = True
+    site: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -107,6 +110,7 @@ class Chain:
     input: Var
     output: Var
     body: list[Statement]
+    site: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -144,6 +148,7 @@ class Repeat:
     sizes: list[RunningSize]
     results: dict[Var, Var]
     chain: str | None = None
+    site: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -163,6 +168,7 @@ class If:
     then: list[Statement]
     orelse: list[Statement]
     phis: list[Phi]
+    site: int = 0
 
 
 Statement: TypeAlias = "Apply | Call | Chain | Repeat | If"

@@ -70,7 +70,9 @@ class Body:
         make: dict[str, Callable[[], Statement]] = {
             "node": part.apply, "call": part.call, "chain": part.chain, "loop": part.loop,
         }  # fmt: skip
-        yield arms, make[kinds[0]]()
+        statement = make[kinds[0]]()
+        statement.site = there[0].key[0]
+        yield arms, statement
 
     def _nest(self, placed: list[tuple[Any, Statement]], depth: int) -> list[Statement]:
         """Statements with the same static if around them become the arms of one If."""
@@ -89,7 +91,7 @@ class Body:
                 self._nest([p for p in inside if p[0][depth][1] == arm], depth + 1)
                 for arm in (0, 1)
             )
-            result.append(If(self.condition(site), then, orelse, self.phis.pop(site, [])))
+            result.append(If(self.condition(site), then, orelse, self.phis.pop(site, []), site))
         if depth == 0:
             bare = [If(self.condition(s), [], [], phis) for s, phis in self.phis.items()]
             result = bare + result
@@ -177,6 +179,12 @@ class Body:
         return result
 
 
+def own_weights(node: Node) -> dict[str, Weight]:
+    """The weights that the node takes from the layer that it applies, by part."""
+    weights = (v for v in node.inputs if isinstance(v, Weight))
+    return {w.part: w for w in weights if node.layer is not None and w.layer is node.layer}
+
+
 class Part:
     """One statement: an item with its counterparts in the frames that have it."""
 
@@ -201,8 +209,8 @@ class Part:
         count = agree(self.frames, [len(node.inputs) for node in nodes])
         attrs, values = self._attrs(nodes)
         member = self._member([node.layer for node in nodes])
-        made = set(nodes[0].layer.weights.values()) if nodes[0].layer else set()
-        slots = [i for i in range(count) if nodes[0].inputs[i] not in made or not made]
+        made = own_weights(nodes[0]).values()
+        slots = [i for i in range(count) if nodes[0].inputs[i] not in made]
         operands = {i: self.body.operand(self.frames, [n.inputs[i] for n in nodes]) for i in slots}
         inputs = tuple(operands.get(i) for i in range(count))
         symbolic = self.sizes.attributes(attrs, values)
@@ -243,15 +251,15 @@ class Part:
     def _weights(
         self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]
     ) -> dict[str, Type]:
-        layer = nodes[0].layer
-        if layer is None or not layer.weights:
+        own = [own_weights(node) for node in nodes]
+        if not own[0]:
             return {}
         op = nodes[0].op
         plain = [var.type if var else None for var in inputs[: len(op.inputs)]]
         made = self.sizes.params(op, plain, attrs)
         result = {}
-        for part in layer.weights:
-            types = [node.layer.weights[part].type for node in nodes if node.layer]
+        for part in own[0]:
+            types = [weights[part].type for weights in own]
             result[part] = self.sizes.type(made.get(part), types)
             for size in result[part].shape:
                 self.builder.uses_init(self.sizes.expression(size))

@@ -145,7 +145,8 @@ class Builder:
             return tuple(self._own(frame, v) for v in value)
         if not isinstance(value, Size):
             return value
-        known = {s: n for n, v in frame.names.items() for s in symbols(value) if v == symbol(s)}
+        own = (*self.definition.sizes, *self.definition.params)
+        known = {s: n for n in own for s in symbols(value) if frame.names.get(n) == symbol(s)}
         missing = [s for s in symbols(value) if s not in known]
         if missing:
             disagree(self.frames, [id(f) for f in self.frames])

@@ -1,0 +1,1 @@
+"""What all backends share that print Python: trees from templates, names, statements, files."""

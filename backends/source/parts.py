@@ -1,0 +1,97 @@
+"""What a rule's template is filled with: an op's tensors and attributes as trees."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from ...compiler.diagnose import MlcError
+from ...compiler.expr import Expr, literal
+from ...compiler.program import Apply, Var
+from .tree import Part, number, tree
+
+Place: TypeAlias = "Callable[[Expr], Expr]"
+Rule: TypeAlias = "str | Callable[[Parts], Expr]"
+
+
+class Parts:
+    """One op for a rule: `p["x"]` is a tensor or an attribute as a tree, None where it is absent.
+
+    Axis attributes are already counted in the order in which the layout pass stores the tensor.
+    `p.apply` is the record, for a rule that must look at types; `p.value(name)` is an attribute's
+    literal value, or None where it is an expression over hyper-parameters.
+    """
+
+    def __init__(self, apply: Apply, ref: Callable[[Var], Expr], place: Place) -> None:
+        self.apply = apply
+        self.op = apply.op
+        self.place = place
+        self.ref = ref
+        self._parts: dict[str, Part] = {}
+        for key in apply.op.config:
+            self._parts[key] = self._attribute(key)
+        if apply.op.variadic:
+            self._parts[apply.op.inputs[0].strip("*")] = [ref(v) for v in apply.inputs if v]
+            return
+        names = [n.rstrip("?") for n in (*apply.op.inputs, *apply.op.weights)]
+        for name, var in zip(names, apply.inputs, strict=False):
+            self._parts[name] = ref(var) if var is not None else None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parts[name]
+
+    @property
+    def all(self) -> Mapping[str, Part]:
+        """Every part by name."""
+        return self._parts
+
+    def value(self, name: str) -> Any:
+        """The attribute's literal value; None where it is an expression, or None itself."""
+        return number(self.apply.attrs.get(name))
+
+    def var(self, name: str) -> Var | None:
+        """The tensor input of that name."""
+        names = [n.rstrip("?") for n in (*self.op.inputs, *self.op.weights)]
+        return self.apply.inputs[names.index(name)]
+
+    @property
+    def x(self) -> Var:
+        """The first tensor input."""
+        first = next(v for v in self.apply.inputs if v is not None)
+        return first
+
+    def fill(self, template: str, **more: Part) -> Expr:
+        """The template with these parts and `more`."""
+        return tree(template, **{**self._parts, **more})
+
+    def _attribute(self, key: str) -> Expr | None:
+        if key not in self.apply.attrs:
+            value = self.apply.values[key]
+            if not hasattr(value, "tolist"):
+                return literal(value)
+            return literal(value.tolist())
+        found = self.apply.attrs[key]
+        kind = self.op.config[key].kind
+        if kind in ("axis", "axes", "new_axis", "new_axes"):
+            found = self._axes(found)
+        return (
+            None if isinstance(found, ast.Constant) and found.value is None else self.place(found)
+        )
+
+    def _axes(self, given: Expr) -> Expr:
+        order = next((v.order for v in self.apply.inputs if v is not None), None)
+        value = number(given)
+        if order is None or value is None:
+            return given
+        if isinstance(value, tuple):
+            return literal(tuple(sorted(order.index(axis) for axis in value)))
+        return literal(order.index(value))
+
+
+def spell(rules: Mapping[str, Rule], parts: Parts, target: str) -> Expr:
+    """What the target writes for an op; MlcError `op` if it has no row and no body was put in."""
+    rule = rules.get(parts.op.name)
+    if rule is None:
+        raise MlcError("unsupported", f"{target} has no spelling of {parts.op.name}")
+    return parts.fill(rule) if isinstance(rule, str) else rule(parts)

@@ -1,0 +1,26 @@
+"""From a graph to the program that a backend prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ...compiler.clone import clone
+from ...compiler.graph import Graph
+from ...compiler.ops import OPS
+from ...compiler.passes import CLEAN, apply
+from ...compiler.passes.expand import expand
+from ...compiler.passes.outline import outline
+from ...compiler.program import Program
+
+
+def prepare(
+    graph: Graph, spelled: Collection[str], layout: Callable[[Graph], int] | None = None
+) -> tuple[Graph, Program]:
+    """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes."""
+    copied, _ = clone(graph)
+    apply(copied, CLEAN)
+    expand(copied, {OPS[name] for name in spelled if name in OPS})
+    apply(copied, CLEAN)
+    if layout is not None:
+        apply(copied, (layout,))
+    return copied, outline(copied)

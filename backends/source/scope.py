@@ -1,0 +1,99 @@
+"""The names of one class in the emitted code, and its expressions in terms of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from ...compiler import expr
+from ...compiler.expr import Expr
+from ...compiler.program import Apply, Call, Chain, Class, If, Member, Repeat, Statement, Var, walk
+from .names import free, rename
+
+
+def members(body: list[Statement]) -> Iterator[Member]:
+    """The members that a body uses, chains not looked into."""
+    for statement in body:
+        match statement:
+            case Apply(member=Member() as member) | Call(member=member) | Chain(member=member):
+                yield member
+            case Repeat(body=inner):
+                yield from members(inner)
+            case If(then=then, orelse=orelse):
+                yield from members(then)
+                yield from members(orelse)
+
+
+class Scope:
+    """Names of a class: constructor arguments, attributes, and where sizes are read from.
+
+    `attributes` are names that a member may not have; `arguments` those that a local may not have.
+    """
+
+    def __init__(self, cls: Class, attributes: Collection[str], arguments: Collection[str]) -> None:
+        self.cls = cls
+        self.attributes = attributes
+        loops = [s for s in walk(cls.body) if isinstance(s, Repeat)]
+        variables = [name for loop in loops for name in loop.variables]
+        running = [size.name for loop in loops for size in loop.sizes]
+        plain = [*cls.sizes, *cls.definition.params, *variables, *running]
+        self.locals = rename(dict.fromkeys(plain), arguments)
+        self.variables = {name: self.locals[name] for name in variables}
+        held = {member.name for member in members(cls.body)} | {p.name for p in cls.parameters}
+        own = {self.attribute(name) for name in held}
+        kept = [p.name for p in cls.params if p.name in cls.call_names]
+        self.kept = rename(kept, {*attributes, *own})
+
+    def attribute(self, name: str) -> str:
+        """The attribute under which a member or parameter is held."""
+        return free(name, self.attributes)
+
+    def init(self, expression: Expr) -> Expr:
+        """An expression where the constructor's arguments are in sight."""
+        return self._put(expression, lambda name: ast.Name(self.locals.get(name, name), ast.Load()))
+
+    def call(self, ref: Callable[[Var], Expr], own: str = "self.") -> Callable[[Expr], Expr]:
+        """Expressions where tensors are in sight: sizes are read from them, the rest is kept."""
+
+        def name(identifier: str) -> Expr:
+            if identifier in self.cls.sizes and self.cls.sizes[identifier][0] in self.cls.inputs:
+                return self.size(identifier, ref)
+            if identifier in self.kept:
+                return expr.parse(f"{own}{self.kept[identifier]}")
+            return ast.Name(self.locals.get(identifier, identifier), ast.Load())
+
+        return lambda expression: self._put(expression, name)
+
+    def size(self, name: str, ref: Callable[[Var], Expr]) -> Expr:
+        """`x.shape[1]`."""
+        source, axis = self.cls.sizes[name]
+        var = self.cls.inputs[source]
+        place = var.order.index(axis) if var.order else axis
+        shape = ast.Attribute(ref(var), "shape", ast.Load())
+        return ast.Subscript(shape, ast.Constant(place), ast.Load())
+
+    def _put(self, expression: Expr, make: Callable[[str], Expr]) -> Expr:
+        return expr.substitute(expression, {name: make(name) for name in expr.names(expression)})
+
+
+def hint(value: Any) -> str:
+    """The annotation of a hyper-parameter, by its value."""
+    if isinstance(value, (tuple, list)):
+        inner = sorted({hint(v) for v in value}) or ["int"]
+        return f"list[{' | '.join(inner)}]"
+    known: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
+    return known.get(type(value), "int")
+
+
+def signature(cls: Class, scope: Scope) -> list[str]:
+    """The constructor's arguments as text: sizes that it cannot see, then hyper-parameters."""
+    needs = [f"{scope.locals[name]}: int" for name in cls.needs]
+    given, optional = [], []
+    for hyper in cls.params:
+        text = f"{scope.locals[hyper.name]}: {hint(hyper.value)}"
+        if hyper.default is None or expr.names(hyper.default):
+            given.append(text)
+        else:
+            optional.append(f"{text} = {expr.show(expr.literal(expr.evaluate(hyper.default, {})))}")
+    return [*needs, *given, *optional]

@@ -1,0 +1,117 @@
+"""Python expressions as trees, from templates: `tree("F.softmax({x}, dim={axis})", x=…, axis=…)`.
+
+Nothing of a model is ever text that is pasted into code: names come in as identifiers that were
+made safe, values as literals, and the rest is the template's own.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+from ...compiler import expr
+
+Part: TypeAlias = "ast.expr | Sequence[ast.expr] | None"
+
+
+@cache
+def _parsed(template: str) -> ast.expr:
+    text = re.sub(r"\{(\w+)\}", r"_p_\1", template)
+    return ast.parse(text, mode="eval").body
+
+
+class _Fill(ast.NodeTransformer):
+    """Puts parts where the template has holes; an argument whose part is None is left out."""
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = parts
+
+    def _hole(self, node: ast.AST) -> str | None:
+        return node.id[3:] if isinstance(node, ast.Name) and node.id.startswith("_p_") else None
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        hole = self._hole(node)
+        if hole is None:
+            return node
+        part = self.parts[hole]
+        assert isinstance(part, ast.expr), f"no {hole} for the template"
+        return part
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.args = self._items(node.args)
+        node.keywords = [k for k in node.keywords if not self._absent(k.value)]
+        node.func = self.visit(node.func)
+        for keyword in node.keywords:
+            keyword.value = self.visit(keyword.value)
+        return node
+
+    def visit_List(self, node: ast.List) -> ast.AST:
+        node.elts = self._items(node.elts)
+        return node
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
+        node.elts = self._items(node.elts)
+        return node
+
+    def _absent(self, node: ast.expr) -> bool:
+        hole = self._hole(node)
+        return hole is not None and self.parts[hole] is None
+
+    def _items(self, items: list[ast.expr]) -> list[ast.expr]:
+        result: list[ast.expr] = []
+        for item in items:
+            hole = self._hole(item.value) if isinstance(item, ast.Starred) else None
+            if hole is not None:
+                part = self.parts[hole]
+                if isinstance(part, ast.expr):
+                    result.append(ast.Starred(part, ast.Load()))
+                else:
+                    result += list(part or ())
+            elif not self._absent(item):
+                result.append(self.visit(item))
+        return result
+
+
+def tree(template: str, **parts: Part) -> ast.expr:
+    """The template with its holes filled: trees, lists of trees (`*{xs}`), or None to leave out."""
+    result = _Fill(parts).visit(copy.deepcopy(_parsed(template)))
+    assert isinstance(result, ast.expr)
+    return result
+
+
+def text(node: ast.AST) -> str:
+    """The tree as source."""
+    return ast.unparse(ast.fix_missing_locations(node))
+
+
+def number(node: ast.expr | None) -> Any:
+    """The literal that a tree is, or None where it is an expression."""
+    if node is None or not isinstance(node, expr.LITERALS) or expr.names(node):
+        return None
+    try:
+        return expr.evaluate(node, {})
+    except TypeError:
+        return None
+
+
+def is_literal(node: ast.expr, value: Any) -> bool:
+    """Whether the tree is this number (True is not 1)."""
+    found = number(node)
+    return type(found) is type(value) and bool(found == value)
+
+
+def shown(message: str, names: Mapping[str, ast.expr]) -> ast.expr:
+    """A message with `{name}` holes as an f-string; anything else in braces stays as written."""
+    pieces: list[ast.expr] = []
+    for i, piece in enumerate(re.split(r"\{(\w+)\}", message)):
+        if i % 2 and piece in names:
+            pieces.append(ast.FormattedValue(names[piece], -1))
+        elif piece:
+            pieces.append(ast.Constant(f"{{{piece}}}" if i % 2 else piece))
+    if all(isinstance(piece, ast.Constant) for piece in pieces):
+        return ast.Constant("".join(str(p.value) for p in pieces if isinstance(p, ast.Constant)))
+    return ast.JoinedStr(pieces)
