@@ -15,6 +15,7 @@ from .index import INDEX
 from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
+from .pool import POOL
 from .reduce import REDUCE
 from .sequence import SEQUENCE
 from .shape import SHAPE
@@ -41,6 +42,7 @@ OPS: Mapping[str, Op] = {
         *LINEAR_ALGEBRA,
         *WINDOW,
         *CONVOLUTION,
+        *POOL,
     )
 }
 """Every operator by its name in the language."""

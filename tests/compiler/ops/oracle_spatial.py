@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 CONV = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 CONV_TRANSPOSE = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
+AVG_POOL = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}
 MAX_POOL = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}
 
 
@@ -88,7 +89,30 @@ def windows_add(x: Any, sizes: Any, **attrs: Any) -> torch.Tensor:
     return result
 
 
+def max_pool(x: Any, kernel: Any, stride: Any, pad: Any, dilation: Any, ceil: bool) -> torch.Tensor:
+    stride = kernel if stride is None else stride
+    if isinstance(pad, int):
+        return MAX_POOL[x.ndim](x, kernel, stride, pad, dilation, ceil)
+    return windows(x, kernel, stride, pad, dilation, ceil, -math.inf).flatten(x.ndim).amax(-1)
+
+
+def avg_pool(
+    x: Any, kernel: Any, stride: Any, pad: Any, ceil: bool, count_pad: bool
+) -> torch.Tensor:
+    stride = kernel if stride is None else stride
+    if isinstance(pad, int):
+        return AVG_POOL[x.ndim](x, kernel, stride, pad, ceil, count_pad)
+    assert not count_pad
+    total, count = (
+        windows(z, kernel, stride, pad, 1, ceil, 0.0).flatten(x.ndim).sum(-1)
+        for z in (x, torch.ones_like(x))
+    )
+    return total / count
+
+
 SPATIAL = {
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
     "windows": windows,
     "windows_add": windows_add,
     "conv": conv,
