@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from . import dim
@@ -26,11 +27,11 @@ def name(identifier: str) -> Expr:
 
 
 def literal(value: Any) -> Expr:
-    """The tree of a static value: None, bool, int, float, str, or lists and tuples of such."""
+    """The tree of a static value: None, bool, number, size, str, or lists and tuples of such."""
     if isinstance(value, (list, tuple)):
         kind = ast.List if isinstance(value, list) else ast.Tuple
         return kind([literal(v) for v in value], ast.Load())
-    if isinstance(value, Size):
+    if isinstance(value, (Size, Fraction)):
         return parse(str(value))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))
@@ -66,6 +67,10 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     class Replace(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> Expr:
             return values.get(node.id, node)
+
+        def visit_Call(self, node: ast.Call) -> Expr:
+            node.args = [self.visit(x) for x in node.args]
+            return node
 
     copied = ast.parse(ast.unparse(expr), mode="eval").body
     result = Replace().visit(copied)
@@ -110,7 +115,10 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
 
 
 class Ratio:
-    """An exact quotient of sizes that are not known yet: `H / 2`."""
+    """An exact quotient of sizes that are not known yet: `H / 2`.
+
+    `ceil` and `floor` round it. Any other arithmetic takes it for an integer, see `settle`.
+    """
 
     __slots__ = ("denominator", "numerator")
 
@@ -119,24 +127,91 @@ class Ratio:
         self.denominator = denominator
 
     def __str__(self) -> str:
-        return f"{self.numerator} / {self.denominator}"
+        return f"{_factor(self.numerator)} / {_factor(self.denominator)}"
+
+    def __add__(self, other: Any) -> Any:
+        return settle(self) + settle(other)
+
+    def __sub__(self, other: Any) -> Any:
+        return settle(self) - settle(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return other - settle(self)
+
+    def __mul__(self, other: Any) -> Any:
+        return settle(self) * settle(other)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return settle(self) // settle(other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return other // settle(self)
+
+    def __mod__(self, other: Any) -> Any:
+        return settle(self) % settle(other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return other % settle(self)
+
+    def __pow__(self, power: int) -> Any:
+        return settle(self) ** power
+
+    def __neg__(self) -> Any:
+        return -settle(self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def _factor(x: Dim) -> str:
+    text = str(x)
+    return text if isinstance(x, int) or text.isidentifier() else f"({text})"
+
+
+def settle(x: Any) -> Any:
+    """A Ratio as the size that it must be, recording the fact that it divides; else `x` itself.
+
+    The fact goes where `op.collecting` says. Raises ValueError where it can never divide.
+    """
+    if not isinstance(x, Ratio):
+        return x
+    from .op import TypeMismatch, require_divides
+
+    message = f"{x} is not an integer"
+    try:
+        return require_divides(x.denominator, x.numerator, message)
+    except TypeMismatch:
+        raise ValueError(message) from None
 
 
 def divide(a: Any, b: Any) -> Any:
     """`a / b`: exact for integers (a Fraction if need be), a Ratio where sizes are unknown."""
+    b = settle(b)
+    if isinstance(a, Ratio):
+        return divide(a.numerator, a.denominator * b)
     if isinstance(a, Size) or isinstance(b, Size):
-        quotient = dim.floordiv(a, b)
+        quotient = a // b
         return quotient if quotient * b == a else Ratio(a, b)
     if isinstance(a, float) or isinstance(b, float):
         return a / b
-    exact = Fraction(a) / Fraction(b)
-    return int(exact) if exact.denominator == 1 else exact
+    return _whole(Fraction(a) / Fraction(b))
+
+
+def _whole(x: Any) -> Any:
+    """A Fraction that is an integer as an int."""
+    return int(x) if isinstance(x, Fraction) and x.denominator == 1 else x
+
+
+def _exact(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: _whole(operation(a, b))
 
 
 def ceil(x: Any) -> Dim:
     """The least integer >= x; of a Ratio, a size."""
-    if isinstance(x, Ratio):
+    if isinstance(x, Ratio) and dim.bounds(x.denominator)[0] >= 1:
         return dim.floordiv(x.numerator + x.denominator - 1, x.denominator)
+    if isinstance(x, Ratio):
+        return -dim.floordiv(-x.numerator, x.denominator)
     return x if isinstance(x, Size) else math.ceil(x)
 
 
@@ -145,6 +220,21 @@ def floor(x: Any) -> Dim:
     if isinstance(x, Ratio):
         return dim.floordiv(x.numerator, x.denominator)
     return x if isinstance(x, Size) else math.floor(x)
+
+
+def _integer(x: Any) -> Any:
+    """`int(x)`, rounding towards zero; of a size, itself."""
+    return settle(x) if isinstance(x, (Size, Ratio)) else int(x)
+
+
+def _absolute(x: Any) -> Any:
+    return dim.maximum(settle(x), -settle(x)) if isinstance(x, (Size, Ratio)) else abs(x)
+
+
+def _power(a: Any, b: Any) -> Any:
+    """`a ** b`; exact for integers with a negative exponent too."""
+    whole = type(a) is int and type(b) is int and b < 0
+    return divide(1, a**-b) if whole else a**b
 
 
 def _sqrt(x: Any) -> Any:
@@ -164,11 +254,15 @@ def _fold(pick: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 def _least(a: Any, b: Any) -> Any:
-    return dim.minimum(a, b) if isinstance(a, Size) or isinstance(b, Size) else min(a, b)
+    return dim.minimum(settle(a), settle(b)) if _unknown(a, b) else min(a, b)
 
 
 def _greatest(a: Any, b: Any) -> Any:
-    return dim.maximum(a, b) if isinstance(a, Size) or isinstance(b, Size) else max(a, b)
+    return dim.maximum(settle(a), settle(b)) if _unknown(a, b) else max(a, b)
+
+
+def _unknown(*values: Any) -> bool:
+    return any(isinstance(x, (Size, Ratio)) for x in values)
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -182,20 +276,20 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "zip": lambda *args: [tuple(items) for items in zip(*args, strict=True)],
     "enumerate": lambda xs: list(enumerate(xs)),
     "sum": sum,
-    "abs": abs,
-    "int": int,
+    "abs": _absolute,
+    "int": _integer,
     "round": round,
 }
 """The functions of the static language, by name."""
 
 OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Add: _exact(operator.add),
+    ast.Sub: _exact(operator.sub),
+    ast.Mult: _exact(operator.mul),
     ast.Div: divide,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Mod: _exact(operator.mod),
+    ast.Pow: _exact(_power),
 }
 
 COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -211,23 +305,62 @@ COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 class Undecided(Exception):
-    """A comparison of sizes that depends on what they will be; `text` is the comparison."""
+    """A comparison of sizes that depends on what they will be; its text is the comparison."""
+
+
+SIGNS: Mapping[type[ast.cmpop], str] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
 
 
 def compare(op: ast.cmpop, a: Any, b: Any) -> bool:
     """Whether the comparison holds; Undecided where it depends on unknown sizes."""
-    if not (isinstance(a, Size) or isinstance(b, Size)) or type(op) in (ast.In, ast.NotIn):
-        return bool(COMPARISONS[type(op)](a, b))
-    low, high = dim.bounds(a - b)
-    holds = {COMPARISONS[type(op)](x, 0) for x in (low, high)}
+    if isinstance(op, (ast.In, ast.NotIn)):
+        return _contains(b, a) == isinstance(op, ast.In)
     if isinstance(op, (ast.Eq, ast.NotEq)):
-        apart = low > 0 or high < 0
-        if not apart and a != b:
-            raise Undecided(f"{a} {'==' if isinstance(op, ast.Eq) else '!='} {b}")
-        return bool(a == b) == isinstance(op, ast.Eq)
+        return _equal(a, b) == isinstance(op, ast.Eq)
+    if not _unknown(a, b):
+        return bool(COMPARISONS[type(op)](a, b))
+    ends = dim.bounds(settle(a) - settle(b))
+    holds = {bool(COMPARISONS[type(op)](x, 0)) for x in ends}
     if len(holds) == 2:
-        raise Undecided(f"{a} ? {b}")
-    return bool(holds.pop())
+        raise Undecided(f"{a} {SIGNS[type(op)]} {b}")
+    return holds.pop()
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two static values are equal, element by element."""
+    if isinstance(a, (list, tuple)) and type(a) is type(b):
+        return len(a) == len(b) and _decided(all, map(_equal, a, b))
+    if not (_unknown(a, b) and all(isinstance(x, (int, Size, Ratio)) for x in (a, b))):
+        return bool(a == b)
+    difference = settle(a) - settle(b)
+    low, high = dim.bounds(difference)
+    if low <= 0 <= high and isinstance(difference, Size):
+        raise Undecided(f"{a} == {b}")
+    return isinstance(difference, int) and difference == 0
+
+
+def _contains(items: Any, item: Any) -> bool:
+    if isinstance(items, (list, tuple)):
+        return _decided(any, map(lambda x: _equal(x, item), items))
+    return item in items
+
+
+def _decided(combine: Callable[[Iterable[bool]], bool], answers: Iterator[bool]) -> bool:
+    """`all` or `any` of answers, some of which may be undecided where others settle it."""
+    known: list[bool] = []
+    doubt: Undecided | None = None
+    while True:
+        try:
+            known.append(next(answers))
+        except StopIteration:
+            break
+        except Undecided as undecided:
+            doubt = undecided
+    if doubt is not None and combine([*known, True]) != combine([*known, False]):
+        raise doubt
+    return combine(known)
 
 
 def evaluate(expr: Expr, values: Mapping[str, Any]) -> Any:
@@ -253,8 +386,9 @@ def evaluate(expr: Expr, values: Mapping[str, Any]) -> Any:
             return OPERATORS[type(op)](evaluate(a, values), evaluate(b, values))
         case ast.BoolOp(op=op, values=terms):
             return _boolean(isinstance(op, ast.And), terms, values)
-        case ast.Compare(left=a, ops=[op], comparators=[b]):
-            return compare(op, evaluate(a, values), evaluate(b, values))
+        case ast.Compare(left=first, ops=ops, comparators=others):
+            terms = [evaluate(x, values) for x in (first, *others)]
+            return all(compare(op, *pair) for op, pair in zip(ops, pairwise(terms), strict=True))
         case ast.IfExp(test=test, body=a, orelse=b):
             return evaluate(a if evaluate(test, values) else b, values)
         case ast.Subscript(value=value, slice=index):
