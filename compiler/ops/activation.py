@@ -14,6 +14,7 @@ from .compare import GREATER, GREATER_EQUAL, LESS, LOGICAL_AND
 from .elementwise import ADD, CLAMP, DIV, MAXIMUM, MUL, NEG, SUB, WHERE
 from .erf import erfc
 from .function import ABS, ERF, EXP, EXPM1, LOG1P, TANH
+from .shape import RESHAPE, require_known
 
 Samples = Sequence[Mapping[str, Any]]
 
@@ -34,12 +35,18 @@ def _activation(
     samples: Samples = (*_SHAPES, *_WIDE),
     rounding: str = "elementwise",
     kinks: str = "",
+    nonzero: str = "",
     doc: str,
 ) -> Op:
-    """An op on `x`; grad(b, g, y, x, **attrs) builds the gradient of x."""
+    """An op on `x`; grad(b, g, y, x, **attrs) builds the gradient of x.
 
-    def infer(x: Type, **_: Any) -> Type:
+    `nonzero` is the attribute that must not be 0.
+    """
+
+    def infer(x: Type, **attrs: Any) -> Type:
         require_floating(name, x)
+        if nonzero and attrs[nonzero] == 0:
+            raise TypeMismatch(f"{name} divides by {nonzero}, which is 0", "value")
         return x
 
     def rule(b: Build, g: Value, y: Value, x: Value, **attrs: Any) -> list[Value]:
@@ -227,6 +234,7 @@ CELU = _activation(
     _celu_body,
     config={"alpha": Config("float", 1.0, doc="minus the limit for small x")},
     samples=(*_SHAPES, *_WIDE, {"x": [0.0, -1.0, 1.0], "alpha": 0.7}),
+    nonzero="alpha",
     doc="x where it is positive, else alpha * (exp(x / alpha) - 1).",
 )
 SELU = _activation(
@@ -286,6 +294,7 @@ def _prelu_params(x: Type, per_channel: bool) -> dict[str, Param]:
     if per_channel and x.rank < 2:
         raise TypeMismatch(f"prelu by channel takes axes [batch, channel, ...], and gets {x}")
     size = x.shape[1] if per_channel else 1
+    require_known("prelu", size)
     return {"weight": Param(Type(x.dtype, (size,)), Init("constant", (0.25,)))}
 
 
@@ -301,8 +310,6 @@ def _prelu(x: Any, weight: Any, per_channel: bool) -> Any:
 
 
 def _prelu_body(b: Build, x: Value, weight: Value, per_channel: bool) -> Value:
-    from .shape import RESHAPE
-
     spatial = x.type.rank - 2 if per_channel else 0
     if spatial:
         weight = b(RESHAPE, weight, shape=(x.type.shape[1], *(1,) * spatial))

@@ -158,8 +158,10 @@ MOD = binary(
 def _clamp_infer(x: Type, min: float | None, max: float | None) -> Type:
     require_numeric("clamp", x)
     if min is None and max is None:
-        raise TypeMismatch("clamp takes a min or a max, and gets neither", "config")
-    if not x.floating and any(end is not None and end != int(end) for end in (min, max)):
+        raise TypeMismatch("clamp takes a min or a max, and gets neither", "value")
+    if not x.floating and any(
+        end is not None and not float(end).is_integer() for end in (min, max)
+    ):
         raise TypeMismatch(f"clamp of {x} takes integers, and gets {min} and {max}", "dtype")
     return x
 

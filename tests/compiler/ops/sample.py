@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mlc.compiler.dim import evaluate, symbol, symbols
 from mlc.compiler.graph import Graph, Init, Input, Node, Scope, Type, Value, Weight
-from mlc.compiler.op import Build, Op, complete
+from mlc.compiler.op import Build, Op, TypeMismatch, complete
 from mlc.compiler.ops import OPS
 from mlc.compiler.ops.constant import numpy_dtype
 
@@ -20,8 +21,6 @@ class Sample:
     """`graph` applies `op` once; its inputs and weights are `values`, drawn as `arrays`."""
 
     op: Op
-    number: int
-    spec: dict[str, Any]
     graph: Graph
     node: Node
     values: dict[str, Value]
@@ -48,48 +47,74 @@ def cases() -> list[tuple[Op, int]]:
     return [(op, i) for op in OPS.values() for i in range(len(op.samples))]
 
 
-def make(op: Op, number: int) -> Sample:
-    """Builds sample `number` of `op`. Floats are drawn as f32 numbers, and held as float64."""
+def make(op: Op, number: int, symbolic: bool = False) -> Sample:
+    """Builds sample `number` of `op`. Floats are drawn as f32 numbers, and held as float64.
+
+    Where `symbolic`, a size above 1 of an input is a symbol of its own value (S5 is 5), unless a
+    weight's size depends on it.
+    """
     spec = dict(op.samples[number])
     random = np.random.default_rng(zlib.crc32(op.name.encode()) + number)
+    assert set(spec) <= {*op.config, *_names(op)}, f"{op.name} takes no {set(spec)}"
+    drawn = not any(_listed(tensor) for tensor in spec.values())
+    given = {name: draw(tensor, random) for name, tensor in _tensors(op, spec)}
+    attrs = complete(op, {key: spec[key] for key in op.config if key in spec})
     graph = Graph(op.name, Scope("model"))
-    arrays: dict[str, np.ndarray] = {}
-    values: dict[str, Value] = {}
-    slots: list[Value | None] = []
-    drawn = True
-
-    def give(name: str, tensor: Any) -> Value:
-        nonlocal drawn
-        drawn = drawn and not _listed(tensor)
-        arrays[name], dtype = draw(tensor, random)
-        values[name] = Input(name, Type(dtype, arrays[name].shape))
-        graph.inputs.append(values[name])
-        return values[name]
-
-    if op.variadic:
-        tensors = spec.pop(op.inputs[0][1:])
-        slots += [give(f"{op.inputs[0][1:]}{i}", tensor) for i, tensor in enumerate(tensors)]
-    else:
-        for name in (key.rstrip("?") for key in op.inputs):
-            slots.append(give(name, spec.pop(name)) if name in spec else None)
-    given = {key.rstrip("?"): spec.pop(key.rstrip("?"), None) for key in op.weights}
-    attrs = complete(op, spec)
-    if op.params is not None:
-        types = [None if value is None else value.type for value in slots]
-        params = op.params(*types, **attrs)
-        for name, tensor in given.items():
-            if name not in params:
-                slots.append(None)
-                continue
-            type = params[name].type
-            arrays[name], _ = draw(tensor or (type.shape, type.dtype), random)
-            values[name] = graph.weights[name] = Weight(
-                name, type, Init("zeros"), trainable=True, scope=graph.root, part=name
-            )
-            slots.append(values[name])
-    node = Build(graph).node(op, slots, spec)
+    types = {name: Type(dtype, array.shape) for name, (array, dtype) in given.items()}
+    if symbolic:
+        types = _unknown(op, types, attrs)
+    graph.inputs = [Input(name, t) for name, t in types.items()]
+    values: dict[str, Value] = {value.name: value for value in graph.inputs}
+    arrays = {name: array for name, (array, _) in given.items()}
+    for name, param in _params(op, types, attrs).items():
+        tensor = spec.get(name, (_known(param.type.shape), param.type.dtype))
+        arrays[name], _ = draw(tensor, random)
+        values[name] = graph.weights[name] = Weight(
+            name, param.type, Init("zeros"), trainable=True, scope=graph.root, part=name
+        )
+    names = list(values) if op.variadic else _names(op)
+    node = Build(graph).node(op, [values.get(name) for name in names], attrs)
     graph.outputs = {f"y{i}": output for i, output in enumerate(node.outputs)}
-    return Sample(op, number, spec, graph, node, values, arrays, random, drawn)
+    return Sample(op, graph, node, values, arrays, random, drawn)
+
+
+def _names(op: Op) -> list[str]:
+    return [name.strip("*?") for name in (*op.inputs, *op.weights)]
+
+
+def _tensors(op: Op, spec: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The inputs that the sample gives, by name; those of a variadic op are numbered."""
+    if op.variadic:
+        name = op.inputs[0][1:]
+        return [(f"{name}{i}", tensor) for i, tensor in enumerate(spec[name])]
+    names = [name.rstrip("?") for name in op.inputs]
+    return [(name, spec[name]) for name in names if name in spec]
+
+
+def _params(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str, Any]:
+    if op.params is None:
+        return {}
+    return dict(op.params(*(types.get(name.rstrip("?")) for name in op.inputs), **attrs))
+
+
+def _unknown(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str, Type]:
+    """`types` with symbols for their sizes, but for those that a weight's size depends on."""
+    for size in sorted({n for t in types.values() for n in t.shape} - {0, 1}):
+        tried = {
+            name: t.with_(shape=tuple(symbol(f"S{size}") if n == size else n for n in t.shape))
+            for name, t in types.items()
+        }
+        try:
+            weights = _params(op, tried, attrs)
+        except TypeMismatch:
+            continue
+        if all(not symbols(n) for param in weights.values() for n in param.type.shape):
+            types = tried
+    return types
+
+
+def _known(shape: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(evaluate(n, {s: int(s[1:]) for s in symbols(n)}) for n in shape)
 
 
 def _listed(tensor: Any) -> bool:

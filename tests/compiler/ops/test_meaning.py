@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mlc.compiler.dim import evaluate, symbol
+from mlc.compiler.dim import evaluate
 from mlc.compiler.graph import Input, Value
 from mlc.compiler.op import Op
-from mlc.compiler.op import infer as infer_op
 from mlc.compiler.ops import OPS
 from mlc.compiler.ops.constant import numpy_dtype
 from mlc.compiler.passes.expand import expand
@@ -111,7 +110,7 @@ def _reverse(sample: Sample) -> tuple[list[Value], dict[str, np.ndarray]]:
         if wanted.requires_grad:
             cotangents[name] = Input(f"g_{name}", output.type)
             graph.inputs.append(cotangents[name])
-            drawn = sample.random.normal(size=output.type.shape)
+            drawn = sample.random.normal(size=_sizes(output))
             feed[f"g_{name}"] = np.asarray(drawn, np.float32).astype(np.float64)
     wrt = [value for value in sample.node.values if value.type.floating]
     found = gradients(graph, cotangents, wrt)
@@ -171,19 +170,28 @@ def test_gradient_is_the_slope(op: Op, number: int) -> None:
 
 
 @_each(CASES)
-def test_infer_works_on_symbols(op: Op, number: int) -> None:
-    sample = make(op, number)
-    names: dict[int, str] = {}
-
-    def unknown(size: int) -> Any:
-        return symbol(names.setdefault(size, f"S{size}")) if size > 1 else size
-
-    types = [
-        None if v is None else v.type.with_(shape=tuple(unknown(s) for s in v.type.shape))
-        for v in sample.node.inputs
+def test_sizes_may_be_unknown(op: Op, number: int) -> None:
+    known, sample = make(op, number), make(op, number, symbolic=True)
+    assert [_sizes(output) for output in sample.node.outputs] == [
+        output.type.shape for output in known.node.outputs
     ]
-    facts: list[Any] = []
-    results = infer_op(op, types, sample.node.attrs, facts)
-    sizes = {name: size for size, name in names.items()}
-    for result, known in zip(results, sample.node.outputs, strict=True):
-        assert tuple(evaluate(size, sizes) for size in result.shape) == known.type.shape
+    want = outputs(known)
+    expand(sample.graph, ())
+    for got, wanted in zip(outputs(sample), want, strict=True):
+        close(got, wanted, op, 1e-12)
+
+
+def _sizes(value: Value) -> tuple[int, ...]:
+    symbols_of = {f"S{size}": size for size in range(100)}
+    return tuple(evaluate(size, symbols_of) for size in value.type.shape)
+
+
+@_each(DIFFERENTIABLE)
+def test_gradient_does_not_need_the_sizes(op: Op, number: int) -> None:
+    known, sample = make(op, number), make(op, number, symbolic=True)
+    wrt, feed = _reverse(known)
+    _reverse(sample)
+    want = run(known.graph, feed, known.weights).outputs
+    got = run(sample.graph, feed, sample.weights).outputs
+    for value in wrt:
+        close(got[f"d_{value.name}"], want[f"d_{value.name}"], SCALED, 1e-12)
