@@ -21,6 +21,7 @@ from .compare import GREATER, LESS_EQUAL
 from .elementwise import ADD, DIV, MAXIMUM, MUL, NEG, SUB, WHERE
 from .function import ABS, EXP, LOG, LOG1P, SQUARE
 from .reduce import MEAN, SUM
+from .shape import product
 from .softmax import LOG_SOFTMAX, SOFTMAX, log_softmax
 
 Samples = Sequence[Mapping[str, Any]]
@@ -49,10 +50,7 @@ def _share(b: Build, g: Value, each: Sequence[Dim], reduction: str) -> Value:
     """The gradient of each single loss: the same for all (rank 0) where they are reduced."""
     if reduction != "mean":
         return g
-    count: Dim = 1
-    for size in each:
-        count = count * size
-    result: Value = b(DIV, g, number(b, count, g))
+    result: Value = b(DIV, g, number(b, product(each), g))
     return result
 
 

@@ -19,6 +19,7 @@ from .broadcast import (
 )
 from .compare import EQUAL
 from .elementwise import CAST, DIV, MUL, SUB, WHERE
+from .shape import product
 
 Axes = tuple[int, ...] | None
 Samples = Sequence[Mapping[str, Any]]
@@ -65,10 +66,7 @@ def reduced(x: Type, axes: Axes, keep: bool, dtype: str | None = None) -> Type:
 
 def count(x: Type, axes: Axes) -> Dim:
     """How many elements go into one of the result."""
-    size: Dim = 1
-    for axis in all_axes(x, axes):
-        size = size * x.shape[axis]
-    return size
+    return product([x.shape[axis] for axis in all_axes(x, axes)])
 
 
 def reduction(
