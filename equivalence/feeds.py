@@ -1,0 +1,228 @@
+"""Draws inputs and weights that make faults visible. All floats are exact in f32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..compiler import dim
+from ..compiler.dim import Dim
+from ..compiler.graph import Graph, Input, Node, Value, Weight
+from ..compiler.ops.constant import numpy_dtype
+from .sizes import Sizes
+
+Arrays: TypeAlias = dict[str, Any]
+
+MEAN = 0.5
+"""The mean of float inputs: not zero, so that a variance computed in a bad way shows."""
+
+SMALL = 1 / 32
+"""The scale of what goes into a normalisation: its variance is so small that eps shows."""
+
+
+# -------------------------------------------------------------------------------------- inputs
+
+
+def inputs(
+    graph: Graph, sizes: Sizes, rng: np.random.Generator, *, optional: bool, positive: bool = False
+) -> Arrays:
+    """An array for each input, or only for those that may not be left out.
+
+    Floats are normal around MEAN (`positive`: uniform between 0.1 and 0.9, for models that are
+    defined only there), integers uniform in the range that their users allow, bools mostly true.
+    """
+    feed = {}
+    for given in graph.inputs:
+        if optional or given.default is None:
+            shape = tuple(dim.evaluate(size, sizes) for size in given.type.shape)
+            feed[given.name] = _draw(given, shape, sizes, rng, positive)
+    return feed
+
+
+def _draw(
+    given: Input, shape: tuple[int, ...], sizes: Sizes, rng: np.random.Generator, positive: bool
+) -> Any:
+    dtype = numpy_dtype(given.type.dtype)
+    if given.type.floating:
+        x = rng.uniform(0.1, 0.9, shape) if positive else rng.normal(MEAN, 1.0, shape)
+        return np.asarray(x).astype(np.float32).astype(dtype)
+    if given.type.dtype == "bool":
+        chosen = rng.random(shape) < 0.75
+        flat = chosen.reshape(-1)
+        if flat.size > 1:
+            first, second = rng.choice(flat.size, 2, replace=False)
+            flat[first], flat[second] = True, False
+        return chosen
+    bounds = [dim.evaluate(bound, sizes) for bound in _bounds(given)]
+    low = 0 if bounds or positive or given.type.dtype[0] == "u" else -4
+    return rng.integers(low, min(bounds, default=8), shape).astype(dtype)
+
+
+_ALIKE = frozenset(
+    {
+        *("cast", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "relayout", "slice"),
+        *("identity", "expand", "tile", "flip", "concat", "stack", "split", "stop_gradient"),
+    }
+)
+"""Ops whose result holds elements of their input."""
+
+
+def _bounds(value: Value) -> Iterator[Dim]:
+    """The sizes of the axes into which the elements of `value` are indices."""
+    for node, slot in value.uses:
+        if node.op.name in _ALIKE:
+            for output in node.outputs:
+                yield from _bounds(output)
+        else:
+            bound = _bound(node, slot)
+            if bound is not None:
+                yield bound
+
+
+def _bound(node: Node, slot: int) -> Dim | None:
+    first = node.inputs[0]
+    assert first is not None
+    match node.op.name, slot:
+        case "embedding", 0:
+            weight = node.inputs[1]
+            assert weight is not None
+            return weight.type.shape[0]
+        case (("gather" | "gather_elements" | "scatter_add"), 1):
+            axis: int = node.attrs["axis"]
+            return first.type.shape[axis]
+        case (("cross_entropy" | "nll_loss"), 1):
+            axis = node.attrs.get("axis", 1 if first.type.rank > 1 else 0)
+            return first.type.shape[axis]
+        case "one_hot", 0:
+            count: Dim = node.attrs["depth"]
+            return count
+    return None
+
+
+# ------------------------------------------------------------------------------------- weights
+
+
+def weights(graph: Graph, rng: np.random.Generator) -> Arrays:
+    """An array for each weight: no gain is 1, no bias 0, and activations keep about unit scale.
+
+    What makes the input of a normalisation is scaled by SMALL, its running statistics with it.
+    """
+    small = _in_front_of_norms(graph)
+    result = {}
+    for path, weight in graph.weights.items():
+        x = _weight(weight, rng)
+        if weight in small:
+            x = x * (SMALL**2 if weight.part == "running_var" else SMALL)
+        kind = numpy_dtype(weight.type.dtype)
+        result[path] = np.asarray(x).astype(np.float32).astype(kind)
+    return result
+
+
+def _weight(weight: Weight, rng: np.random.Generator) -> Any:
+    shape = tuple(int(size) for size in weight.type.shape if isinstance(size, int))
+    assert len(shape) == weight.type.rank, f"the weight {weight.path} has a symbolic size"
+    if not weight.type.floating:
+        return rng.integers(0, 2, shape)
+    match weight.part:
+        case "running_var":
+            return rng.uniform(0.5, 2.0, shape)
+        case "running_mean":
+            return rng.normal(0.0, 1.0, shape)
+    match weight.init.kind:
+        case "ones":
+            return rng.uniform(0.5, 1.5, shape)
+        case "constant":
+            return weight.init.args[0] * rng.uniform(0.8, 1.2, shape)
+        case "normal" if weight.init.args:
+            return rng.normal(0.0, weight.init.args[0], shape)
+        case "uniform":
+            low, high = weight.init.args
+            return rng.uniform(low, high, shape)
+        case "zeros":
+            return rng.normal(0.0, 0.2, shape)
+    return rng.normal(0.0, _scale(weight, shape), shape)
+
+
+def _scale(weight: Weight, shape: tuple[int, ...]) -> float:
+    """The deviation with which a sum over the fan-in has unit scale; less for a bias."""
+    if len(shape) < 2:
+        return 0.2
+    transposed = weight.layer is not None and weight.layer.op.name == "conv_transpose"
+    fan = math.prod(shape[:1] + shape[2:]) if transposed else math.prod(shape[1:])
+    return 1 / math.sqrt(max(fan, 1))
+
+
+_NORMS = frozenset(
+    ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
+)
+_LINEAR = _ALIKE | frozenset(
+    {
+        *("add", "sub", "neg", "relu", "dropout", "mean", "sum", "maximum", "where", "pad"),
+        *("max_pool", "avg_pool", "leaky_relu"),
+    }
+)
+"""Ops that scale their result as they scale all their inputs."""
+
+
+def _in_front_of_norms(graph: Graph) -> set[Weight]:
+    """The weights that set the scale of what is normalised, and the statistics that go with it."""
+    found: set[Weight] = set()
+    for node in graph:
+        given = node.inputs[0] if node.inputs and node.op.name in _NORMS else None
+        scaling = _scaling(given) if given is not None else set()
+        if scaling:
+            found |= scaling
+            found.update(v for v in node.inputs if isinstance(v, Weight) and _is_statistic(v))
+    return found
+
+
+def _is_statistic(weight: Weight) -> bool:
+    return weight.part in ("running_mean", "running_var")
+
+
+def _scaling(value: Value) -> set[Weight]:
+    """The weights that set the scale of `value`, through whatever passes it on."""
+    found: set[Weight] = set()
+    seen: set[Value] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if isinstance(value, Weight):
+            found.add(value)
+        elif value.node is not None and value.node.op.name in _LINEAR:
+            waiting += value.node.values
+        elif value.node is not None:
+            found.update(_last(value.node))
+    return found
+
+
+def _last(node: Node) -> Iterator[Weight]:
+    """The weights of a node that its result is linear in, taken together."""
+    for value in node.inputs:
+        if isinstance(value, Weight) and not _is_statistic(value):
+            projection, _, part = value.part.rpartition(".")
+            ends = projection in ("", "output") and part in ("weight", "bias")
+            if ends or (value.layer is None and node.op.name in ("matmul", "mul")):
+                yield value
+
+
+def cotangents(graph: Graph, sizes: Sizes, rng: np.random.Generator) -> Arrays:
+    """A fixed random weight for each element of each float output."""
+    return {
+        name: rng.normal(
+            0.0, 1.0, tuple(dim.evaluate(size, sizes) for size in value.type.shape)
+        ).astype(np.float32)
+        for name, value in graph.outputs.items()
+        if value.type.floating
+    }
+
+
+def seeded(*numbers: int) -> np.random.Generator:
+    """The generator of these numbers: seed, and what it is for."""
+    return np.random.default_rng(numbers)

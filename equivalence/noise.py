@@ -1,0 +1,201 @@
+"""The yardstick: how far rounding to f32 moves each tensor of the reference.
+
+The graph runs a few times in float64 with every input, weight and result moved at random by as much
+as f32 rounds it: by eps * |result| where an op rounds once, by eps times the op on absolute values
+where it sums. What lies on a discrete choice (a relu at zero, a tie) is found on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..compiler.graph import Node, Value
+from ..compiler.run import attributes
+from .margin import distance
+from .reference import Feed, Joint, Key
+
+RUNS = 6
+EPS = float(np.finfo(np.float32).eps)
+FLOOR = 4 * EPS
+"""The least yardstick, relative to the tensor: no engine is asked to be better than this."""
+
+SAFETY = 4.0
+"""A choice is safe if its margin is this many times what rounding was seen to move it by."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """How far rounding moves a tensor: root mean square over elements and runs, and the most."""
+
+    rms: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A node with `count` elements that are as near to a step as rounding may move them."""
+
+    node: Node
+    count: int
+
+    def __str__(self) -> str:
+        where = f" at {self.node.span}" if self.node.span else ""
+        return (
+            f"{self.count} elements of a {self.node.op.name}{where} lie on a step, within rounding"
+        )
+
+
+@dataclass
+class Noise:
+    """What some perturbed runs showed: a yardstick for each tensor, and the hazards."""
+
+    yardsticks: Mapping[Key, Yardstick]
+    hazards: list[Hazard] = field(default_factory=list)
+
+
+def measure(joint: Joint, feed: Feed, rng: np.random.Generator, runs: int = RUNS) -> Noise:
+    """Perturbs `runs` runs of the reference at `feed`."""
+    still = _Still(joint, feed)
+    clean = joint.run(feed, expanded=True, perturb=still)
+    squares = dict.fromkeys(clean, 0.0)
+    most = dict.fromkeys(clean, 0.0)
+    for _ in range(runs):
+        moved = _Moved(still, rng)
+        found = joint.run(_perturbed(feed, rng), expanded=True, perturb=moved)
+        for key, array in found.items():
+            away = np.abs(np.asarray(array, np.float64) - np.asarray(clean[key], np.float64))
+            squares[key] += float(np.mean(away**2)) / runs if away.size else 0.0
+            most[key] = max(most[key], float(np.max(away, initial=0.0)))
+    yardsticks = {key: Yardstick(float(np.sqrt(squares[key])), most[key]) for key in clean}
+    return Noise(yardsticks, list(still.hazards()))
+
+
+def _perturbed(feed: Feed, rng: np.random.Generator) -> Feed:
+    """Inputs, cotangents and weights, moved by the rounding of f32."""
+    moved = (
+        {name: _move(np.asarray(x), rng) for name, x in arrays.items()}
+        for arrays in (feed.inputs, feed.cotangents, feed.weights)
+    )
+    return Feed(feed.sizes, *moved)
+
+
+def _move(x: Any, rng: np.random.Generator, bound: Any = None) -> Any:
+    """A float `x` moved by up to EPS times `bound` (|x| if None), where that is finite."""
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+        return x
+    x = x.astype(np.float64)
+    reach = EPS * np.abs(x if bound is None else bound)
+    by = reach * rng.uniform(-1.0, 1.0, x.shape)
+    return x + np.where(np.isfinite(by), by, 0.0)
+
+
+class _Still:
+    """The hook of the run without noise: remembers bounds of sums, and distances from steps."""
+
+    def __init__(self, joint: Joint, feed: Feed) -> None:
+        self.joint = joint
+        self.sizes = feed.sizes
+        self.bounds: dict[Node, tuple[Any, ...]] = {}
+        self.steps: dict[Node, _Step] = {}
+
+    def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
+        if node.op.rounding == "sum":
+            self.bounds[node] = self._bound(node, arrays)
+        if node in self.joint.discrete:
+            self.steps[node] = _Step(distance(node, arrays), results)
+        return results
+
+    def _bound(self, node: Node, arrays: Any) -> tuple[Any, ...]:
+        """The op on absolute values."""
+        positive = [np.abs(x) if x is not None and x.dtype.kind == "f" else x for x in arrays]
+        found = node.op.eval(*positive, **attributes(node, self.sizes, "f64"))
+        return found if isinstance(found, tuple) else (found,)
+
+    def hazards(self) -> Iterable[Hazard]:
+        """The nodes that the runs so far have moved, or may move, over a step."""
+        for node, step in self.steps.items():
+            count = step.near()
+            if count:
+                yield Hazard(node, count)
+
+
+class _Step:
+    """A discrete node: how far its elements are from a step, and how far noise has moved them."""
+
+    def __init__(self, apart: Any, results: Any) -> None:
+        self.apart = apart
+        self.results = results
+        self.moved: Any = None if apart is None else np.zeros_like(apart)
+        self.flips = 0
+
+    def see(self, apart: Any, results: Any) -> None:
+        """Takes note of a perturbed run."""
+        if apart is not None:
+            with np.errstate(invalid="ignore"):
+                self.moved = np.fmax(self.moved, np.abs(apart - self.apart))
+        for old, new in zip(self.results, results, strict=True):
+            if old.dtype.kind != "f":
+                self.flips = max(self.flips, int(np.sum(old != new)))
+
+    def near(self) -> int:
+        """How many elements noise moved over the step, or is as large as their distance from it.
+
+        An element that stands on the step exactly and does not move is there by construction.
+        """
+        if self.apart is None:
+            return self.flips
+        typical = np.sqrt(np.mean(self.moved**2)) if self.moved.size else 0.0
+        reach = SAFETY * np.where(self.moved > 0, np.maximum(self.moved, typical), 0.0)
+        near = int(np.sum((np.abs(self.apart) <= reach) & (self.moved > 0)))
+        return max(near, self.flips)
+
+
+class _Moved:
+    """The hook of a perturbed run."""
+
+    def __init__(self, still: _Still, rng: np.random.Generator) -> None:
+        self.still = still
+        self.rng = rng
+
+    def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
+        step = self.still.steps.get(node)
+        if step is not None:
+            step.see(distance(node, arrays), results)
+        match node.op.rounding:
+            case "sum":
+                bounds = self.still.bounds[node]
+                return tuple(_move(y, self.rng, b) for y, b in zip(results, bounds, strict=True))
+            case "exact" if node.op.name == "constant":
+                return tuple(y if _fits(y) else _move(y, self.rng) for y in results)
+            case "exact":
+                return results
+        return tuple(_move(y, self.rng) for y in results)
+
+
+def _fits(x: Any) -> bool:
+    """Whether f32 holds `x` exactly."""
+    return x.dtype.kind != "f" or bool(np.array_equal(x.astype(np.float32), x, equal_nan=True))
+
+
+def downstream(hazards: Iterable[Hazard], joint: Joint) -> dict[Key, str]:
+    """The tensors that a hazard's node reaches, and the hazard, as text."""
+    graph = joint.expanded
+    reached: dict[Value, str] = {}
+    texts = {hazard.node: str(hazard) for hazard in hazards}
+    for node in graph:
+        text = texts.get(node) or next((reached[v] for v in node.values if v in reached), None)
+        if text is not None:
+            reached.update(dict.fromkeys(node.outputs, text))
+    found = {
+        joint.keys[name]: reached[value]
+        for name, value in graph.outputs.items()
+        if value in reached
+    }
+    for weight, (value, _) in graph.updates.items():
+        if value in reached:
+            found[Key("update", weight.path)] = reached[value]
+    return found

@@ -1,0 +1,216 @@
+"""What verify found: rows, engines, what was not seen; as text, table and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .compare import LIMIT, VERDICTS, Row
+
+OK, DIFFERENT, BROKEN = 0, 1, 3
+"""Exit codes: equal; different or suspicious; an engine is missing or died."""
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """What a target ran on, or why it did not: `problem` is "missing" or "died", else empty."""
+
+    target: str
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    precision: str = ""
+    threads: int = 0
+    problem: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Something that this run could not judge, and why. An empty target: none of them."""
+
+    what: str
+    reason: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Deviated:
+    """A known difference that an artefact declares, and that the reference was given too."""
+
+    target: str
+    name: str
+    formula: str
+    tensors: tuple[str, ...]
+
+
+@dataclass
+class Report:
+    """The result of `verify`. `gradient_error` is the reference's own against differences."""
+
+    model: str
+    rows: list[Row] = field(default_factory=list)
+    engines: list[EngineReport] = field(default_factory=list)
+    unseen: list[Unseen] = field(default_factory=list)
+    deviations: list[Deviated] = field(default_factory=list)
+    gradient_error: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Whether every target ran, and nothing that was seen differs."""
+        return self.exit_code == OK
+
+    @property
+    def exit_code(self) -> int:
+        """0 equal, 1 different or suspicious, 3 an engine is missing or died."""
+        if self.faults:
+            return DIFFERENT
+        return BROKEN if any(engine.problem for engine in self.engines) else OK
+
+    @property
+    def faults(self) -> list[Row]:
+        """The rows that are not equal, worst first."""
+        bad = [row for row in self.rows if VERDICTS.index(row.verdict) > VERDICTS.index("unseen")]
+        return sorted(bad, key=lambda row: (-VERDICTS.index(row.verdict), -row.ratio))
+
+    @property
+    def worst(self) -> float:
+        """The largest ratio of a row that passed."""
+        return max((row.ratio for row in self.rows if row.verdict == "equal"), default=0.0)
+
+    def assert_equivalent(self) -> None:
+        """Raises AssertionError, naming the tensors and by how much they are off."""
+        if not self.equal:
+            raise AssertionError(self.text())
+
+    def text(self) -> str:
+        """A summary in a few lines: the faults, and the engines that did not run."""
+        lines = [f"{self.model}: {_verdict(self)}"]
+        lines += [
+            f"  {engine.target} {engine.problem}: {engine.message}"
+            for engine in self.engines
+            if engine.problem
+        ]
+        lines += [f"  {_line(row)}" for row in self.faults[:10]]
+        if len(self.faults) > 10:
+            lines.append(f"  and {len(self.faults) - 10} more")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON holds it; a ratio that is not finite is null."""
+        table = {
+            "model": self.model,
+            "verdict": _verdict(self),
+            "exit_code": self.exit_code,
+            "limit": LIMIT,
+            "gradient_error": self.gradient_error,
+            "engines": [asdict(engine) for engine in self.engines],
+            "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
+            "unseen": [asdict(unseen) for unseen in self.unseen],
+            "deviations": [asdict(deviation) for deviation in self.deviations],
+        }
+        found: dict[str, Any] = json.loads(json.dumps(_finite(table)))
+        return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _verdict(report: Report) -> str:
+    if report.faults:
+        return "different" if report.faults[0].verdict != "suspicious" else "suspicious"
+    return "equal" if report.equal else "incomplete"
+
+
+def _line(row: Row) -> str:
+    """One row as text."""
+    where = ", ".join(text for text in (row.mode, row.size) if text)
+    off = f"{_times(row.ratio)} the rounding noise" if row.ratio else ""
+    agreed = f"{max(row.digits, 0):.1f} digits agree" if math.isfinite(row.digits) else ""
+    details = "; ".join(text for text in (off, agreed, row.note) if text)
+    return f"{row.target}: {row.kind} {row.name} ({where}) is {row.verdict}: {details}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3g} times" if math.isfinite(ratio) else "without bound,"
+
+
+# -------------------------------------------------------------------------------- the terminal
+
+COLOURS = {
+    "equal": "green",
+    "unseen": "dim",
+    "suspicious": "yellow",
+    "different": "red",
+    "failed": "red",
+}
+
+
+def render(report: Report, console: Any) -> None:
+    """Prints the report on a rich console: a table, the faults, and what was not seen."""
+    console.print(_table(report))
+    for row in report.faults[:10]:
+        console.print(_line(row), style=COLOURS[row.verdict], markup=False, highlight=False)
+    for engine in report.engines:
+        if engine.problem:
+            text = f"{engine.target} {engine.problem}: {engine.message}"
+            console.print(text, style="red", markup=False, highlight=False)
+    for line in notes(report):
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+def notes(report: Report) -> list[str]:
+    """What the table does not say: deviations, what was not seen, and what was measured with."""
+    lines = [
+        f"deviation of {d.target}, {d.name}: {d.formula} ({len(d.tensors)} tensors)"
+        for d in report.deviations
+    ]
+    lines += [
+        f"not seen{f' of {unseen.target}' if unseen.target else ''}: {unseen.what}: {unseen.reason}"
+        for unseen in report.unseen
+    ]
+    for engine in report.engines:
+        if not engine.problem:
+            versions = ", ".join(f"{name} {version}" for name, version in engine.versions.items())
+            threads = f"{engine.threads} thread{'s' * (engine.threads != 1)}"
+            lines.append(
+                f"{engine.target}: {versions}; {engine.device}, {engine.precision}, {threads}"
+            )
+    lines.append(
+        f"an error is measured in the rounding noise of f32, the limit is {LIMIT:g};"
+        f" reference gradient against differences: {report.gradient_error:.0e}"
+    )
+    return lines
+
+
+def _table(report: Report) -> Any:
+    """One line for each target, mode, size and kind, with the worst of its tensors."""
+    from rich.table import Table
+
+    table = Table(title=f"{report.model}: {_verdict(report)}", title_justify="left")
+    for name in ("target", "mode", "sizes", "tensors", "equal", "worst", "ratio", "digits"):
+        table.add_column(name, justify="right" if name in ("equal", "ratio", "digits") else "left")
+    for (target, mode, size, kind), rows in _groups(report.rows).items():
+        worst = max(rows, key=lambda row: (VERDICTS.index(row.verdict), row.ratio))
+        good = sum(row.verdict == "equal" for row in rows)
+        digits = min(row.digits for row in rows)
+        table.add_row(
+            target, mode, size, f"{kind}s", f"{good}/{len(rows)}", worst.name,
+            f"{worst.ratio:.2g}", f"{max(digits, 0):.1f}" if math.isfinite(digits) else "all",
+            style=None if worst.verdict == "equal" else COLOURS[worst.verdict],
+        )  # fmt: skip
+    return table
+
+
+def _groups(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], list[Row]]:
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.target, row.mode, row.size, row.kind), []).append(row)
+    return groups
