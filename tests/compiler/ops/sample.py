@@ -26,7 +26,6 @@ class Sample:
     values: dict[str, Value]
     arrays: dict[str, np.ndarray]
     random: np.random.Generator
-    drawn: bool
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -56,7 +55,6 @@ def make(op: Op, number: int, symbolic: bool = False) -> Sample:
     spec = dict(op.samples[number])
     random = np.random.default_rng(zlib.crc32(op.name.encode()) + number)
     assert set(spec) <= {*op.config, *_names(op)}, f"{op.name} takes no {set(spec)}"
-    drawn = not any(_listed(tensor) for tensor in spec.values())
     given = {name: draw(tensor, random) for name, tensor in _tensors(op, spec)}
     attrs = complete(op, {key: spec[key] for key in op.config if key in spec})
     graph = Graph(op.name, Scope("model"))
@@ -75,7 +73,7 @@ def make(op: Op, number: int, symbolic: bool = False) -> Sample:
     names = list(values) if op.variadic else _names(op)
     node = Build(graph).node(op, [values.get(name) for name in names], attrs)
     graph.outputs = {f"y{i}": output for i, output in enumerate(node.outputs)}
-    return Sample(op, graph, node, values, arrays, random, drawn)
+    return Sample(op, graph, node, values, arrays, random)
 
 
 def _names(op: Op) -> list[str]:
@@ -115,6 +113,11 @@ def _unknown(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str,
 
 def _known(shape: Sequence[Any]) -> tuple[int, ...]:
     return tuple(evaluate(n, {s: int(s[1:]) for s in symbols(n)}) for n in shape)
+
+
+def drawn(op: Op, number: int) -> bool:
+    """Whether every tensor of the sample is random; values that somebody chose may be kinks."""
+    return not any(_listed(tensor) for tensor in op.samples[number].values())
 
 
 def _listed(tensor: Any) -> bool:
