@@ -1,1 +1,98 @@
-"""mlc translates models between frameworks, as readable source that is proven equal."""
+"""mlc translates models between frameworks, as readable source that is proven equal.
+
+    graph = mlc.load("net.mdl")
+    artefact = mlc.compile(graph, target="pytorch")
+    artefact.save("out")
+    mlc.verify(graph, targets=["pytorch", "jax"]).assert_equivalent()
+
+Importing this imports nothing else; each function imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .backends.artefact import Artefact
+    from .compiler.diagnose import MlcError
+    from .compiler.graph import Graph
+    from .compiler.tensor import Array
+    from .equivalence import Report
+
+__version__ = "0.1.0"
+
+__all__ = ["Artefact", "Graph", "MlcError", "Report", "__version__", "compile", "load", "verify"]
+
+_HOMES = {
+    "Artefact": ".backends.artefact",
+    "Graph": ".compiler.graph",
+    "MlcError": ".compiler.diagnose",
+    "Report": ".equivalence",
+}
+
+
+def load(source: str | Path, model: str | None = None, **params: Any) -> Graph:
+    """The graph of a model.
+
+    `source` is the path of a .mdl file, or the text itself; a string that ends with a suffix of a
+    model file, or is one line and names a file that exists, is a path. `model` chooses where the
+    source has several (None: the only one), and `params` sets its hyper-parameters. Raises
+    MlcError; `file` for one that cannot be read, `import` for a kind that mlc does not read.
+    """
+    from .request import read
+
+    text, name = read(source)
+    from .frontends.mdl import load as load_mdl
+
+    return load_mdl(text, name, model=model, params=params)
+
+
+def compile(
+    graph: Graph,
+    target: str,
+    weights: str | Path | Mapping[str, Array] | None = None,
+    *,
+    name: str | None = None,
+    keep_layout: bool = False,
+) -> Artefact:
+    """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
+
+    `weights` are canonical tensors, or a safetensors file of them, and must be just the model's.
+    `name` is the stem of the files; by default that of the .mdl file, or the model's in snake case.
+    `keep_layout` keeps the source's order of axes where the target would store channels last.
+    """
+    from .request import artefact
+
+    return artefact(graph, target, weights, name, keep_layout)
+
+
+def verify(
+    graph: Graph,
+    targets: Sequence[str] | None = None,
+    weights: str | Path | Mapping[str, Array] | None = None,
+    **options: Any,
+) -> Report:
+    """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
+
+    The artefacts are written to a temporary folder and run there, each framework in a process of
+    its own. `targets` are all by default. `options` are those of `mlc.equivalence.verify`.
+    """
+    from .request import verify as run
+
+    return run(graph, targets, weights, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,199 @@
+"""The command line: its options, and its manners when something goes wrong.
+
+Nothing is imported here that the asked command does not need. Each command is a function of
+`command.py` with the parsed options as its argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from . import __version__
+
+EQUAL, DIFFERENT, BAD_INPUT, ENGINE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
+"""Exit codes; a command that has nothing to compare ends with 0 or 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises MlcError `usage`, with the nearest word, instead of exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        from .compiler.diagnose import MlcError
+
+        raise MlcError("usage", message, help=f"`{self.prog} --help` lists what there is")
+
+    def unknown(self, what: str, word: str, known: Sequence[str]) -> NoReturn:
+        """Raises for a word that is none of the known ones."""
+        from .compiler.diagnose import MlcError
+        from .request import did_you_mean
+
+        help = did_you_mean(word, known) or f"`{self.prog} --help` lists what there is"
+        raise MlcError("usage", f"there is no {what} {word!r}", help=help)
+
+
+def parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of its commands by name."""
+    top = Parser(
+        prog="mlc",
+        description="Translates models between frameworks, as source that is proven equal.",
+        epilog="`mlc COMMAND --help` says more. Exit codes: 0 done or equal, 1 different or"
+        " suspicious, 2 bad input or usage, 3 an engine is missing or died.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"mlc {__version__}")
+    commands: dict[str, Parser] = {}
+    group = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (summary, options) in COMMANDS.items():
+        each = group.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        options(each)
+        commands[name] = each
+    return top, commands
+
+
+def _compile(p: Parser) -> None:
+    _model(p)
+    _target(p, required=True)
+    _weights(p)
+    p.add_argument(
+        "-o", "--output", metavar="DIR", default=".",
+        help="where the folder NAME_TARGET is made (default: here); - prints the source",
+    )  # fmt: skip
+    p.add_argument(
+        "--keep-layout", action="store_true",
+        help="keep the model's order of axes where the target stores channels last",
+    )  # fmt: skip
+
+
+def _verify(p: Parser) -> None:
+    _model(p)
+    _target(p, required=False)
+    _weights(p)
+    p.add_argument("--seeds", type=int, metavar="N", help="how many sets of inputs are drawn")
+    p.add_argument(
+        "--mode", choices=("inference", "training", "both"), default="both",
+        help="which mode is compared (default: both)",
+    )  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _check(p: Parser) -> None:
+    _model(p)
+
+
+def _fmt(p: Parser) -> None:
+    p.add_argument("files", nargs="+", metavar="FILE", help="models in the .mdl language")
+    p.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would be")
+
+
+def _explain(p: Parser) -> None:
+    p.add_argument("topic", metavar="CODE|OP", help="a code of a diagnostic, or an operator")
+
+
+def _nothing(p: Parser) -> None:
+    del p
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "compile": ("write a model as source code of frameworks", _compile),
+    "verify": ("compare what the emitted files compute, gradients included", _verify),
+    "check": ("parse a model and print its signature", _check),
+    "fmt": ("format model files", _fmt),
+    "explain": ("explain a diagnostic or an operator", _explain),
+    "ops": ("list the operators of the language", _nothing),
+    "targets": ("list the frameworks that mlc writes for", _nothing),
+}
+"""Commands in the order of the help text: what each does, and what adds its options."""
+
+
+def _model(p: Parser) -> None:
+    p.add_argument("file", metavar="FILE", help="a model in the .mdl language")
+    p.add_argument("--model", metavar="NAME", help="which model, where the file has several")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+        help="a hyper-parameter of the model; may be given again",
+    )  # fmt: skip
+
+
+def _target(p: Parser, *, required: bool) -> None:
+    default = "" if required else " (default: those that are installed)"
+    p.add_argument(
+        "--target", "-t", action="append", required=required, metavar="NAME[,NAME]",
+        help=f"frameworks, or all{default}; `mlc targets` lists them",
+    )  # fmt: skip
+
+
+def _weights(p: Parser) -> None:
+    p.add_argument("--weights", metavar="FILE", help="safetensors under the model's own names")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options; MlcError `usage` where they are wrong, with the nearest right one."""
+    top, commands = parser()
+    word = next((word for word in arguments if not word.startswith("-")), None)
+    if word is not None and word not in commands:
+        top.unknown("command", word, list(commands))
+    chosen = commands[word] if word is not None else top
+    known = [flag for action in chosen._actions for flag in action.option_strings]
+    for flag in (text.partition("=")[0] for text in arguments if text.startswith("--")):
+        if flag not in known and flag != "--":
+            chosen.unknown("option", flag, known)
+    options = top.parse_args(arguments)
+    if options.command is None:
+        top.print_help()
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; whatever happens, no traceback is shown."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`mlc ops | head`); keep the interpreter's last flush from failing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:  # argparse, after --help and --version
+        return end.code if isinstance(end.code, int) else 0
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options = parse(arguments)
+        if options.command is None:
+            return BAD_INPUT
+        from . import command
+
+        run: Callable[[argparse.Namespace], int] = getattr(command, options.command)
+        return run(options)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Prints an error; anything but MlcError is a fault of ours, and says so in one line."""
+    from .compiler.diagnose import MlcError
+    from .render import render, visible, wants_colour
+
+    if isinstance(error, MlcError):
+        print(render(error, colour=wants_colour(sys.stderr)), file=sys.stderr)
+        return ENGINE if error.code == "engine" else BAD_INPUT
+    if os.environ.get("MLC_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    first = visible(str(error)).partition("\n")[0][:200]
+    print(
+        f"internal error: {type(error).__name__}: {first} (a fault of mlc: please report it with"
+        " the model and what MLC_TRACEBACK=1 prints)",
+        file=sys.stderr,
+    )
+    return INTERNAL

@@ -1,0 +1,209 @@
+"""What each command does: `options` are those of the command line, the result is the exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import load
+from .cli import DIFFERENT, EQUAL
+from .compiler.diagnose import MlcError
+from .request import artefact, choose, did_you_mean, setting
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable, Sequence
+
+    from .compiler.graph import Graph
+    from .compiler.op import Op
+
+
+def _graph(options: Namespace) -> Graph:
+    settings = dict(setting(text) for text in options.settings)
+    return load(Path(options.file), options.model, **settings)
+
+
+def _names(options: Namespace) -> list[str]:
+    """The targets of `--target a,b --target c`."""
+    words = [name.strip() for text in options.target for name in text.split(",")]
+    return choose(word for word in words if word)
+
+
+# ---------------------------------------------------------------------------- compile and verify
+
+
+def compile(options: Namespace) -> int:
+    """Writes an artefact for each target, or prints the one source."""
+    names = _names(options)
+    if options.output == "-" and len(names) != 1:
+        raise MlcError("usage", f"-o - prints one target, and {len(names)} are asked for")
+    graph = _graph(options)
+    made = [
+        artefact(graph, name, options.weights, _stem(options), options.keep_layout)
+        for name in names
+    ]
+    if options.output == "-":
+        sys.stdout.write(made[0].source)
+        return EQUAL
+    for each in made:
+        print(f"wrote {each.save(options.output)}")
+    return EQUAL
+
+
+def _stem(options: Namespace) -> str:
+    """The name of the artefact: the model's where it was chosen, otherwise the file's."""
+    from .backends.artefact import module_name
+
+    return module_name(options.model or Path(options.file).stem)
+
+
+# ------------------------------------------------------------------------------ check and fmt
+
+
+def check(options: Namespace) -> int:
+    """Prints the signature of a model."""
+    graph = _graph(options)
+    definition = graph.root.definition
+    params = definition.params if definition else {}
+    settings = ", ".join(f"{name} = {_literal(graph.root.values[name])}" for name in params)
+    print(f"model {graph.name}({settings})")
+    for value in graph.inputs:
+        optional = value.default is not None
+        default = f" = {_literal(value.default)}" if optional else ""
+        print(f"  {'in?' if optional else 'in'} {value.name}: {value.type}{default}")
+    for name, output in graph.outputs.items():
+        print(f"  out {name}: {output.type}")
+    if graph.facts:
+        print(f"  where {', '.join(map(str, graph.facts))}")
+    print(f"  {_count(graph)}")
+    return EQUAL
+
+
+def _count(graph: Graph) -> str:
+    """`101,770 parameters in 4 tensors`, and how much state beside them if there is any."""
+    from math import prod
+
+    texts = []
+    for trainable, what in ((True, "parameter"), (False, "buffer element")):
+        sizes = [prod(w.type.shape) for w in graph.weights.values() if w.trainable == trainable]
+        if sizes or trainable:
+            total, tensors = sum(sizes), len(sizes)
+            numbers = f"{total:,} {what}{'s' * (total != 1)}"
+            texts.append(f"{numbers} in {tensors} tensor{'s' * (tensors != 1)}")
+    return ", ".join(texts)
+
+
+def fmt(options: Namespace) -> int:
+    """Formats files in place, or says which would change."""
+    from .frontends.mdl.format import format
+    from .request import read
+
+    changed = 0
+    for file in options.files:
+        path = Path(file)
+        text, _ = read(path)
+        formatted = format(text)
+        if formatted == text:
+            continue
+        changed += 1
+        if not options.check:
+            path.write_text(formatted, encoding="utf-8")
+        print(f"{'would format' if options.check else 'formatted'} {path}")
+    return DIFFERENT if changed and options.check else EQUAL
+
+
+# --------------------------------------------------------------------------- what there is to know
+
+
+def explain(options: Namespace) -> int:
+    """Prints what a code or an operator means."""
+    from .compiler.codes import CODES
+    from .compiler.ops import OPS
+
+    topic = options.topic.removeprefix("error[").removesuffix("]")
+    if topic not in CODES and topic not in OPS:
+        help = did_you_mean(topic, [*CODES, *OPS]) or "`mlc ops` lists the operators"
+        raise MlcError("usage", f"{topic!r} is no code of a diagnostic and no operator", help=help)
+    texts = [f"error[{topic}]\n{_wrapped(CODES[topic])}"] if topic in CODES else []
+    texts += [_operator(OPS[topic])] if topic in OPS else []
+    print("\n\n".join(texts))
+    return EQUAL
+
+
+def _wrapped(text: str) -> str:
+    from textwrap import fill
+
+    return fill(" ".join(text.split()), 88, initial_indent="  ", subsequent_indent="  ")
+
+
+def _operator(op: Op) -> str:
+    """The signature of an operator, what it means, and its options with their defaults."""
+    lines = [_signature(op), _wrapped(op.doc)]
+    for name, config in op.config.items():
+        choices = f": {' | '.join(config.choices)}" if config.choices else f": {config.kind}"
+        lines.append(f"  {name}{choices}{_default(config.default)}  {config.doc}".rstrip())
+    if op.weights:
+        lines.append(f"  weights: {', '.join(op.weights)}")
+    if op.kinks:
+        lines.append(_wrapped(f"where its derivative is a convention: {op.kinks}"))
+    if op.effect != "pure":
+        effects = {"random": "draws fresh noise in training", "state": "updates state in training"}
+        lines.append(f"  {effects.get(op.effect, op.effect)}")
+    return "\n".join(lines)
+
+
+def _signature(op: Op) -> str:
+    config = [f"{name}{_default(c.default)}" for name, c in op.config.items()]
+    return f"{op.name}({', '.join([*op.inputs, *config])})"
+
+
+def _default(value: Any) -> str:
+    from .compiler.op import REQUIRED
+
+    return "" if value is REQUIRED else f" = {_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    """A static value as .mdl writes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        ends = "[]" if isinstance(value, list) else "()"
+        return f"{ends[0]}{', '.join(map(_literal, value))}{ends[1]}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def ops(options: Namespace) -> int:
+    """Prints the operators, one a line."""
+    from .compiler.ops import OPS
+
+    del options
+    _table((_signature(op), op.doc.partition(". ")[0].rstrip(".")) for op in OPS.values())
+    return EQUAL
+
+
+def targets(options: Namespace) -> int:
+    """Prints the targets: what each emits, and whether its framework is installed."""
+    from .backends import TARGETS
+
+    del options
+    _table(
+        (
+            target.name,
+            target.emits,
+            "installed" if target.installed else f"not installed: pip install '{target.extra}'",
+            "tested with " + ", ".join(f"{k} {v}" for k, v in target.versions.items()),
+        )
+        for target in TARGETS.values()
+    )
+    return EQUAL
+
+
+def _table(rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows with their columns aligned; a cell too wide for its column stands alone."""
+    rows = list(rows)
+    widths = [min(34, max(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

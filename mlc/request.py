@@ -1,0 +1,145 @@
+"""From what a user names (a path or text, a target, a weights file) to what the rooms take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .compiler.diagnose import MlcError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .backends.artefact import Artefact
+    from .compiler.graph import Graph
+    from .compiler.tensor import Array
+
+SUFFIX = ".mdl"
+FOREIGN = {
+    ".onnx": "ONNX",
+    ".xml": "OpenVINO IR",
+    ".pt2": "torch.export",
+    ".keras": "Keras",
+}
+"""Files of models that frameworks write, which mlc knows and does not read."""
+
+
+def read(source: str | Path) -> tuple[str, str]:
+    """The text of a model and its name in diagnostics, from a path or the text itself."""
+    if isinstance(source, str) and not _is_path(source):
+        return source, "<text>"
+    path = Path(source)
+    if path.suffix in FOREIGN:
+        text = f"{path} is a file of {FOREIGN[path.suffix]}; mlc cannot import from it"
+        raise MlcError(
+            "import", text, help="write the model in the language of mlc, as a .mdl file"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except UnicodeDecodeError as error:
+        raise MlcError("file", f"{path} is no text in UTF-8 (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise MlcError("file", f"cannot read {path}: {why}", help=_near(path)) from error
+
+
+def _is_path(source: str) -> bool:
+    if "\n" in source or "\0" in source:
+        return False
+    return Path(source).suffix in (SUFFIX, *FOREIGN) or (source != "" and Path(source).exists())
+
+
+def _near(path: Path) -> str | None:
+    """A file beside `path` whose name is nearly the same."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir() if entry.suffix == SUFFIX]
+    except OSError:
+        return None
+    return did_you_mean(path.name, beside)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A question for the nearest of the known words, if one is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def choose(names: Iterable[str]) -> list[str]:
+    """Names of targets, each once, with `all` spelled out; MlcError `target` for an unknown one."""
+    from .backends import TARGETS
+
+    chosen: dict[str, None] = {}
+    for name in names:
+        if name != "all" and name not in TARGETS:
+            text = f"no target is called {name!r}; there are {', '.join(TARGETS)}"
+            raise MlcError("target", text, help=did_you_mean(name, TARGETS))
+        chosen |= dict.fromkeys(TARGETS if name == "all" else [name])
+    return list(chosen)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Name and value of `name=value`; the value is a number, true, false, none, a string or a list.
+
+    MlcError `usage` where it is none of these.
+    """
+    name, equals, value = text.partition("=")
+    name, value = name.strip(), value.strip()
+    if not equals or not name.isidentifier() or not value:
+        raise MlcError("usage", f"--set takes NAME=VALUE, and {text!r} is not of that form")
+    words = {"true": True, "false": False, "none": None}
+    if value.isidentifier():
+        return name, words.get(value, value)
+    import ast
+
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        text = f"the value of {name} is no number, string or list: {value[:60]}"
+        raise MlcError("usage", text) from None
+
+
+def artefact(
+    graph: Graph,
+    target: str,
+    weights: str | Path | Mapping[str, Array] | None,
+    name: str | None,
+    keep_layout: bool,
+) -> Artefact:
+    """As `mlc.compile`."""
+    from .backends import TARGETS
+
+    (target,) = choose([target])
+    stem = name if name is not None else _stem(graph)
+    if weights is None:
+        return TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
+    from .compiler.clone import clone
+
+    tensors = canonical(graph, weights)
+    graph, _ = clone(graph)
+    for path, weight in graph.weights.items():
+        weight.data = tensors[path]
+    return TARGETS[target].emit(graph, stem, keep_layout=keep_layout).with_weights(tensors)
+
+
+def canonical(graph: Graph, weights: str | Path | Mapping[str, Array]) -> Mapping[str, Array]:
+    """Tensors for each weight of the graph, checked; from a safetensors file by mmap."""
+    from .compiler.tensor import dtype_name
+    from .compiler.weight import check, load
+
+    if isinstance(weights, (str, Path)):
+        return load(weights, graph.weights)
+    found = {key: (dtype_name(array.dtype), array.shape) for key, array in weights.items()}
+    check(found, graph.weights, "the mapping")
+    return weights
+
+
+def _stem(graph: Graph) -> str:
+    """The name of the model's file, or of the model where it came as text."""
+    from .backends.artefact import module_name
+
+    definition = graph.root.definition
+    span = definition.span if definition else None
+    file = Path(span.source.name) if span else Path()
+    return module_name(file.stem if file.suffix == SUFFIX else graph.name)
