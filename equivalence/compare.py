@@ -118,6 +118,11 @@ def judge(row: Row, found: Any, wanted: Any, scale: Scale) -> Row:
     return replace(row, verdict="equal")
 
 
+def _apart(row: Row, note: str) -> Row:
+    """`row` with a difference that no ratio measures."""
+    return replace(row, verdict="different", rms=math.inf, largest=math.inf, digits=0.0, note=note)
+
+
 def _error(found: Any, wanted: Any) -> tuple[float, float]:
     """Root mean square and largest difference; infinite where only one of both is finite."""
     a, b = np.asarray(found, np.float64), np.asarray(wanted, np.float64)

@@ -57,21 +57,30 @@ class Noise:
     hazards: list[Hazard] = field(default_factory=list)
 
 
-def measure(joint: Joint, feed: Feed, rng: np.random.Generator, runs: int = RUNS) -> Noise:
-    """Perturbs `runs` runs of the reference at `feed`."""
+def measure(joint: Joint, feed: Feed, rng: np.random.Generator, *, strict: bool) -> Noise:
+    """Perturbs RUNS runs of the reference at `feed`; `strict` stops at the first hazard."""
     still = _Still(joint, feed)
     clean = joint.run(feed, expanded=True, perturb=still)
     squares = dict.fromkeys(clean, 0.0)
     most = dict.fromkeys(clean, 0.0)
-    for _ in range(runs):
+    for _ in range(RUNS):
         moved = _Moved(still, rng)
         found = joint.run(_perturbed(feed, rng), expanded=True, perturb=moved)
         for key, array in found.items():
-            away = np.abs(np.asarray(array, np.float64) - np.asarray(clean[key], np.float64))
-            squares[key] += float(np.mean(away**2)) / runs if away.size else 0.0
+            away = _away(array, clean[key])
+            squares[key] += float(np.mean(away**2)) / RUNS if away.size else 0.0
             most[key] = max(most[key], float(np.max(away, initial=0.0)))
+        if strict and still.hazards():
+            break
     yardsticks = {key: Yardstick(float(np.sqrt(squares[key])), most[key]) for key in clean}
-    return Noise(yardsticks, list(still.hazards()))
+    return Noise(yardsticks, still.hazards())
+
+
+def _away(array: Any, clean: Any) -> Any:
+    """Absolute differences, zero where one is not finite."""
+    a, b = np.asarray(array, np.float64), np.asarray(clean, np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    return np.abs(np.where(finite, a, 0.0) - np.where(finite, b, 0.0))
 
 
 def _perturbed(feed: Feed, rng: np.random.Generator) -> Feed:
@@ -115,12 +124,10 @@ class _Still:
         found = node.op.eval(*positive, **attributes(node, self.sizes, "f64"))
         return found if isinstance(found, tuple) else (found,)
 
-    def hazards(self) -> Iterable[Hazard]:
+    def hazards(self) -> list[Hazard]:
         """The nodes that the runs so far have moved, or may move, over a step."""
-        for node, step in self.steps.items():
-            count = step.near()
-            if count:
-                yield Hazard(node, count)
+        counts = ((node, step.near()) for node, step in self.steps.items())
+        return [Hazard(node, count) for node, count in counts if count]
 
 
 class _Step:

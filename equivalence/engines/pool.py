@@ -81,6 +81,11 @@ class Engine:
         """What it runs on; waits for its start. Raises EngineMissing or EngineDied."""
         return self._settings.result()
 
+    @property
+    def died(self) -> bool:
+        """Whether it has been found dead, and may be started anew."""
+        return isinstance(self._broken, EngineDied)
+
     def submit(self, job: Job) -> Future[Result]:
         """The job's result, later; its exceptions are EngineMissing, EngineDied and RunFailed."""
         return self._thread.submit(self._do, job)
@@ -155,14 +160,13 @@ class Pool:
         """Starts those engines that do not run yet, or have died; does not wait for them."""
         for target in targets:
             engine = self._engines.get(target)
-            if engine is not None and engine._broken is None:
+            if engine is not None and not engine.died:
                 continue
             if engine is not None:
                 engine.close()
             self._engines[target] = Engine(target, self._cache.name)
 
     def __getitem__(self, target: str) -> Engine:
-        self.start([target])
         return self._engines[target]
 
     def close(self) -> None:

@@ -1,0 +1,97 @@
+"""A case: one mode, one choice of sizes, one draw of inputs and weights, and the truth for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..compiler.graph import Graph
+from . import feeds
+from .compare import Scale, scales
+from .noise import Noise, downstream, measure
+from .reference import Feed, Joint, Key, Truth, gradient_error
+from .sizes import Sizes, describe
+
+DRAWS = 20
+"""How often inputs are drawn again so that no element lies on a step, within rounding."""
+
+MODES = ("inference", "training")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`unseen` holds what lies behind a step that no draw kept clear of, and why."""
+
+    mode: str
+    sizes: Sizes
+    seed: int
+    joint: Joint
+    feed: Feed
+    truth: Truth
+    noise: Noise
+    unseen: Mapping[Key, str]
+    gradient_error: float
+
+    @property
+    def title(self) -> str:
+        return describe(self.sizes)
+
+    @cached_property
+    def scales(self) -> dict[Key, Scale]:
+        """What the error of each tensor is measured in."""
+        return scales(self.truth, self.noise.yardsticks)
+
+
+def settle(
+    graph: Graph,
+    joint: Joint,
+    mode: str,
+    sizes: Sizes,
+    seed: int,
+    weights: Mapping[str, Any],
+    *,
+    optional: bool,
+) -> Case:
+    """Draws inputs until none lies on a step, and runs the reference on them.
+
+    `optional` says whether inputs that may be left out are given.
+    """
+    best: tuple[int, Feed, Noise, Truth] | None = None
+    positive = False
+    for draw in range(DRAWS):
+        rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), draw)
+        given = feeds.inputs(graph, sizes, rng, optional=optional, positive=positive)
+        feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
+        truth = joint.run(feed)
+        undefined = sum(bool(np.isnan(array).any()) for array in _floats(truth))
+        positive = undefined > 0
+        noise = measure(joint, feed, rng, strict=True)
+        risk = undefined * 10**9 + sum(hazard.count for hazard in noise.hazards)
+        if best is None or risk < best[0]:
+            best = risk, feed, noise, truth
+        if not risk:
+            break
+    assert best is not None
+    risk, feed, noise, truth = best
+    rng = feeds.seeded(seed, 1, 2, 3)
+    if risk:
+        noise = measure(joint, feed, rng, strict=False)
+    error = max((gradient_error(joint, feed, truth, rng) for _ in range(2)), default=0.0)
+    unseen = downstream(noise.hazards, joint) | _undefined(truth)
+    return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error)
+
+
+def _floats(truth: Truth) -> list[Any]:
+    return [array for array in truth.values() if array.dtype.kind == "f"]
+
+
+def _undefined(truth: Truth) -> dict[Key, str]:
+    return {
+        key: "the reference is not a number for any inputs that were drawn"
+        for key, array in truth.items()
+        if array.dtype.kind == "f" and np.isnan(array).any()
+    }

@@ -1,0 +1,87 @@
+"""An artefact folder as verify sees it: from the reference's names and axis orders, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backends.artefact import Port, read_interface
+from ..compiler.tensor import write
+from .engines import DIFFERENTIABLE
+from .engines.protocol import Job, Result
+from .reference import Feed, Key, Truth
+
+
+class Target:
+    """`folder` holds an artefact for `name`; weights files for it are written to `directory`."""
+
+    def __init__(self, name: str, folder: str | Path, directory: str | Path) -> None:
+        self.name = name
+        self.folder = Path(folder)
+        self.directory = Path(directory)
+        self.interface, self.map = read_interface(folder)
+        self.deviations = self.interface.deviations
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether its framework has gradients, and so a training mode."""
+        return self.name in DIFFERENTIABLE
+
+    def write_weights(self, weights: Mapping[str, Any], label: str) -> str:
+        """Writes canonical weights under the target's keys; returns the path of the file."""
+        path = self.directory / f"{self.name}-{label}.safetensors"
+        if not path.exists():
+            write(path, self.map.convert(weights))
+        return str(path)
+
+    def job(self, feed: Feed, training: bool, label: str, *, watch: bool = False) -> Job:
+        """The feed as the target takes it; with cotangents if it can differentiate."""
+        return Job(
+            str(self.folder.resolve()),
+            self.write_weights(feed.weights, label),
+            tuple(port.argument for port in self.interface.inputs),
+            tuple(port.argument for port in self.interface.outputs),
+            _stored(feed.inputs, self.interface.inputs),
+            _stored(feed.cotangents, self.interface.outputs) if self.differentiable else {},
+            training,
+            watch,
+        )
+
+    def tensors(self, result: Result) -> Truth:
+        """What the target gave, as the reference names and orders it."""
+        found: Truth = {}
+        for kind, arrays, ports in (
+            ("output", result.outputs, self.interface.outputs),
+            ("input gradient", result.input_gradients, self.interface.inputs),
+        ):
+            for port in ports:
+                if port.argument in arrays:
+                    found[Key(kind, port.name)] = _canonical(arrays[port.argument], port)
+        for path, array in self.map.gradients(self._known(result.parameter_gradients)).items():
+            found[Key("parameter gradient", path)] = array
+        for path, array in self.map.invert(self._known(result.updates)).items():
+            found[Key("update", path)] = array
+        return found
+
+    def _known(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that the weight map has: not counters, nor states of random generators."""
+        return {key: array for key, array in arrays.items() if key in self.map.entries}
+
+
+def _stored(arrays: Mapping[str, Any], ports: Sequence[Port]) -> dict[str, Any]:
+    """By the target's names, in its order of axes."""
+    return {
+        port.argument: np.ascontiguousarray(np.transpose(arrays[port.name], port.order))
+        for port in ports
+        if port.name in arrays
+    }
+
+
+def _canonical(array: Any, port: Port) -> Any:
+    """An array of the target in the model's order of axes."""
+    if port.order is None or array.ndim != len(port.order):
+        return array
+    return np.transpose(array, np.argsort(port.order))

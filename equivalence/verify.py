@@ -1,0 +1,278 @@
+"""Whether emitted files compute what their graph means, gradients included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from ..compiler.graph import Graph
+from . import feeds
+from .case import MODES, Case, settle
+from .compare import LIMIT, Row, judge
+from .deviation import deviate, touched
+from .dropout import rates, watch
+from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
+from .engines.protocol import Result
+from .reference import AGREEMENT, Joint, Key, joint
+from .report import Deviated, EngineReport, Report, Unseen
+from .sizes import choose
+from .target import Target
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+
+AGAIN = 7919
+"""What is added to a seed for the second draw of a case in which a target differs."""
+
+
+def verify(
+    graph: Graph,
+    artefacts: Mapping[str, str | Path],
+    *,
+    weights: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    modes: Sequence[str] = MODES,
+    sizes: int = 2,
+    progress: Progress | None = None,
+    pool: Pool | None = None,
+) -> Report:
+    """Runs each artefact (target -> folder) and compares it with the reference in float64.
+
+    Outputs, gradients by every float input and every parameter, and updated buffers, for each seed,
+    mode ("inference", "training"), and up to `sizes` choices of the symbolic sizes. `weights` are
+    canonical tensors; without them, ones are generated for each seed that make faults visible.
+    `progress` is called with steps done, steps in all, and what was done. `pool` lends engines that
+    run already; without it they are started, and ended. MlcError if no inputs can be chosen.
+    """
+    with ExitStack() as stack:
+        if pool is None:
+            pool = stack.enter_context(Pool())
+        pool.start(artefacts)
+        directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
+        targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
+        run = _Run(graph, targets, pool, weights, progress)
+        return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
+
+
+class _Run:
+    """One verification: its cases, the jobs that are under way, and the report."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        targets: Sequence[Target],
+        pool: Pool,
+        weights: Mapping[str, Any] | None,
+        progress: Progress | None,
+    ) -> None:
+        self.graph = graph
+        self.targets = targets
+        self.pool = pool
+        self.weights = weights
+        self.progress = progress
+        self.report = Report(graph.name)
+        self.joints: dict[str, Joint] = {}
+        self.broken: set[str] = set()
+        self.done = self.steps = 0
+
+    def run(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Report:
+        plans = list(self._plans(seeds, modes, count))
+        self.steps = len(plans) * (1 + len(self.targets))
+        under_way: list[tuple[Case, list[tuple[Target, Future[Result]]]]] = []
+        for mode, sizes, seed, optional in plans:
+            case = self._case(mode, sizes, seed, optional)
+            under_way.append((case, self._submit(case)))
+            self._step(f"reference, {mode} {case.title}")
+        for case, jobs in under_way:
+            for target, job in jobs:
+                self._judge(case, target, job)
+                self._step(f"{target.name}, {case.mode} {case.title}")
+        self._finish(modes, [case for case, _ in under_way])
+        return self.report
+
+    def _plans(
+        self, seeds: Sequence[int], modes: Sequence[str], count: int
+    ) -> Iterator[tuple[str, dict[str, int], int, bool]]:
+        """Mode, sizes, seed, and whether optional inputs are given: both ways are tried."""
+        choices = choose(self.graph, count)
+        may = any(given.default is not None for given in self.graph.inputs)
+        if may and len(choices) == 1:
+            choices = choices * 2
+        for seed in seeds:
+            for mode in modes:
+                for i, sizes in enumerate(choices):
+                    yield mode, sizes, seed, i % 2 == 0
+
+    def _case(self, mode: str, sizes: dict[str, int], seed: int, optional: bool) -> Case:
+        if mode not in self.joints:
+            self.joints[mode] = joint(self.graph, mode == "training")
+        weights = self._weights(seed)
+        case = settle(self.graph, self.joints[mode], mode, sizes, seed, weights, optional=optional)
+        self.report.gradient_error = max(self.report.gradient_error, case.gradient_error)
+        return case
+
+    def _weights(self, seed: int) -> Mapping[str, Any]:
+        """The user's weights, those that the graph holds, or generated ones."""
+        if self.weights is not None:
+            return self.weights
+        drawn = feeds.weights(self.graph, feeds.seeded(seed))
+        held = {p: w.data for p, w in self.graph.weights.items() if w.data is not None}
+        return drawn | held
+
+    def _submit(self, case: Case) -> list[tuple[Target, Future[Result]]]:
+        """Starts the case on every target that has its mode."""
+        training = case.mode == "training"
+        return [
+            (
+                target,
+                self.pool[target.name].submit(
+                    target.job(case.feed, training, self._label(case.seed))
+                ),
+            )
+            for target in self.targets
+            if target.differentiable or not training
+        ]
+
+    def _label(self, seed: int) -> str:
+        """What tells one file of weights from another."""
+        return str(seed) if self.weights is None else "given"
+
+    def _judge(self, case: Case, target: Target, job: Future[Result]) -> None:
+        """Adds the rows of a case; where one differs, a second draw must confirm it."""
+        rows = self._rows(case, target, job)
+        if any(row.ratio > LIMIT for row in rows):
+            optional = len(case.feed.inputs) == len(self.graph.inputs)
+            again = self._case(case.mode, case.sizes, case.seed + AGAIN, optional)
+            second = self._rows(again, target, self._send(again, target))
+            confirmed = {row.key: row for row in second}
+            rows = [_confirm(row, confirmed.get(row.key)) for row in rows]
+        self.report.rows += rows
+
+    def _rows(self, case: Case, target: Target, job: Future[Result]) -> list[Row]:
+        """A row for each tensor of the reference that the target should have."""
+        blank = Row(target.name, case.mode, case.title, "output", "", "failed")
+        try:
+            found = target.tensors(job.result())
+        except (EngineMissing, EngineDied) as error:
+            self._break(target.name, error)
+            return []
+        except RunFailed as error:
+            names = [port.name for port in target.interface.outputs]
+            return [replace(blank, name=name, note=str(error)) for name in names]
+        truth = deviate(case.joint, case.feed, case.truth, target.deviations)
+        unseen = {**case.unseen, **touched(target.deviations), **self._unbelieved(case)}
+        rows = []
+        for key, wanted in truth.items():
+            if not self._expected(key, case, target):
+                continue
+            row = replace(blank, kind=key.kind, name=key.name)
+            if key in unseen:
+                rows.append(replace(row, verdict="unseen", note=unseen[key]))
+            elif key not in found:
+                rows.append(replace(row, verdict="failed", note="the target does not give it"))
+            else:
+                rows.append(judge(row, found[key], wanted, case.scales[key]))
+        return rows
+
+    def _expected(self, key: Key, case: Case, target: Target) -> bool:
+        """Whether the target's run of this case has such a tensor at all."""
+        if key.kind.endswith("gradient") and not target.differentiable:
+            return False
+        return key.kind != "input gradient" or key.name in case.feed.inputs
+
+    def _unbelieved(self, case: Case) -> dict[Key, str]:
+        """Gradients of the reference that a central difference does not bear out."""
+        if case.gradient_error <= AGREEMENT:
+            return {}
+        reason = f"the reference's gradient is {case.gradient_error:.0e} off a central difference"
+        return {key: reason for key in case.truth if key.kind.endswith("gradient")}
+
+    def _break(self, target: str, error: Exception) -> None:
+        """Notes once that an engine is missing or has died."""
+        if target not in self.broken:
+            self.broken.add(target)
+            problem = "missing" if isinstance(error, EngineMissing) else "died"
+            self.report.engines.append(EngineReport(target, problem=problem, message=str(error)))
+
+    def _finish(self, modes: Sequence[str], cases: Sequence[Case]) -> None:
+        """Adds the engines' settings, the check of dropout, and what was not seen."""
+        for target in self.targets:
+            try:
+                settings = self.pool[target.name].settings
+            except (EngineMissing, EngineDied) as error:
+                self._break(target.name, error)
+                continue
+            if target.name not in self.broken:
+                self.report.engines.append(_engine(target.name, settings))
+            self.report.deviations += [
+                Deviated(target.name, d.name, d.formula, d.tensors) for d in target.deviations
+            ]
+        self._dropout(cases)
+        self.report.unseen += self._unseen(modes, cases)
+
+    def _dropout(self, cases: Sequence[Case]) -> None:
+        """At its own rate, what each dropout layer does; needs one case in training mode."""
+        wanted = rates(self.graph)
+        case = next((case for case in cases if case.mode == "training"), None)
+        if not wanted or case is None:
+            return
+        for target in self.targets:
+            if target.differentiable and target.name not in self.broken:
+                try:
+                    drops = self._send(case, target, watch=True).result().drops
+                except (EngineMissing, EngineDied) as error:
+                    self._break(target.name, error)
+                    continue
+                except RunFailed as error:
+                    blank = Row(target.name, "training", case.title, "dropout", "all", "failed")
+                    self.report.rows.append(replace(blank, note=str(error)))
+                    continue
+                rows, unseen = watch(target.name, case.title, wanted, drops)
+                self.report.rows += rows
+                self.report.unseen += unseen
+
+    def _unseen(self, modes: Sequence[str], cases: Sequence[Case]) -> list[Unseen]:
+        """What no row shows, and the rows that could not be judged."""
+        found = [
+            Unseen("gradients and training mode", "its framework has no gradients", target.name)
+            for target in self.targets
+            if not target.differentiable and target.name not in self.broken
+        ]
+        found += [
+            Unseen(f"{mode} mode", "it was not asked for") for mode in MODES if mode not in modes
+        ]
+        for mode, each in self.joints.items():
+            if each.no_gradient:
+                found.append(Unseen(f"gradients in {mode} mode", each.no_gradient))
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for row in self.report.rows:
+            if row.verdict == "unseen":
+                names = reasons.setdefault((row.note, row.target), [])
+                names += [str(row.key)] if str(row.key) not in names else []
+        for (reason, name), keys in reasons.items():
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            found.append(Unseen(", ".join(keys[:3]) + more, reason, name))
+        return found
+
+    def _step(self, text: str) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(min(self.done, self.steps), self.steps, text)
+
+
+def _confirm(row: Row, second: Row | None) -> Row:
+    """A row that is above the limit in one draw and below it in the other is only suspicious."""
+    if row.verdict != "different" or second is None or second.verdict in ("different", "failed"):
+        return row
+    note = f"a second draw gives {second.ratio:.3g}" if second.verdict == "equal" else second.note
+    return replace(row, verdict="suspicious", note="; ".join(filter(None, (row.note, note))))
+
+
+def _engine(target: str, settings: Any) -> EngineReport:
+    return EngineReport(
+        target, dict(settings.versions), settings.device, settings.precision, settings.threads
+    )
