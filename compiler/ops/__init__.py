@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..op import Op
 from .activation import ACTIVATION
+from .batch_norm import BATCH_NORM
 from .compare import COMPARE
 from .constant import CONSTANT
 from .conv import CONVOLUTION
@@ -15,6 +16,7 @@ from .index import INDEX
 from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
+from .norm import NORM
 from .pool import POOL
 from .reduce import REDUCE
 from .sequence import SEQUENCE
@@ -43,6 +45,8 @@ OPS: Mapping[str, Op] = {
         *WINDOW,
         *CONVOLUTION,
         *POOL,
+        BATCH_NORM,
+        *NORM,
     )
 }
 """Every operator by its name in the language."""

@@ -12,7 +12,7 @@ from typing import Any
 from tests.compiler.ops.oracle_activation import ACTIVATION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_reduce import REDUCE
-from tests.compiler.ops.oracle_spatial import SPATIAL
+from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
 
 ORACLE: Mapping[str, Callable[..., Any]] = {
@@ -20,5 +20,6 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **REDUCE,
     **ACTIVATION,
     **SPATIAL,
+    **NORM,
     **TENSOR,
 }

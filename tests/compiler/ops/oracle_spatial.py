@@ -118,3 +118,44 @@ SPATIAL = {
     "conv": conv,
     "conv_transpose": conv_transpose,
 }
+
+
+def batch_norm(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float, momentum: float,
+    training: bool, **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    if not training:
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        y = (x - mean.reshape(shape)) / (var.reshape(shape) + eps).sqrt()
+        for tensor, apply in ((weight, torch.mul), (bias, torch.add)):
+            y = y if tensor is None else apply(y, tensor.reshape(shape))
+        return y, mean.detach(), var.detach()
+    mean, var = mean.detach().clone(), var.detach().clone()
+    return F.batch_norm(x, mean, var, weight, bias, True, momentum, eps), mean, var
+
+
+def layer_norm(
+    x: Any, weight: Any, bias: Any, /, axes: tuple[int, ...], eps: float, **_: Any
+) -> torch.Tensor:
+    last = tuple(range(x.ndim - len(axes), x.ndim))
+    shape = [x.shape[axis] for axis in axes]
+    return F.layer_norm(x.movedim(axes, last), shape, weight, bias, eps).movedim(last, axes)
+
+
+def rms_norm(x: Any, weight: Any, axes: tuple[int, ...], eps: float, **_: Any) -> torch.Tensor:
+    return F.rms_norm(x, [x.shape[axis] for axis in axes], weight, eps)
+
+
+def group_norm(x: Any, weight: Any, bias: Any, groups: int, eps: float, **_: Any) -> torch.Tensor:
+    return F.group_norm(x, groups, weight, bias, eps)
+
+
+NORM = {
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "group_norm": group_norm,
+    "instance_norm": lambda x, weight, bias, eps, **_: F.instance_norm(
+        x, weight=weight, bias=bias, eps=eps
+    ),
+}
