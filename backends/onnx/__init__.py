@@ -1,0 +1,37 @@
+"""The ONNX backend: a graph as a checked file, opset 21 and IR version 10."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.diagnose import MlcError
+
+if TYPE_CHECKING:
+    from ...compiler.graph import Graph
+    from .file import OnnxArtefact
+
+
+def emit(
+    graph: Graph,
+    name: str,
+    *,
+    keep_layout: bool = False,
+    weights: Mapping[str, Any] | None = None,
+) -> OnnxArtefact:
+    """The model in inference mode as `name`.onnx, which holds its weights.
+
+    Those are `weights`, canonical tensors by path; else the tensors that the graph has; else the
+    starting values that `compiler.init` draws with seed 0. Axes are always in the source's order.
+    Raises MlcError `engine` where the package onnx is missing, and `unsupported` for what ONNX
+    cannot say.
+    """
+    del keep_layout
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        text = "writing an ONNX file takes the package onnx, which is not installed"
+        raise MlcError("engine", text, help="pip install 'mlc[onnx]'") from error
+    from .file import emit as write
+
+    return write(graph, name, weights)

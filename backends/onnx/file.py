@@ -1,0 +1,268 @@
+"""The file as a whole: inputs, outputs, weights, and the folder that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper, printer
+
+from ...compiler.array import np
+from ...compiler.clone import clone
+from ...compiler.diagnose import MlcError
+from ...compiler.graph import Graph, Input, Value
+from ...compiler.init import start
+from ...compiler.ops.constant import numpy_dtype
+from ...compiler.passes.mode import resolve
+from ...compiler.weight import Entry, WeightMap
+from ..artefact import Artefact, Interface, Port
+from .lower import lower, needed
+from .rules import ROWS
+from .writer import Writer, tensor_info
+
+if TYPE_CHECKING:
+    from ...compiler.tensor import Array
+
+OPSET = 21
+IR = 10
+LIMIT = 10**9
+"""From so many bytes of weights on they lie in a file beside the model's: protobuf ends at 2 GB."""
+ALIGNED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxArtefact(Artefact):
+    """The folder of an ONNX file. The weights are in the file itself, so none lie beside it."""
+
+    graph: Graph | None = field(default=None, repr=False)
+    held: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The file as text: ONNX's own syntax, with the weights' names and without their data."""
+        data = self.files[f"{self.name}.onnx"]
+        assert isinstance(data, bytes)
+        return show(data)
+
+    def with_weights(self, weights: Mapping[str, Array]) -> Artefact:
+        """The file with these canonical tensors in it."""
+        if all(np.array_equal(self.held[path], weights[path]) for path in self.held):
+            return self
+        assert self.graph is not None
+        return emit(self.graph, self.name, weights)
+
+
+def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArtefact:
+    """See `mlc.backends.onnx.emit`."""
+    held = _tensors(graph, weights)
+    copy, _ = clone(graph)
+    resolve(copy, training=False)
+    lower(copy)
+    model, data = _model(copy, name, held)
+    files: dict[str, str | bytes] = {
+        f"{name}.onnx": model.SerializeToString(),
+        "__init__.py": PACKAGE.format(name=name, model=graph.name),
+    }
+    if data:
+        files[f"{name}.onnx.data"] = data
+    return OnnxArtefact(
+        "onnx",
+        name,
+        files,
+        WeightMap([Entry(path, (path,)) for path in graph.weights]),
+        Interface("build", _ports(graph), _results(graph)),
+        graph=graph,
+        held=held,
+    )
+
+
+def _tensors(graph: Graph, weights: Mapping[str, Any] | None) -> dict[str, Any]:
+    if weights is not None:
+        return {path: weights[path] for path in graph.weights}
+    return {
+        path: start(weight) if weight.data is None else weight.data
+        for path, weight in graph.weights.items()
+    }
+
+
+def _ports(graph: Graph) -> tuple[Port, ...]:
+    return tuple(Port.of(x, x.name, optional=x.default is not None) for x in graph.inputs)
+
+
+def _results(graph: Graph) -> tuple[Port, ...]:
+    return tuple(Port.of(value, name) for name, value in graph.outputs.items())
+
+
+# ------------------------------------------------------------------------------------- the graph
+
+
+def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes]:
+    """The checked model, and what lies in the file beside it."""
+    w = Writer(graph)
+    outputs = _outputs(graph)
+    _claim(w, graph, outputs)
+    w.finals = {value: title for title, value in reversed(outputs.items())}
+    defaults = [_default(given) for given in graph.inputs if given.default is not None]
+    for given in graph.inputs:
+        w.names[given] = _stretched(w, given)
+    for path, weight in graph.weights.items():
+        w.names[weight] = path
+    _write_nodes(w, graph)
+    for title, value in outputs.items():
+        if w.names[value] != title:
+            w.finish(value, title)
+    states = [tensor_info(u.path, u.type.dtype, u.type.shape) for u in graph.updates]
+    made = helper.make_graph(
+        w.nodes,
+        graph.name,
+        [tensor_info(x.name, x.type.dtype, x.type.shape) for x in graph.inputs] + states,
+        [tensor_info(key, y.type.dtype, y.type.shape) for key, y in outputs.items()],
+    )
+    model = helper.make_model(
+        made, producer_name="mlc", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+    if graph.facts:
+        helper.set_model_props(model, {"sizes": "; ".join(map(str, graph.facts))})
+    made = model.graph
+    made.initializer.extend(defaults)
+    large = sum(array.nbytes for array in held.values()) >= LIMIT
+    data = _place_beside(made, name, held) if large else b""
+    if not large:
+        tensors = (numpy_helper.from_array(np.asarray(a), path) for path, a in held.items())
+        made.initializer.extend(tensors)
+    _check(model)
+    return model, data
+
+
+def _outputs(graph: Graph) -> dict[str, Value]:
+    """What leaves the file: the outputs, and each state after a call as `<path>.next`."""
+    states = {f"{weight.path}.next": value for weight, (value, _) in graph.updates.items()}
+    return {**graph.outputs, **states}
+
+
+def _claim(w: Writer, graph: Graph, outputs: Mapping[str, Value]) -> None:
+    """Takes the names that the file must have before any other value gets one."""
+    for name in (*(x.name for x in graph.inputs), *graph.weights, *outputs):
+        if w.claim(name) != name:
+            text = f"two of the inputs, outputs and weights of {graph.name} are called {name}"
+            raise MlcError("unsupported", text, help="in an ONNX file each needs a name of its own")
+
+
+def _write_nodes(w: Writer, graph: Graph) -> None:
+    wanted = needed(graph)
+    for node in graph:
+        if node not in wanted:
+            continue
+        w.at(node)
+        start = len(w.nodes)
+        names = [None if value is None else w.names[value] for value in node.inputs]
+        results = ROWS[node.op.name](w, node, *names)
+        results = results if isinstance(results, tuple) else (results,)
+        for value, result in zip(node.outputs, results, strict=True):
+            w.place(value, result, start)
+
+
+def _default(given: Input) -> Any:
+    """The initialiser of an input that may be left out: of size 1 where its size is not known."""
+    shape = [size if isinstance(size, int) else 1 for size in given.type.shape]
+    array = np.full(shape, given.default, numpy_dtype(given.type.dtype))
+    return numpy_helper.from_array(array, given.name)
+
+
+def _stretched(w: Writer, given: Input) -> str:
+    """The name under which the graph reads an input, which for a default is stretched first."""
+    if given.default is None or all(isinstance(size, int) for size in given.type.shape):
+        return given.name
+    return w("Expand", given.name, w.vector(given.type.shape))
+
+
+# --------------------------------------------------------------------------- weights and checks
+
+
+def _place_beside(graph: Any, name: str, held: Mapping[str, Any]) -> bytes:
+    """Declares the weights as lying in `<name>.onnx.data`, and gives what that file holds."""
+    parts: list[bytes] = []
+    offset = 0
+    for path, array in held.items():
+        tensor = numpy_helper.from_array(np.asarray(array), path)
+        raw = tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": f"{name}.onnx.data", "offset": offset, "length": len(raw)}
+        for key, value in where.items():
+            tensor.external_data.add(key=key, value=str(value))
+        graph.initializer.append(tensor)
+        padding = -len(raw) % ALIGNED
+        parts += [raw, bytes(padding)]
+        offset += len(raw) + padding
+    return b"".join(parts)
+
+
+def _check(model: Any) -> None:
+    """Raises unless ONNX's own checker, with its inference of shapes, accepts the model."""
+    external = [t for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    if external:  # the checker would look for the file, which is not there yet
+        model = _without_data(model, external)
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _without_data(model: Any, tensors: Any) -> Any:
+    """A copy in which these initialisers are inputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    names = {tensor.name for tensor in tensors}
+    kept = [tensor for tensor in copy.graph.initializer if tensor.name not in names]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(kept)
+    given = {value.name for value in copy.graph.input}
+    copy.graph.input.extend(_info(tensor) for tensor in tensors if tensor.name not in given)
+    return copy
+
+
+def _info(tensor: Any) -> Any:
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+
+
+def show(data: bytes) -> str:
+    """An ONNX file as text, without the data of its initialisers."""
+    model = onnx.load_model_from_string(data)
+    given = {value.name for value in model.graph.input}
+    model.graph.value_info.extend(
+        _info(tensor) for tensor in model.graph.initializer if tensor.name not in given
+    )
+    del model.graph.initializer[:]
+    return printer.to_text(model) + "\n"
+
+
+PACKAGE = '''"""{model} for onnx; README.md says how to use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+FILE = Path(__file__).with_name("{name}.onnx")
+
+
+def build(weights: str | Path | None = None, **config: Any) -> onnxruntime.InferenceSession:
+    """A session of the model; `weights` (safetensors) take the place of those in the file."""
+    if weights is None:
+        return onnxruntime.InferenceSession(FILE, **config)
+    from safetensors.numpy import load_file
+
+    model = onnx.load(FILE)
+    tensors = load_file(weights)
+    for place in model.graph.initializer:
+        if place.name in tensors:
+            place.CopyFrom(numpy_helper.from_array(tensors[place.name], place.name))
+    return onnxruntime.InferenceSession(model.SerializeToString(), **config)
+
+
+__all__ = ["build"]
+'''

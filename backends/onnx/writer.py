@@ -1,0 +1,222 @@
+"""Writes ONNX nodes: fresh names, constants that are made once, and sizes as int64 tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnx import TensorProto, helper, numpy_helper
+
+from ...compiler import dim
+from ...compiler.array import np
+from ...compiler.diagnose import MlcError
+from ...compiler.dim import Atom, Dim, Size
+from ...compiler.graph import Graph, Node, Value
+from ...compiler.ops.constant import numpy_dtype
+
+DTYPES: Mapping[str, int] = {
+    "bool": TensorProto.BOOL,
+    "u8": TensorProto.UINT8,
+    "i8": TensorProto.INT8,
+    "i16": TensorProto.INT16,
+    "i32": TensorProto.INT32,
+    "i64": TensorProto.INT64,
+    "f16": TensorProto.FLOAT16,
+    "bf16": TensorProto.BFLOAT16,
+    "f32": TensorProto.FLOAT,
+    "f64": TensorProto.DOUBLE,
+}
+"""Element types of ONNX, by what the language calls them."""
+
+LAST = 2**63 - 1
+"""As the end of a slice: the end of the axis."""
+
+
+class Writer:
+    """The nodes of one file as they are written.
+
+    Values have the names of the source, below the path of their scope; a node is called by where it
+    comes from and what it does (`blocks.0.conv1/Conv`), as is a result that the source has no
+    name for. Constants and sizes are Constant and Shape nodes, so that initialisers are weights.
+    `names` are those of the values so far, `finals` those of the values that leave the graph.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Any] = []
+        self.names: dict[Value, str] = {}
+        self.finals: dict[Value, str] = {}
+        self.taken: set[str] = set()
+        self._shared: set[str] = set()
+        self._titles: set[str] = set()
+        self._where = ""
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._sizes: dict[Dim, str] = {}
+
+    # ---------------------------------------------------------------------------------- names
+
+    def claim(self, name: str) -> str:
+        """`name`, or the first of `name_1`, `name_2`, ... that no other value has."""
+        return _unique(name, self.taken)
+
+    def at(self, node: Node) -> None:
+        """From here on nodes come from this node of the graph."""
+        self._where = node.layer.path if node.layer else node.scope.path
+
+    def place(self, value: Value, result: str, start: int) -> None:
+        """`value` is `result`, which gets its name if it was made for it, behind node `start`.
+
+        The name is that in `finals`, or the source's.
+        """
+        made = {name for node in self.nodes[start:] for name in node.output} - self._shared
+        if result in made and (value.name or value in self.finals):
+            path = value.node.scope.path if value.node else ""
+            name = self.finals.get(value) or self.claim(f"{path}.{value.name}".lstrip("."))
+            self._rename(start, result, name)
+            result = name
+        self.names[value] = result
+
+    def finish(self, value: Value, name: str) -> None:
+        """Gives a value a second name, under which it leaves the file; the name is claimed."""
+        title = _unique(name, self._titles)
+        self._append("Identity", [self.names[value]], [name], title, {})
+
+    def _rename(self, start: int, old: str, new: str) -> None:
+        self.taken.discard(old)
+        for node in self.nodes[start:]:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+
+    # ---------------------------------------------------------------------------------- nodes
+
+    def __call__(self, kind: str, *inputs: str | None, **attrs: Any) -> str:
+        """Writes a node with one output and returns the output's name; None is an absent input."""
+        return self.many(kind, 1, *inputs, **attrs)[0]
+
+    def many(self, kind: str, count: int, *inputs: str | None, **attrs: Any) -> tuple[str, ...]:
+        """Writes a node with `count` outputs."""
+        title = _unique(f"{self._where}/{kind}" if self._where else kind, self._titles)
+        outputs = tuple(self.claim(title) for _ in range(count))
+        given = [name or "" for name in inputs]
+        while given and not given[-1]:
+            given.pop()
+        self._append(kind, given, outputs, title, attrs)
+        return outputs
+
+    def _append(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], title: str, attrs: Any
+    ) -> None:
+        present = {key: value for key, value in attrs.items() if value is not None}
+        self.nodes.append(helper.make_node(kind, inputs, outputs, title, **present))
+
+    # ------------------------------------------------------------------------------ constants
+
+    def constant(self, value: Any, dtype: str) -> str:
+        """A tensor of these numbers."""
+        array = np.asarray(value, numpy_dtype(dtype))
+        key = (dtype, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = self.claim(_title(array))
+            tensor = numpy_helper.from_array(array, name)
+            self._append("Constant", [], [name], _unique(name, self._titles), {"value": tensor})
+            self._constants[key] = name
+            self._shared.add(name)
+        return self._constants[key]
+
+    def ints(self, *values: int) -> str:
+        """An int64 vector."""
+        return self.constant(list(values), "i64")
+
+    # ---------------------------------------------------------------------------------- sizes
+
+    def vector(self, sizes: Sequence[Dim]) -> str:
+        """Sizes as an int64 vector."""
+        if all(isinstance(size, int) for size in sizes):
+            return self.constant(list(sizes), "i64")
+        return self("Concat", *map(self.size, sizes), axis=0) if sizes[1:] else self.size(sizes[0])
+
+    def number(self, size: Dim, dtype: str) -> str:
+        """A size as a tensor of rank 0."""
+        if isinstance(size, int):
+            return self.constant(size, dtype)
+        scalar = self("Squeeze", self.size(size), self.ints(0))
+        return scalar if dtype == "i64" else self("Cast", scalar, to=DTYPES[dtype])
+
+    def size(self, size: Dim) -> str:
+        """A size as an int64 vector with one element; each is computed once."""
+        if isinstance(size, int):
+            return self.ints(size)
+        if size not in self._sizes:
+            where, self._where = self._where, ""
+            self._sizes[size] = self._computed(size)
+            self._shared.add(self._sizes[size])
+            self._where = where
+        return self._sizes[size]
+
+    def _computed(self, size: Size) -> str:
+        if len(size.terms) == 1 and size.terms[0][1] == 1:
+            ((monomial, _),) = size.terms
+            if len(monomial) == 1 and monomial[0][1] == 1:
+                return self._atom(monomial[0][0])
+        total = ""
+        for monomial, factor in size.terms:
+            names = [
+                self.size(Size({((atom, 1),): 1})) for atom, power in monomial for _ in range(power)
+            ]
+            if factor != 1 or not names:
+                names.append(self.ints(factor))
+            term = names[0]
+            for name in names[1:]:
+                term = self("Mul", term, name)
+            total = self("Add", total, term) if total else term
+        return total
+
+    def _atom(self, atom: Atom) -> str:
+        if atom.kind == "symbol":
+            return self._symbol(str(atom.args[0]))
+        a, b = atom.sizes
+        left, right = self.size(a), self.size(b)
+        if atom.kind == "%":
+            return self("Mod", left, right)
+        if atom.kind == "//":
+            if dim.bounds(a)[0] < 0 or dim.bounds(b)[0] < 1:
+                left = self("Sub", left, self("Mod", left, right))  # Div rounds towards zero
+            return self("Div", left, right)
+        return self({"min": "Min", "max": "Max"}[atom.kind], left, right)
+
+    def _symbol(self, symbol: str) -> str:
+        """The size of the input axis that binds `symbol`."""
+        for given in self.graph.inputs:
+            for axis, size in enumerate(given.type.shape):
+                if given.default is None and str(size) == symbol:
+                    name, title = self.claim(symbol), _unique(symbol, self._titles)
+                    attrs = {"start": axis, "end": axis + 1}
+                    self._append("Shape", [given.name], [name], title, attrs)
+                    return name
+        raise MlcError(
+            "unsupported", f"no input that must be given has an axis of size {symbol}",
+            help=f"an ONNX file reads {symbol} from the shape of an input: give one that axis",
+        )  # fmt: skip
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    chosen, count = name, 0
+    while chosen in taken or not chosen:
+        count += 1
+        chosen = f"{name}_{count}"
+    taken.add(chosen)
+    return chosen
+
+
+def _title(array: Any) -> str:
+    """What a constant is called: by its number where it is one."""
+    if array.size == 1:
+        return f"constant_{re.sub(r'[^0-9a-z]+', '_', str(array.item()).lower()).strip('_')}"
+    return "constant"
+
+
+def tensor_info(name: str, dtype: str, shape: Sequence[Dim]) -> Any:
+    """The declaration of an input or output; sizes that are not known are dim_params."""
+    dims = [size if isinstance(size, int) else str(size) for size in shape]
+    return helper.make_tensor_value_info(name, DTYPES[dtype], dims)
