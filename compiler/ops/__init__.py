@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..op import Op
 from .activation import ACTIVATION
+from .attention import ATTENTIONS
 from .batch_norm import BATCH_NORM
 from .compare import COMPARE
 from .constant import CONSTANT
@@ -18,6 +19,7 @@ from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
 from .norm import NORM
 from .pool import POOL
+from .random import DROPOUT
 from .reduce import REDUCE
 from .sequence import SEQUENCE
 from .shape import SHAPE
@@ -47,6 +49,8 @@ OPS: Mapping[str, Op] = {
         *POOL,
         BATCH_NORM,
         *NORM,
+        *ATTENTIONS,
+        DROPOUT,
     )
 }
 """Every operator by its name in the language."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.compiler.ops.oracle_activation import ACTIVATION
+from tests.compiler.ops.oracle_attention import ATTENTION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_reduce import REDUCE
 from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
@@ -21,5 +22,6 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **ACTIVATION,
     **SPATIAL,
     **NORM,
+    **ATTENTION,
     **TENSOR,
 }

@@ -136,9 +136,13 @@ def test_gradient_is_what_torch_computes(op: Op, number: int) -> None:
     single = run(sample.graph, feed, sample.weights, dtype="f32").outputs
     for value, tensor, gradient in zip(wrt, taken, want, strict=True):
         wanted = np.zeros(tensor.shape) if gradient is None else gradient.numpy()
-        close(double[f"d_{value.name}"], wanted, SCALED, 1e-10)
-        close(single[f"d_{value.name}"], wanted, SCALED, 1e-4, tiny=1e-37)
+        vanishes = value.name in VANISHING
+        close(double[f"d_{value.name}"], wanted, SCALED, 1e-10, tiny=1e-13 if vanishes else 0.0)
+        close(single[f"d_{value.name}"], wanted, SCALED, 1e-4, tiny=1e-5 if vanishes else 1e-37)
 
+
+VANISHING = ("key.bias",)
+"""Weights whose gradient is 0 but for rounding: a key's bias moves all scores of a row alike."""
 
 SCALED = Op("scaled", (), infer=lambda: (), eval=lambda: (), rounding="body")
 """Stands for an op whose results are compared relative to their largest element."""
