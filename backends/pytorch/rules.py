@@ -24,8 +24,8 @@ DTYPES: Mapping[str, str] = {
 def _constant(p: Parts) -> Expr:
     """A number stays a number; an array becomes a tensor on the device of nothing in particular."""
     value = p.apply.values.get("value")
-    if not hasattr(value, "tolist") or value.ndim == 0:
-        return p["value"] if not hasattr(value, "tolist") else literal(value.item())
+    if value is None or not hasattr(value, "tolist") or value.ndim == 0:
+        return literal(value.item()) if hasattr(value, "item") else p["value"]
     dtype = p.value("dtype")
     if dtype == "f32":
         return p.fill("torch.tensor({value})")

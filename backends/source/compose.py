@@ -49,6 +49,13 @@ class Do:
 
 
 @dataclass(eq=False, slots=True)
+class Raise:
+    """`raise value`."""
+
+    value: ast.expr
+
+
+@dataclass(eq=False, slots=True)
 class Store:
     """`target = value`, where the target is an attribute."""
 
@@ -74,7 +81,7 @@ class When:
     orelse: list[Line] = field(default_factory=list)
 
 
-Line: TypeAlias = "Assign | Return | Do | Store | For | When"
+Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When"
 
 
 class Composer:
@@ -223,6 +230,8 @@ class Composer:
                 yield ast.Return(put(value))
             case Store(target=target, value=value):
                 yield ast.Assign([target], put(value))
+            case Raise(value=value):
+                yield ast.Raise(put(value))
             case Do(value=value):
                 yield ast.Expr(put(value))
             case For(target=target, iterable=iterable, body=body):
@@ -330,6 +339,8 @@ def _place(line: Line) -> ast.expr | None:
     """The expression of a line into which the line before it may be nested."""
     match line:
         case Assign(value=value) | Return(value=value) | Do(value=value) | Store(value=value):
+            return value
+        case Raise(value=value):
             return value
         case For(iterable=iterable):
             return iterable

@@ -65,7 +65,7 @@ def formatted(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _ruff() -> str:
-    from ruff.__main__ import find_ruff_bin
+    from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
 
     return str(find_ruff_bin())
 

@@ -20,11 +20,15 @@ class Parts:
 
     Axis attributes are already counted in the order in which the layout pass stores the tensor.
     `p.apply` is the record, for a rule that must look at types; `p.value(name)` is an attribute's
-    literal value, or None where it is an expression over hyper-parameters.
+    literal value, or None where it is an expression over hyper-parameters; `p.name` is what the
+    layer is called, for targets that name layers where they are made.
     """
 
-    def __init__(self, apply: Apply, ref: Callable[[Var], Expr], place: Place) -> None:
+    def __init__(
+        self, apply: Apply, ref: Callable[[Var], Expr], place: Place, name: Expr | None = None
+    ) -> None:
         self.apply = apply
+        self.name = name
         self.op = apply.op
         self.place = place
         self.ref = ref
@@ -35,8 +39,8 @@ class Parts:
             self._parts[apply.op.inputs[0].strip("*")] = [ref(v) for v in apply.inputs if v]
             return
         names = [n.rstrip("?") for n in (*apply.op.inputs, *apply.op.weights)]
-        for name, var in zip(names, apply.inputs, strict=False):
-            self._parts[name] = ref(var) if var is not None else None
+        for slot, var in zip(names, apply.inputs, strict=False):
+            self._parts[slot] = ref(var) if var is not None else None
 
     def __getitem__(self, name: str) -> Any:
         return self._parts[name]
