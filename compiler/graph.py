@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .diagnose import Span
+from .diagnose import MlcError, Span
 from .dim import Dim
 from .expr import Expr
 
@@ -379,6 +379,7 @@ class Graph:
     `updates` maps a buffer (a Weight that is not trainable) to the value it takes after a training
     call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took the
     place of a value, so that scope records, which are shared by copies of a graph, stay readable.
+    `warnings` are what the frontend found doubtful and not wrong.
     """
 
     def __init__(self, name: str, root: Scope) -> None:
@@ -391,6 +392,7 @@ class Graph:
         self.facts: list[Fact] = []
         self.updates: dict[Weight, tuple[Value, str]] = {}
         self.forwarded: dict[Value, Value] = {}
+        self.warnings: list[MlcError] = []
         self._head = Node.__new__(Node)
         self._head.prev = self._head.next = self._head
         self._size = 0

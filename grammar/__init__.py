@@ -1,1 +1,1 @@
-"""What the language is: its grammar (`mdl.lark`) and its reference (`reference.md`), as data files."""
+"""What the language is, as data files: `mdl.lark` its grammar, `reference.md` its reference."""

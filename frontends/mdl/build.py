@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -282,7 +283,7 @@ def _ids(targets: s.Items) -> tuple[str, ...]:
 
 def _label(parts: Parts) -> str | None:
     """The name after `as`."""
-    for keyword, name in zip(parts, parts[1:], strict=False):
+    for keyword, name in itertools.pairwise(parts):
         if isinstance(keyword, Token) and keyword.type == "AS":
             return str(name)
     return None

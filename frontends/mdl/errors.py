@@ -1,4 +1,4 @@
-"""How errors of a source are made: suggestions, several at once, and what is not in the language."""
+"""How errors of a source are made: suggestions, several at once, and what is refused by name."""
 
 from __future__ import annotations
 

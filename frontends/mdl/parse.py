@@ -13,7 +13,7 @@ from ... import grammar
 from ...compiler.diagnose import MlcError, Source, Span
 from .build import Builder
 from .errors import raise_all
-from .layout import INNER, OUTER, Layout, span_of
+from .layout import INNER, OUTER, Layout
 from .mistake import describe
 from .syntax import File
 

@@ -1,0 +1,297 @@
+"""Calls: ops and held layers are applied or held, blocks are elaborated in a scope of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.diagnose import MlcError, Note, Span
+from ...compiler.expr import Expr
+from ...compiler.graph import Scope
+from ...compiler.op import Op
+from . import syntax as s
+from .attribute import GATHERS, HIDDEN
+from .bind import MISSING, Bound, Signature, bind, only_tensor, unknown_argument_name
+from .construct import optional
+from .context import (
+    CALLS,
+    Absent,
+    Block,
+    Frame,
+    Held,
+    HeldBlock,
+    Instance,
+    Place,
+    Tensor,
+    holds_tensors,
+    is_tensor,
+    kind_of,
+)
+
+if TYPE_CHECKING:
+    from .elaborate import Elaborator
+
+
+class Calls:
+    """Applies, holds or calls what stands before parentheses or after `->`."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.e = elaborator
+        self.stack: list[tuple[Block, Span]] = []
+
+    def call(
+        self,
+        frame: Frame,
+        callee: Any,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        node: s.Call | s.Stage,
+    ) -> Any:
+        """The result of a call: tensors, or the held callee where no tensor is given."""
+        match callee:
+            case Op():
+                return self._op(frame, callee, piped, arguments, node)
+            case Held():
+                return self._held(frame, callee, piped, arguments, node)
+            case Block():
+                return self._block(frame, callee, piped, arguments, node)
+            case HeldBlock():
+                return self._held_block(frame, callee, piped, arguments, node)
+        raise MlcError("call", f"{kind_of(callee)} cannot be applied", node.span)
+
+    # ---------------------------------------------------------------------------------- ops
+
+    def _op(
+        self,
+        frame: Frame,
+        op: Op,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        node: s.Call | s.Stage,
+    ) -> Any:
+        bound = self._bind(frame, _signature(op), piped, arguments, node.span)
+        held = self.hold(frame, op, bound, node)
+        if not bound.inputs and op.inputs:
+            return held
+        return self._apply(frame, held, bound, node)
+
+    def hold(self, frame: Frame, op: Op, bound: Bound, node: s.Call | s.Stage) -> Held:
+        """An op with its configuration; a layer gets its place among the members."""
+        attributes = self.e.attributes(frame)
+        attrs: dict[str, Any] = {}
+        exprs: dict[str, Expr] = {}
+        for name, given in bound.config.items():
+            attrs[name], expr = attributes.make(op.name, name, op.config[name], given)
+            if expr is not None:
+                exprs[name] = expr
+        held = Held(op, attrs, exprs, None, node.span)
+        if op.layer:
+            place = frame.place(node.site, node.span)
+            held.layer = self.e.construct.layer(frame, held, place, node.site)
+        return held
+
+    def _held(
+        self,
+        frame: Frame,
+        held: Held,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        node: s.Call | s.Stage,
+    ) -> Any:
+        full = _signature(held.op)
+        for argument in arguments:
+            if argument.name in full.config:
+                message = f"{argument.name} was given where this {held.op.name} was made"
+                note = Note("made here", held.span)
+                raise MlcError("argument", message, argument.span, notes=[note])
+        signature = Signature(full.name, full.inputs, full.optional, (), variadic=full.variadic)
+        bound = self._bind(frame, signature, piped, arguments, node.span)
+        if not bound.inputs:
+            raise MlcError("argument", f"{held.op.name} needs a tensor", node.span)
+        return self._apply(frame, held, bound, node)
+
+    def _apply(self, frame: Frame, held: Held, bound: Bound, node: s.Call | s.Stage) -> Any:
+        op, span = held.op, node.span
+        if op.variadic:
+            given = bound.inputs.get(op.inputs[0].lstrip("*"), [])
+            given = _flattened(given)
+            values = [only_tensor(value, "an input", op.name, at) for value, at in given]
+        else:
+            values = [self._input(op, name, bound) for name in op.inputs]
+        exprs: list[Expr | None] = [None] * len(values)
+        tensors = self.e.expressions.tensors(frame, values, exprs, node.site, span)
+        result = self.e.construct.apply(frame, held, tensors, site=node.site, span=span)
+        return result
+
+    def _input(self, op: Op, name: str, bound: Bound) -> Any:
+        key = name.removesuffix("?")
+        if key not in bound.inputs:
+            return None
+        value, span = bound.inputs[key]
+        made = only_tensor(value, key, op.name, span)
+        if made is None and not optional(name):
+            raise MlcError("argument", f"{op.name} needs {key}", span)
+        return None if optional(name) and isinstance(made, Absent) else made
+
+    def _bind(
+        self,
+        frame: Frame,
+        signature: Signature,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        span: Span,
+    ) -> Bound:
+        def evaluate(argument: s.Argument) -> Any:
+            return self.e.expressions.maybe(frame, argument)
+
+        return bind(signature, piped, arguments, evaluate, span)
+
+    # ------------------------------------------------------------------------------- blocks
+
+    def _block(
+        self,
+        frame: Frame,
+        block: Block,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        node: s.Call | s.Stage,
+    ) -> Any:
+        bound = self._bind(frame, _block_signature(block), piped, arguments, node.span)
+        values: dict[str, Any] = {}
+        exprs: dict[str, Expr] = {}
+        for name, (argument, *_) in bound.config.items():
+            value = self.e.expressions.maybe(frame, argument)
+            if value is MISSING:
+                raise unknown_argument_name(argument)
+            if holds_tensors(value):
+                message = f"the hyper-parameter {name} takes no tensor"
+                raise MlcError("argument", message, argument.span,
+                               help="tensors are passed by `in` lines")  # fmt: skip
+            values[name] = value
+            expr = self.e.expressions.express(frame, argument.value)
+            if expr is not None:
+                exprs[name] = expr
+        place = frame.place(node.site, node.span)
+        instance = self._instance(frame, place)
+        held = HeldBlock(block, values, exprs, place, instance, frame.scope.block)
+        if not bound.inputs and block.inputs:
+            return held
+        return self._enter(frame, held, bound, node)
+
+    def _instance(self, frame: Frame, place: Place) -> Instance:
+        key = frame.instance.key(place.path)
+        known = frame.instance.parts.get(key)
+        if isinstance(known, Instance):
+            return known
+        made = frame.instance.parts[key] = Instance(place.path)
+        return made
+
+    def _held_block(
+        self,
+        frame: Frame,
+        held: HeldBlock,
+        piped: Sequence[Any] | None,
+        arguments: Sequence[s.Argument],
+        node: s.Call | s.Stage,
+    ) -> Any:
+        full = _block_signature(held.block)
+        signature = Signature(full.name, full.inputs, full.optional, ())
+        bound = self._bind(frame, signature, piped, arguments, node.span)
+        if not bound.inputs and full.inputs:
+            raise MlcError("argument", f"{full.name} needs a tensor", node.span)
+        return self._enter(frame, held, bound, node)
+
+    def _enter(self, frame: Frame, held: HeldBlock, bound: Bound, node: s.Call | s.Stage) -> Any:
+        """Elaborates the body of a block for one call of it."""
+        block, span = held.block, node.span
+        self._check_stack(block, span)
+        given = self._given(frame, block, bound, span)
+        scope = Scope(
+            "block", block.definition, frame.scope, held.place.path, held.place.member,
+            held.place.index, held.instance.calls, site=node.site, arms=frame.arms, span=span,
+        )  # fmt: skip
+        scope.exprs = held.exprs if held.home is frame.scope.block else {}
+        scope.inputs = {name: tensor.value for name, tensor in given.items()}
+        held.instance.calls += 1
+        inner = Frame(block, scope, held.instance)
+        self.stack.append((block, span))
+        try:
+            self.e.statements.parameters(inner, held.values, span)
+            outputs = self.e.statements.body(inner, given, span)
+        finally:
+            self.stack.pop()
+        return self._returned(block, given, outputs)
+
+    def _given(self, frame: Frame, block: Block, bound: Bound, span: Span) -> dict[str, Tensor]:
+        given: dict[str, Tensor] = {}
+        for line in block.inputs:
+            value, at = bound.inputs.get(line.name, (None, span))
+            if isinstance(value, Absent) and not line.optional:
+                value = self.e.construct.fill(frame, value)
+            if isinstance(value, Tensor):
+                given[line.name] = value
+            elif not line.optional or not (value is None or is_tensor(value)):
+                message = f"{line.name} of {block.definition.name} takes a tensor"
+                raise MlcError("argument", f"{message}, and gets {kind_of(value)}", at)
+        return given
+
+    def _returned(
+        self, block: Block, given: dict[str, Tensor], outputs: dict[str, Tensor]
+    ) -> Tensor | tuple[Tensor, ...]:
+        """The outputs under the caller's labels: an axis keeps the label that it came with."""
+        callers: dict[str, str | None] = {}
+        for line in block.inputs:
+            tensor = given.get(line.name)
+            inner = _inner_labels(line)
+            for label, own in zip(inner, tensor.labels if tensor else (), strict=False):
+                if label is not None:
+                    callers[label] = callers.get(label) or own
+        made = tuple(
+            Tensor(t.value, tuple(callers.get(x, x) if x else None for x in t.labels))
+            for t in outputs.values()
+        )
+        return made[0] if len(made) == 1 else made
+
+    def _check_stack(self, block: Block, span: Span) -> None:
+        name = block.definition.name
+        if any(block is entered for entered, _ in self.stack):
+            raise MlcError("recursion", f"{name} is called within itself", span)
+        if len(self.stack) >= CALLS:
+            raise MlcError("limit", f"more than {CALLS} blocks within blocks", span)
+
+    def trail(self) -> list[Note]:
+        """The calls that led here, innermost first."""
+        return [
+            Note(f"in this call of {block.definition.name}", span)
+            for block, span in self.stack[:0:-1][:3]
+        ]
+
+
+def _inner_labels(line: s.In) -> tuple[str | None, ...]:
+    from .declare import labels_of
+
+    return labels_of(line.type)
+
+
+def _flattened(given: Any) -> list[tuple[Any, Span]]:
+    """The inputs of a variadic op, lists spread."""
+    pairs = [given] if isinstance(given, tuple) else given
+    flat: list[tuple[Any, Span]] = []
+    for value, span in pairs:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        flat += [(item, span) for item in items]
+    return flat
+
+
+def _signature(op: Op) -> Signature:
+    inputs = tuple(name.lstrip("*").removesuffix("?") for name in op.inputs)
+    absent = frozenset(name.removesuffix("?") for name in op.inputs if optional(name))
+    config = tuple(name for name in op.config if name not in HIDDEN)
+    gathers = frozenset(name for name in config if op.config[name].kind in GATHERS)
+    return Signature(op.name, inputs, absent, config, gathers, op.variadic)
+
+
+def _block_signature(block: Block) -> Signature:
+    names = tuple(line.name for line in block.inputs)
+    absent = frozenset(line.name for line in block.inputs if line.optional)
+    return Signature(block.definition.name, names, absent, tuple(block.definition.params))

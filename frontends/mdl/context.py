@@ -1,0 +1,265 @@
+"""What elaboration works with: kinds of values, variables, the frame of a call, budgets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...compiler.diagnose import MlcError, Span
+from ...compiler.expr import Expr
+from ...compiler.expr import names as names_of
+from ...compiler.graph import Definition, Layer, Scope, Type, Value, Weight
+from ...compiler.op import Op
+from .plan import Plan
+from .syntax import DefinitionSyntax, In, Out
+
+NODES = 100_000
+ITERATIONS = 20_000
+CALLS = 24
+"""Bounds: nodes of a graph, iterations of all loops, blocks within blocks."""
+
+
+class Poisoned(Exception):
+    """What is read was not made because of an error that is reported already."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tensor:
+    """A value of the graph under the labels that its axes have in the present block."""
+
+    value: Value
+    labels: tuple[str | None, ...]
+
+    @property
+    def type(self) -> Type:
+        """Its type with these labels."""
+        return self.value.type.with_(labels=self.labels)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Absent:
+    """An `in?` that the caller left out; `default` fills `type` where a tensor is needed."""
+
+    name: str
+    type: Type
+    default: Any
+    site: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class AxisName:
+    """An axis as the source names it, to be looked up in the tensor that it is an axis of."""
+
+    axis: str | int
+    span: Span
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """An op with its config, not applied yet; `layer` where it has weights or is a module."""
+
+    op: Op
+    attrs: dict[str, Any]
+    exprs: dict[str, Expr]
+    layer: Layer | None
+    span: Span
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """A definition of the file, ready to be called."""
+
+    syntax: DefinitionSyntax
+    definition: Definition
+    plan: Plan
+    inputs: tuple[In, ...]
+    outputs: tuple[Out, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Instance:
+    """A constructed block: what it holds, by path below it; filled by its first call."""
+
+    path: str
+    parts: dict[str, Layer | Weight | Instance] = field(default_factory=dict)
+    calls: int = 0
+
+    def key(self, path: str) -> str:
+        """A full path relative to this instance."""
+        return path.removeprefix(f"{self.path}.") if self.path else path
+
+
+@dataclass(eq=False, slots=True)
+class HeldBlock:
+    """A block with its hyper-parameters, not called yet; `home` is the scope that holds it."""
+
+    block: Block
+    values: dict[str, Any]
+    exprs: dict[str, Expr]
+    place: Place
+    instance: Instance
+    home: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member lives: its name and index in its scope, and its path from the root."""
+
+    member: str
+    index: int | None
+    path: str
+
+
+@dataclass(eq=False, slots=True)
+class Variable:
+    """What a name stands for, and the expression over the names of `scope` that made it."""
+
+    value: Any
+    expr: Expr | None
+    scope: Scope
+
+
+POISON = Variable(Poisoned, None, Scope("model"))
+"""A name whose value could not be made."""
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """One call of a block while its body is elaborated."""
+
+    block: Block
+    scope: Scope
+    instance: Instance
+    variables: dict[str, Variable] = field(default_factory=dict)
+    arms: tuple[tuple[int, int], ...] = ()
+    stage: int | None = None
+    iterations: Counter[int] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    ranks: Counter[tuple[Scope, int]] = field(default_factory=Counter)
+    filled: dict[str, Tensor] = field(default_factory=dict)
+    updated: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def within(self, scope: Scope) -> Iterator[None]:
+        """Elaborates in a scope below the present one (an iteration, a chain)."""
+        before = self.scope, self.arms
+        self.scope, self.arms = scope, ()
+        try:
+            yield
+        finally:
+            self.scope, self.arms = before
+
+    @contextmanager
+    def arm(self, site: int, arm: int) -> Iterator[None]:
+        """Elaborates in one arm of a static `if`."""
+        before = self.arms
+        self.arms = (*before, (site, arm))
+        try:
+            yield
+        finally:
+            self.arms = before
+
+    def assign(self, name: str, value: Any, expr: Expr | None = None) -> None:
+        """Gives a name its value; a tensor that has no name yet is called so in the graph."""
+        self.variables[name] = Variable(value, expr, self.scope)
+        if isinstance(value, Tensor) and not value.value.name:
+            value.value.name = name
+
+    def expr(self, name: str) -> Expr | None:
+        """The expression of a variable, if it holds over the names that are visible here."""
+        variable = self.variables.get(name)
+        if variable is None or variable.expr is None:
+            return None
+        read = names_of(variable.expr)
+        for scope in self.scope.ancestors():
+            if scope is variable.scope:
+                return variable.expr
+            if scope.kind in ("block", "model") or read & scope.values.keys():
+                return None
+        return None
+
+    def place(self, site: int, span: Span) -> Place:
+        """Where the member that `site` constructs lives; counts the elements of lists."""
+        if self.stage is not None:
+            return Place(str(self.stage), None, join(self.scope.path, str(self.stage)))
+        member = self.block.plan.members.get(site)
+        if member is None:
+            raise MlcError("name", "what is constructed here has no name", span,
+                           help="name it: `... as stem`")  # fmt: skip
+        index = None
+        if member.running:
+            index = self.counts[member.name]
+            self.counts[member.name] += 1
+        elif member.loop is not None:
+            index = self.iterations[member.loop] - 1
+        parts = (member.name,) if index is None else (member.name, str(index))
+        return Place(member.name, index, join(self.scope.path, *parts))
+
+    def rank(self, site: int) -> int:
+        """The next rank among the nodes of a site."""
+        key = (self.scope, site)
+        self.ranks[key] += 1
+        return self.ranks[key] - 1
+
+
+def join(*parts: str) -> str:
+    """A dotted path of the parts that are not empty."""
+    return ".".join(part for part in parts if part)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, perhaps an absent one."""
+    return isinstance(value, (Tensor, Absent))
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a value is a tensor or a list with one in it."""
+    if isinstance(value, (list, tuple)):
+        return any(map(holds_tensors, value))
+    return is_tensor(value)
+
+
+def is_static(value: Any) -> bool:
+    """Whether a value belongs to the static language: numbers, strings, sizes, lists of such."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_static, value))
+    return not isinstance(value, (Tensor, Absent, Held, HeldBlock))
+
+
+def is_callable(value: Any) -> bool:
+    """Whether a value can stand after `->`."""
+    return isinstance(value, (Held, HeldBlock, Op, Block))
+
+
+def kind_of(value: Any) -> str:
+    """What messages call a value."""
+    match value:
+        case Tensor() | Absent():
+            return f"a tensor {value.type}"
+        case Op():
+            return f"the op {value.name}"
+        case Held():
+            return f"a held {value.op.name}"
+        case Block():
+            return f"the block {value.definition.name}"
+        case HeldBlock():
+            return f"a held {value.block.definition.name}"
+        case str():
+            return f'"{value}"'
+        case bool() | None:
+            return str(value).lower()
+        case list() | tuple():
+            return f"a list of {len(value)}" if len(value) > 6 else _shown(value)
+    return str(value)
+
+
+def _shown(value: list[Any] | tuple[Any, ...]) -> str:
+    inner = ", ".join(kind_of(item) for item in value)
+    return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+
+
+Blocks = Mapping[str, Block]

@@ -1,0 +1,440 @@
+"""Statements: assignments, loops, static ifs, declarations, and the body of one call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.diagnose import MlcError, Note, Span
+from ...compiler.expr import Expr, Undecided
+from ...compiler.expr import literal as literal_expr
+from ...compiler.expr import name as reference
+from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Weight
+from . import static
+from . import syntax as s
+from .context import (
+    ITERATIONS,
+    POISON,
+    Absent,
+    Frame,
+    Poisoned,
+    Tensor,
+    Variable,
+    holds_tensors,
+    is_static,
+    kind_of,
+)
+from .declare import Declare
+from .errors import raise_all, suggest, unsupported
+from .expressions import as_fact
+from .sites import assigned
+from .symbolic import merge, trace
+
+if TYPE_CHECKING:
+    from .elaborate import Elaborator
+
+ERRORS = 20
+INITS: Mapping[str, int] = {
+    "zeros": 0, "ones": 0, "constant": 1, "normal": 1, "uniform": 2, "kaiming_uniform": 1,
+    "fan_uniform": 1, "xavier_uniform": 0,
+}  # fmt: skip
+"""How a param or state may start, and how many numbers that takes."""
+
+
+class Statements:
+    """Runs statements in a frame. Errors are collected; what they leave unmade is poisoned."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.e = elaborator
+        self.iterations = 0
+
+    # --------------------------------------------------------------------------------- body
+
+    def parameters(self, frame: Frame, values: Mapping[str, Any], span: Span) -> None:
+        """Binds the hyper-parameters: what is given, else the default."""
+        for parameter in frame.block.syntax.parameters:
+            name = parameter.name
+            if name in values:
+                value = values[name]
+            elif parameter.default is not None:
+                value = self.e.expressions.evaluate(frame, parameter.default)
+            else:
+                message = f"{frame.block.definition.name} needs {name}"
+                note = Note("declared here", parameter.span)
+                raise MlcError("argument", message, span, notes=[note])
+            frame.scope.values[name] = value
+            frame.assign(name, value, reference(name))
+
+    def body(self, frame: Frame, given: Mapping[str, Tensor], span: Span) -> dict[str, Tensor]:
+        """Runs the body of a block; its outputs, once they have the declared types."""
+        declare = self.declare(frame)
+        declare.passed_sizes(dict(given), span)
+        for line in frame.block.inputs:
+            if line.name in given:
+                value: Any = declare.check_input(line, given[line.name], span)
+            else:
+                value = self._absent(frame, line, declare)
+            frame.variables[line.name] = Variable(value, None, frame.scope)
+        self.run(frame, frame.block.syntax.body)
+        return self.outputs(frame, declare)
+
+    def declare(self, frame: Frame) -> Declare:
+        """Reads declared types in this frame."""
+        return Declare(self.e.graph, self.e.attributes(frame), frame)
+
+    def _absent(self, frame: Frame, line: s.In, declare: Declare) -> Absent:
+        return Absent(line.name, declare.type(line.type), self.default(line), line.site, line.span)
+
+    def default(self, line: s.In) -> bool | int | float:
+        """The default of an `in?`, a literal."""
+        node = line.default
+        sign = 1
+        if isinstance(node, s.Unary) and node.operator == "-":
+            node, sign = node.operand, -1
+        value = node.value if isinstance(node, s.Literal) else None
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, (int, float)):
+            return value * sign
+        raise MlcError("value", f"{line.name} needs a default: a number, true or false",
+                       line.span, help="write `in? x: type = 0`")  # fmt: skip
+
+    def outputs(self, frame: Frame, declare: Declare) -> dict[str, Tensor]:
+        """The values of the `out` names, of the types that their lines declare."""
+        made: dict[str, Tensor] = {}
+        for line in frame.block.outputs:
+            variable = frame.variables.get(line.name)
+            if variable is None:
+                raise MlcError("name", f"{line.name} is declared and never made", line.span)
+            value = variable.value
+            if value is Poisoned:
+                raise Poisoned
+            if isinstance(value, Absent):
+                value = self.e.construct.fill(frame, value)
+            if not isinstance(value, Tensor):
+                message = f"{line.name} must be a tensor, and is {kind_of(value)}"
+                raise MlcError("value", message, line.span)
+            declared = declare.type(line.type)
+            notes = [Note(f"{line.name} is made here", value.value.span)]
+            declare.check(declared, value, line.name, line.span, notes)
+            labels = tuple(a or b for a, b in zip(declared.labels, value.labels, strict=True))
+            made[line.name] = Tensor(value.value, labels)
+            frame.scope.outputs[line.name] = value.value
+        return made
+
+    def run(self, frame: Frame, body: Sequence[s.Syntax]) -> None:
+        """Runs statements; an error ends its statement alone."""
+        for statement in body:
+            try:
+                self._statement(frame, statement)
+            except Poisoned:
+                self._poison(frame, statement)
+            except MlcError as error:
+                self._poison(frame, statement)
+                self.report(error)
+
+    def report(self, error: MlcError) -> None:
+        """Collects an error; gives up where that makes no sense or there are too many."""
+        trail = self.e.calls.trail()
+        error.notes = (*error.notes, *trail)
+        self.e.errors.append(error)
+        if error.code == "limit" or len(self.e.errors) >= ERRORS:
+            raise_all(self.e.errors)
+
+    def _poison(self, frame: Frame, statement: s.Syntax) -> None:
+        for name in assigned((statement,)):
+            frame.variables[name] = POISON
+
+    def _statement(self, frame: Frame, node: s.Syntax) -> None:
+        match node:
+            case s.Assign():
+                self._assign(frame, node)
+            case s.Loop():
+                self._loop(frame, node)
+            case s.If():
+                self._if(frame, node)
+            case s.Require():
+                self._require(frame, node)
+            case s.Param():
+                self._param(frame, node)
+            case s.Grow():
+                self._grow(frame, node)
+            case s.Update():
+                self._update(frame, node)
+            case s.Refused(keyword):
+                code, message, help = unsupported(keyword)
+                raise MlcError(code, message, node.span, help=help)
+            case s.Bare():
+                raise MlcError("syntax", "the result of this line is not used", node.span,
+                               help="give it a name: `h = ...`")  # fmt: skip
+
+    # -------------------------------------------------------------------------- assignments
+
+    def _assign(self, frame: Frame, node: s.Assign) -> None:
+        value = self.evaluate(frame, node.value)
+        if len(node.targets) == 1:
+            expr = self.e.expressions.express(frame, node.value) if is_static(value) else None
+            frame.assign(node.targets[0], value, expr)
+            return
+        values = self._unpack(node.targets, value, node.span)
+        for i, (target, item) in enumerate(zip(node.targets, values, strict=True)):
+            expr = None
+            if isinstance(node.value, s.Items) and is_static(item):
+                expr = self.e.expressions.express(frame, node.value.items[i])
+            frame.assign(target, item, expr)
+
+    def evaluate(self, frame: Frame, node: s.Syntax) -> Any:
+        """The value of an expression in which nothing may be left undecided."""
+        try:
+            return self.e.expressions.evaluate(frame, node)
+        except Undecided as undecided:
+            raise MlcError(
+                "undecided", f"whether {undecided} is not known: it depends on the input's size",
+                node.span, help=f"if it must hold, write `require {undecided}`",
+            ) from None  # fmt: skip
+
+    def _unpack(self, targets: Sequence[str], value: Any, span: Span) -> Sequence[Any]:
+        if not isinstance(value, (list, tuple)) or len(value) != len(targets):
+            message = f"{len(targets)} names take {len(targets)} values, and get {kind_of(value)}"
+            raise MlcError("value", message, span)
+        return value
+
+    def _grow(self, frame: Frame, node: s.Grow) -> None:
+        """`xs += value`: a list grows, numbers and tensors are added."""
+        name = s.Name(node.name, span=node.span, site=node.site)
+        both = s.Binary(name, "+", node.value, span=node.span, site=node.site)
+        value = self.evaluate(frame, both)
+        expr = self.e.expressions.express(frame, both) if is_static(value) else None
+        frame.assign(node.name, value, expr)
+
+    # ------------------------------------------------------------------------------- params
+
+    def _param(self, frame: Frame, node: s.Param) -> None:
+        declared = self.declare(frame).type(node.type)
+        if not all(isinstance(size, int) for size in declared.shape):
+            message = f"{node.name} is {declared}, and its sizes must be known"
+            raise MlcError("static", message, node.span,
+                           help="make the size a hyper-parameter")  # fmt: skip
+        place = frame.place(node.site, node.span)
+        weight = self._weight(frame, node, declared, place.path)
+        value = self.e.graph.updates.get(weight, (weight, ""))[0]
+        labels = tuple(axis.label for axis in node.type.axes)
+        frame.variables[node.name] = Variable(Tensor(value, labels), None, frame.scope)
+
+    def _weight(self, frame: Frame, node: s.Param, declared: Type, path: str) -> Weight:
+        key = frame.instance.key(path)
+        known = frame.instance.parts.get(key)
+        if isinstance(known, Weight):
+            return known
+        sizes = [self.e.expressions.express(frame, axis.size) for axis in node.type.axes]
+        exprs = tuple(
+            expr or literal_expr(size) for expr, size in zip(sizes, declared.shape, strict=True)
+        )
+        bare = declared.with_(labels=(None,) * declared.rank)
+        weight = Weight(
+            path, bare, self._init(frame, node), trainable=not node.state, scope=frame.scope,
+            part=node.name, site=node.site, exprs=exprs, span=node.span,
+        )  # fmt: skip
+        self.e.construct.add_weight(weight)
+        frame.instance.parts[key] = weight
+        return weight
+
+    def _init(self, frame: Frame, node: s.Param) -> Init:
+        """How a weight starts: `zeros`, `normal(0.02)`, or a number."""
+        init = node.init
+        match init:
+            case None:
+                raise MlcError("argument", f"{node.name} needs a start", node.span,
+                               help="write `= zeros` or `= normal(0.02)`")  # fmt: skip
+            case s.Name(name) if name not in frame.variables:
+                arguments: tuple[s.Argument, ...] = ()
+            case s.Call(s.Name(name), arguments):
+                pass
+            case _:
+                return Init("constant", (self._start(frame, init),))
+        if name not in INITS:
+            help = suggest(name, INITS) or f"one of {', '.join(INITS)}"
+            raise MlcError("name", f"there is no start called {name}", init.span, help=help)
+        if len(arguments) != INITS[name] or any(a.name for a in arguments):
+            message = f"{name} takes {INITS[name]} numbers, and gets {len(arguments)}"
+            raise MlcError("argument", message, init.span)
+        return Init(name, tuple(self._start(frame, a.value) for a in arguments))
+
+    def _start(self, frame: Frame, node: s.Syntax) -> float:
+        value = self.evaluate(frame, node)
+        if not isinstance(value, (int, float)):
+            raise MlcError("value", f"a number is expected, not {kind_of(value)}", node.span)
+        return float(value)
+
+    def _update(self, frame: Frame, node: s.Update) -> None:
+        """`count := value`: what a state is after this call."""
+        weight = self._state(frame, node)
+        if node.name in frame.updated:
+            raise MlcError("state", f"{node.name} is set twice in one call", node.span)
+        frame.updated.add(node.name)
+        value = self.evaluate(frame, node.value)
+        if isinstance(value, Absent):
+            value = self.e.construct.fill(frame, value)
+        if not isinstance(value, Tensor):
+            raise MlcError("value", f"{node.name} takes a tensor, and gets {kind_of(value)}",
+                           node.span)  # fmt: skip
+        note = Note("declared here", weight.span)
+        self.declare(frame).check(weight.type, value, node.name, node.span, [note])
+        self.e.graph.updates[weight] = (value.value, "always")
+
+    def _state(self, frame: Frame, node: s.Update) -> Weight:
+        found = [
+            part for part in frame.instance.parts.values()
+            if isinstance(part, Weight) and part.part == node.name and part.layer is None
+        ]  # fmt: skip
+        if not found or found[0].trainable:
+            what = "a param, which training changes" if found else "no state"
+            raise MlcError("state", f"{node.name} is {what}", node.span,
+                           help=f"declare `state {node.name}: type = zeros`")  # fmt: skip
+        return found[0]
+
+    # ---------------------------------------------------------------------------------- ifs
+
+    def _if(self, frame: Frame, node: s.If) -> None:
+        taken = self.e.expressions.decide(frame, node.test)
+        test = self.e.expressions.express(frame, node.test)
+        arm = self.e.expressions.record(frame, node, taken)
+        body, other = (node.body, node.other) if taken else (node.other, node.body)
+        before = {name: frame.expr(name) for name in frame.variables}
+        untaken = trace(other, before.get)
+        with frame.arm(node.site, arm):
+            self.run(frame, body)
+        made = {name: frame.expr(name) for name in assigned(body)}
+        yes, no = (made, untaken) if taken else (untaken, made)
+        for name, expr in merge(test, yes, no, before.get).items():
+            variable = frame.variables.get(name)
+            if variable is not None and variable is not POISON:
+                kept = expr if is_static(variable.value) else None
+                frame.variables[name] = Variable(variable.value, kept, frame.scope)
+
+    def _require(self, frame: Frame, node: s.Require) -> None:
+        """Decided now, or a fact that the sizes of the inputs must fulfil."""
+        for condition in _conjuncts(node.condition):
+            self._require_one(frame, node, condition)
+        expr = self.e.expressions.express(frame, node.condition)
+        if expr is not None:
+            frame.scope.requires.append(Require(expr, node.message, node.site))
+
+    def _require_one(self, frame: Frame, node: s.Require, condition: s.Syntax) -> None:
+        try:
+            value = self.e.expressions.evaluate(frame, condition)
+        except Undecided as undecided:
+            fact = self._fact(frame, condition)
+            if fact is None:
+                message = f"whether {undecided} is not known, and cannot be noted as a fact"
+                raise MlcError("undecided", message, condition.span) from None
+            self.e.graph.facts.append(fact)
+            return
+        if holds_tensors(value):
+            raise MlcError("unsupported", "a requirement on the elements of a tensor",
+                           condition.span)  # fmt: skip
+        if not static.truth(value, condition.span):
+            message = self._message(frame, node.message) or "this requirement does not hold"
+            raise MlcError("require", message, condition.span)
+
+    def _fact(self, frame: Frame, condition: s.Syntax) -> Fact | None:
+        if not isinstance(condition, s.Binary):
+            return None
+        a = self.e.expressions.evaluate(frame, condition.left)
+        b = self.e.expressions.evaluate(frame, condition.right)
+        return as_fact(condition.operator, a, b)
+
+    def _message(self, frame: Frame, text: str) -> str:
+        """The message with `{name}` replaced by values."""
+
+        def shown(found: re.Match[str]) -> str:
+            variable = frame.variables.get(found[1])
+            return found[0] if variable is None else kind_of(variable.value)
+
+        return re.sub(r"\{([A-Za-z_]\w*)\}", shown, text)
+
+    # -------------------------------------------------------------------------------- loops
+
+    def _loop(self, frame: Frame, node: s.Loop) -> None:
+        rows = self._rows(frame, node)
+        name = frame.block.plan.loops.get(node.site, "layers")
+        loop = Loop(node.site, name, node.targets, self._table(frame, node, rows), len(rows))
+        arms = frame.arms
+        shadowed = {target: frame.variables.get(target) for target in node.targets}
+        self._forget(frame, node)
+        for number, row in enumerate(rows):
+            self._count(node)
+            scope = Scope(
+                "iteration", parent=frame.scope, path=frame.scope.path, index=number, loop=loop,
+                site=node.site, arms=arms, span=node.span,
+            )  # fmt: skip
+            frame.iterations[node.site] += 1
+            with frame.within(scope):
+                self._bind_targets(frame, node, row)
+                self.run(frame, node.body)
+        self._forget(frame, node)
+        for target, variable in shadowed.items():
+            if variable is None:
+                frame.variables.pop(target, None)
+            else:
+                frame.variables[target] = variable
+
+    def _rows(self, frame: Frame, node: s.Loop) -> Sequence[Any]:
+        value = self.evaluate(frame, node.table)
+        if node.targets:
+            if isinstance(value, (list, tuple)):
+                return value
+            raise MlcError("value", f"`for` takes a list, and gets {kind_of(value)}",
+                           node.table.span)  # fmt: skip
+        count = self.e.attributes(frame).size("the number of repeats", value, node.table.span)
+        if not isinstance(count, int):
+            raise MlcError("static", f"the number of repeats, {count}, is not known",
+                           node.table.span)  # fmt: skip
+        if count < 0 or count > ITERATIONS:
+            code = "value" if count < 0 else "limit"
+            raise MlcError(code, f"{count} repeats", node.table.span)
+        return range(count)
+
+    def _table(self, frame: Frame, node: s.Loop, rows: Sequence[Any]) -> Expr:
+        expr = self.e.expressions.express(frame, node.table)
+        if expr is not None:
+            return expr
+        if not node.targets:
+            return literal_expr(len(rows))
+        return literal_expr(list(rows)) if _is_literal(rows) else reference("_")
+
+    def _forget(self, frame: Frame, node: s.Loop) -> None:
+        """What a loop carries has no expression that holds in every iteration."""
+        for name in assigned(node.body):
+            variable = frame.variables.get(name)
+            if variable is not None and variable is not POISON:
+                frame.variables[name] = Variable(variable.value, None, variable.scope)
+
+    def _bind_targets(self, frame: Frame, node: s.Loop, row: Any) -> None:
+        if not node.targets:
+            return
+        row = (row,) if len(node.targets) == 1 else row
+        for target, item in zip(
+            node.targets, self._unpack(node.targets, row, node.span), strict=True
+        ):
+            if is_static(item):
+                frame.scope.values[target] = item
+            frame.variables[target] = Variable(
+                item, reference(target) if is_static(item) else None, frame.scope
+            )
+
+    def _count(self, node: s.Loop) -> None:
+        self.iterations += 1
+        if self.iterations > ITERATIONS:
+            raise MlcError("limit", f"loops run more than {ITERATIONS} times in all", node.span)
+
+
+def _conjuncts(node: s.Syntax) -> Sequence[s.Syntax]:
+    return node.terms if isinstance(node, s.Boolean) and node.operator == "and" else (node,)
+
+
+def _is_literal(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_literal, value))
+    return value is None or isinstance(value, (bool, int, float, str))

@@ -1,0 +1,56 @@
+"""Warnings of values and hyper-parameters that a definition makes and never reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...compiler.diagnose import MlcError, Span
+from . import syntax as s
+
+
+def unused(file: s.File) -> list[MlcError]:
+    """One warning for each name that is never read; a leading underscore says that it is meant."""
+    return [
+        MlcError("unused", f"{what} {name} is never used", span)
+        for definition in file.definitions
+        for what, name, span in _made(definition)
+        if name not in _read(definition) and not name.startswith("_")
+    ]
+
+
+def _made(definition: s.DefinitionSyntax) -> Iterator[tuple[str, str, Span]]:
+    for parameter in definition.parameters:
+        yield "hyper-parameter", parameter.name, parameter.span
+    seen: set[str] = set()
+    for statement in definition.body:
+        for node in statement.walk():
+            names: tuple[str, ...] = ()
+            match node:
+                case s.In(name):
+                    yield "input", name, node.span
+                case s.Param(name):
+                    yield "state" if node.state else "param", name, node.span
+                case s.Assign(names):
+                    pass
+                case s.Loop(names):
+                    pass
+            for name in names:
+                if name not in seen:
+                    seen.add(name)
+                    yield "value", name, node.span
+
+
+def _read(definition: s.DefinitionSyntax) -> set[str]:
+    names: set[str] = set()
+    for node in definition.walk():
+        match node:
+            case s.Name(id):
+                names.add(id)
+            case s.Out(name):
+                names.add(name)
+            case s.TypeSyntax(like=str(name)):
+                names.add(name)
+            case s.Require(message=message):
+                names |= set(re.findall(r"\{(\w+)\}", message))
+    return names
