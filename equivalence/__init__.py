@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .report import Report
-    from .verify import verify
+    from .verification import verify
 
 __all__ = ["Report", "verify"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return Report
     if name == "verify":
-        from .verify import verify
+        from .verification import verify
 
         return verify
     raise AttributeError(name)

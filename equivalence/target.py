@@ -74,10 +74,15 @@ class Target:
 def _stored(arrays: Mapping[str, Any], ports: Sequence[Port]) -> dict[str, Any]:
     """By the target's names, in its order of axes."""
     return {
-        port.argument: np.ascontiguousarray(np.transpose(arrays[port.name], port.order))
+        port.argument: np.ascontiguousarray(_moved(arrays[port.name], port))
         for port in ports
         if port.name in arrays
     }
+
+
+def _moved(array: Any, port: Port) -> Any:
+    """An array of the reference in the target's order of axes."""
+    return array if port.order is None else np.transpose(array, port.order)
 
 
 def _canonical(array: Any, port: Port) -> Any:

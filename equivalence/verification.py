@@ -125,17 +125,16 @@ class _Run:
 
     def _submit(self, case: Case) -> list[tuple[Target, Future[Result]]]:
         """Starts the case on every target that has its mode."""
-        training = case.mode == "training"
         return [
-            (
-                target,
-                self.pool[target.name].submit(
-                    target.job(case.feed, training, self._label(case.seed))
-                ),
-            )
+            (target, self._send(case, target))
             for target in self.targets
-            if target.differentiable or not training
+            if target.differentiable or case.mode != "training"
         ]
+
+    def _send(self, case: Case, target: Target, *, watch: bool = False) -> Future[Result]:
+        label = self._label(case.seed)
+        job = target.job(case.feed, case.mode == "training", label, watch=watch)
+        return self.pool[target.name].submit(job)
 
     def _label(self, seed: int) -> str:
         """What tells one file of weights from another."""
