@@ -10,6 +10,10 @@ CODES: Mapping[str, str] = {
         "An operator does not take tensors of this element type, or was given several that"
         " differ. Nothing is converted silently: write cast(x, f32)."
     ),
+    "engine": (
+        "A package that this needs is not installed, or the process in which it runs has died."
+        " The message names what installs it."
+    ),
     "feed": (
         "An array given to a model does not fit it: a name, shape, kind of number or size that"
         " the model does not take. The message says what was wanted and what was given."
@@ -31,6 +35,10 @@ CODES: Mapping[str, str] = {
     "shape": "Two sizes that must be equal, or must fit, cannot.",
     "syntax": "The text does not follow the grammar of the language at this place.",
     "target": "A target that mlc does not write. `mlc targets` lists those it does.",
+    "unsupported": (
+        "Something that the language has, and that this target (or this version of mlc) has no"
+        " form for. Nothing is put in its place."
+    ),
     "usage": (
         "A command, option or setting that mlc does not have, or a value that it does not take."
         " `mlc COMMAND --help` lists what there is."

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, printer
 from ...compiler.array import np
 from ...compiler.clone import clone
 from ...compiler.diagnose import MlcError
-from ...compiler.graph import Graph, Input, Value
+from ...compiler.graph import Graph, Input, Node, Value
 from ...compiler.init import start
 from ...compiler.ops.constant import numpy_dtype
 from ...compiler.passes.mode import resolve
@@ -59,8 +59,8 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
     held = _tensors(graph, weights)
     copy, _ = clone(graph)
     resolve(copy, training=False)
-    lower(copy)
-    model, data = _model(copy, name, held)
+    paths = lower(copy)
+    model, data = _model(copy, name, held, paths)
     files: dict[str, str | bytes] = {
         f"{name}.onnx": model.SerializeToString(),
         "__init__.py": PACKAGE.format(name=name, model=graph.name),
@@ -98,7 +98,9 @@ def _results(graph: Graph) -> tuple[Port, ...]:
 # ------------------------------------------------------------------------------------- the graph
 
 
-def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes]:
+def _model(
+    graph: Graph, name: str, held: Mapping[str, Any], paths: Mapping[Node, str]
+) -> tuple[Any, bytes]:
     """The checked model, and what lies in the file beside it."""
     w = Writer(graph)
     outputs = _outputs(graph)
@@ -109,7 +111,7 @@ def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes
         w.names[given] = _stretched(w, given)
     for path, weight in graph.weights.items():
         w.names[weight] = path
-    _write_nodes(w, graph)
+    _write_nodes(w, graph, paths)
     for title, value in outputs.items():
         if w.names[value] != title:
             w.finish(value, title)
@@ -150,12 +152,12 @@ def _claim(w: Writer, graph: Graph, outputs: Mapping[str, Value]) -> None:
             raise MlcError("unsupported", text, help="in an ONNX file each needs a name of its own")
 
 
-def _write_nodes(w: Writer, graph: Graph) -> None:
+def _write_nodes(w: Writer, graph: Graph, paths: Mapping[Node, str]) -> None:
     wanted = needed(graph)
     for node in graph:
         if node not in wanted:
             continue
-        w.at(node)
+        w.at(paths[node])
         start = len(w.nodes)
         names = [None if value is None else w.names[value] for value in node.inputs]
         results = ROWS[node.op.name](w, node, *names)

@@ -6,47 +6,93 @@ from collections.abc import Callable, Mapping
 
 from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Node
-from ...compiler.op import Build
-from ...compiler.ops import OPS
-from ...compiler.passes.expand import apply_body, expand
-from .rules import ROWS
+from ...compiler.passes.expand import Recording, apply_body
+from .rules import ROWS, pool_window
 
 TRILU = ("bool", "i64", "f32", "f64", "f16", "bf16")
 """The element types for which runtimes have the triangle of a matrix."""
 
+
+def _triangle(n: Node) -> bool:
+    return n.output.type.dtype not in TRILU
+
+
+def _no_axes(n: Node) -> bool:
+    return bool(n.attrs["axes"] == ())
+
+
+def _layer_norm(n: Node) -> bool:
+    """LayerNormalization is over all axes from one on, and its weight has a shape that is known."""
+    type, axes = n.output.type, n.attrs["axes"]
+    trailing = tuple(axes) == tuple(range(axes[0], type.rank))
+    return not trailing or not all(isinstance(size, int) for size in type.shape[axes[0] :])
+
+
+def _unknown_channels(n: Node) -> bool:
+    return n.outputs[0].type.rank < 3 or not isinstance(n.outputs[0].type.shape[1], int)
+
+
+def _batch_norm(n: Node) -> bool:
+    """Statistics of the batch would be other ones in ONNX, where the variance is biased."""
+    channels = n.inputs[3].type.shape[0] if n.inputs[3] is not None else None
+    return bool(n.attrs["training"]) or not isinstance(channels, int)
+
+
+def _dropout(n: Node) -> bool:
+    if n.attrs["training"] and n.attrs["rate"] and n.inputs[1] is None:
+        raise MlcError("unsupported", "an ONNX file draws no noise: dropout in training", n.span)
+    return bool(n.attrs["training"] and n.attrs["rate"])
+
+
+def _pool(n: Node) -> bool:
+    """Pads must be numbers; with `ceil` and `count_pad` the last window counts fewer elements."""
+    if n.attrs["ceil"] and n.attrs.get("count_pad"):
+        return True
+    return not all(isinstance(pad, int) for pair in pool_window(n)[1] for pad in pair)
+
+
 BODIES: Mapping[str, Callable[[Node], bool]] = {
-    "logsumexp": lambda n: n.attrs["axes"] == (),
-    "l2_norm": lambda n: n.attrs["axes"] == (),
-    "tril": lambda n: n.output.type.dtype not in TRILU,
-    "triu": lambda n: n.output.type.dtype not in TRILU,
+    "logsumexp": _no_axes,
+    "l2_norm": _no_axes,
+    "tril": _triangle,
+    "triu": _triangle,
+    "layer_norm": _layer_norm,
+    "group_norm": _unknown_channels,
+    "instance_norm": _unknown_channels,
+    "batch_norm": _batch_norm,
+    "dropout": _dropout,
+    "max_pool": _pool,
+    "avg_pool": _pool,
 }
 """Ops with a row, and when a node is written as its body all the same."""
 
 
-def lower(graph: Graph) -> int:
-    """Writes out what has no row, and returns how many nodes that were.
+def lower(graph: Graph) -> dict[Node, str]:
+    """Writes out what has no row; gives for every node the path that it comes from.
 
-    Raises MlcError `unsupported` if one is left.
+    That is the path of its layer, where it is (part of) one, else that of its scope. Raises
+    MlcError `unsupported` for an op that has neither row nor body.
     """
-    keep = {op for name, op in OPS.items() if name in ROWS}
-    total, changes = 0, 1
-    while changes:
-        changes = expand(graph, keep) + sum(map(_write_out, tuple(graph)))
-        total += changes
-    for node in graph:
-        if node.op.name not in ROWS:
-            raise MlcError("unsupported", f"{node.op.name} has no form in ONNX", node.span)
-    return total
+    paths: dict[Node, str] = {}
+    for node in tuple(graph):
+        _lower(node, node.layer.path if node.layer else node.scope.path, paths)
+    return paths
 
 
-def _write_out(node: Node) -> int:
-    if node.op.name not in BODIES or not BODIES[node.op.name](node):
-        return 0
+def _lower(node: Node, path: str, paths: dict[Node, str]) -> None:
+    name = node.op.name
+    if name in ROWS and not (name in BODIES and BODIES[name](node)):
+        paths[node] = path
+        return
+    if node.op.body is None:
+        raise MlcError("unsupported", f"{name} has no form in ONNX", node.span)
     assert node.graph is not None
-    for old, new in zip(node.outputs, apply_body(Build.like(node), node), strict=True):
+    b = Recording.like(node)
+    for old, new in zip(node.outputs, apply_body(b, node), strict=True):
         node.graph.replace(old, new)
     node.graph.erase(node)
-    return 1
+    for made in b.made:
+        _lower(made, path, paths)
 
 
 def needed(graph: Graph) -> set[Node]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from ...compiler.array import np
+from ...compiler.diagnose import MlcError
 from ...compiler.dim import Dim, Size
 from ...compiler.graph import Node, Type, Value
 from ...compiler.ops.index import slices
 from ...compiler.ops.shape import permutation, resolved_shape
+from ...compiler.ops.window import Window
 from .writer import DTYPES, LAST, Writer
 
 Rule: TypeAlias = "Callable[..., str | tuple[str, ...]]"
@@ -226,6 +229,109 @@ def _linear(w: Writer, n: Node, x: str, weight: str, bias: str | None) -> str:
     return w("Add", y, bias) if bias else y
 
 
+def _placed(w: Writer, n: Node, x: str, window: Window) -> tuple[str, list[int]]:
+    """A convolution's input, padded here if the pads are no numbers, and the pads still to do."""
+    if all(isinstance(pad, int) for pair in window.pads for pad in pair):
+        return x, _flat(window.pads)
+    sides = [(0, 0), (0, 0), *window.pads]
+    sizes = (*(low for low, _ in sides), *(high for _, high in sides))
+    zero = w.constant(0, n.output.type.dtype)
+    return w("Pad", x, w.vector(sizes), zero), [0] * 2 * len(window.pads)
+
+
+def _flat(pads: Sequence[tuple[Dim, Dim]]) -> list[int]:
+    """Pads as ONNX orders them: all starts, then all ends."""
+    sides = (*(low for low, _ in pads), *(high for _, high in pads))
+    return [size for size in sides if isinstance(size, int)]
+
+
+def _window(n: Node) -> Window:
+    names = ("kernel", "stride", "pad", "dilation", "ceil")
+    given = {name: n.attrs[name] for name in names if name in n.attrs}
+    return Window.of(_type(n).shape[2:], **given)
+
+
+def _conv(w: Writer, n: Node, x: str, weight: str, bias: str | None) -> str:
+    window = _window(n)
+    x, pads = _placed(w, n, x, window)
+    return w(
+        "Conv", x, weight, bias, kernel_shape=window.kernel, strides=window.stride, pads=pads,
+        dilations=window.dilation, group=n.attrs["groups"],
+    )  # fmt: skip
+
+
+def _conv_transpose(w: Writer, n: Node, x: str, weight: str, bias: str | None) -> str:
+    window, more = _window(n), n.attrs["output_pad"]
+    pads = _flat(window.pads)
+    more = tuple(more) if isinstance(more, tuple) else (more,) * len(window.kernel)
+    if len(pads) < 2 * len(more) or not all(isinstance(size, int) for size in more):
+        text = "conv_transpose in ONNX takes pads that are numbers"
+        raise MlcError("unsupported", text, n.span)
+    return w(
+        "ConvTranspose", x, weight, bias, kernel_shape=window.kernel, strides=window.stride,
+        pads=pads, dilations=window.dilation, group=n.attrs["groups"], output_padding=more,
+    )  # fmt: skip
+
+
+def pool_window(n: Node) -> tuple[Window, tuple[tuple[Dim, Dim], ...]]:
+    """The window of a pool, and its pads as far as the last window reaches."""
+    window = _window(n)
+    return window, window.reach(_type(n).shape[2:])
+
+
+def _max_pool(w: Writer, n: Node, x: str) -> str:
+    window, pads = pool_window(n)
+    return w(
+        "MaxPool", x, kernel_shape=window.kernel, strides=window.stride, pads=_flat(pads),
+        dilations=window.dilation,
+    )  # fmt: skip
+
+
+def _avg_pool(w: Writer, n: Node, x: str) -> str:
+    window, pads = pool_window(n)
+    return w(
+        "AveragePool", x, kernel_shape=window.kernel, strides=window.stride, pads=_flat(pads),
+        count_include_pad=int(n.attrs["count_pad"]),
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------- norms
+
+
+def _affine(w: Writer, type: Type, sizes: Sequence[Dim], *given: str | None) -> tuple[str, ...]:
+    """Weight and bias as given; ones and zeros in place of what is absent."""
+    shape = [int(size) for size in sizes if isinstance(size, int)]
+    return tuple(
+        name or w.constant(np.full(shape, 1 - i), type.dtype) for i, name in enumerate(given)
+    )
+
+
+def _layer_norm(w: Writer, n: Node, x: str, weight: str | None, bias: str | None) -> str:
+    axis = n.attrs["axes"][0]
+    (scale,) = _affine(w, _type(n), _type(n).shape[axis:], weight)
+    return w("LayerNormalization", x, scale, bias, axis=axis, epsilon=n.attrs["eps"])
+
+
+def _group_norm(w: Writer, n: Node, x: str, weight: str | None, bias: str | None) -> str:
+    both = _affine(w, _type(n), _type(n).shape[1:2], weight, bias)
+    attrs = {"epsilon": n.attrs["eps"], "num_groups": n.attrs["groups"]}
+    return w("GroupNormalization", x, *both, **attrs)
+
+
+def _instance_norm(w: Writer, n: Node, x: str, weight: str | None, bias: str | None) -> str:
+    both = _affine(w, _type(n), _type(n).shape[1:2], weight, bias)
+    return w("InstanceNormalization", x, *both, epsilon=n.attrs["eps"])
+
+
+def _batch_norm(
+    w: Writer, n: Node, x: str, weight: str | None, bias: str | None, mean: str, var: str
+) -> tuple[str, ...]:
+    statistics = n.inputs[3]
+    assert statistics is not None
+    both = _affine(w, _type(n), statistics.type.shape, weight, bias)
+    return w("BatchNormalization", x, *both, mean, var, epsilon=n.attrs["eps"]), mean, var
+
+
 def _type(n: Node) -> Type:
     """The type of the first input."""
     value = n.inputs[0]
@@ -244,6 +350,7 @@ ROWS: Mapping[str, Rule] = {
     "cast": _cast,
     "identity": _same,
     "stop_gradient": _same,
+    "relayout": _same,
     # activations
     "leaky_relu": _op("LeakyRelu", alpha="slope"),
     "hard_sigmoid": lambda w, n, x: w("HardSigmoid", x, alpha=1 / 6, beta=0.5),
@@ -294,5 +401,14 @@ ROWS: Mapping[str, Rule] = {
     "triu": _triangle(1),
     # layers
     "linear": _linear,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "batch_norm": _batch_norm,
+    "dropout": lambda w, n, x, keep: x,
 }
 """The table: op -> how it is written."""

@@ -12,7 +12,7 @@ from ...compiler import dim
 from ...compiler.array import np
 from ...compiler.diagnose import MlcError
 from ...compiler.dim import Atom, Dim, Size
-from ...compiler.graph import Graph, Node, Value
+from ...compiler.graph import Graph, Value
 from ...compiler.ops.constant import numpy_dtype
 
 DTYPES: Mapping[str, int] = {
@@ -60,9 +60,9 @@ class Writer:
         """`name`, or the first of `name_1`, `name_2`, ... that no other value has."""
         return _unique(name, self.taken)
 
-    def at(self, node: Node) -> None:
-        """From here on nodes come from this node of the graph."""
-        self._where = node.layer.path if node.layer else node.scope.path
+    def at(self, path: str) -> None:
+        """From here on nodes come from what this path names in the model."""
+        self._where = path
 
     def place(self, value: Value, result: str, start: int) -> None:
         """`value` is `result`, which gets its name if it was made for it, behind node `start`.
