@@ -178,11 +178,12 @@ def _check_names(
     syntax: s.DefinitionSyntax, inputs: tuple[s.In, ...], outputs: tuple[s.Out, ...]
 ) -> None:
     seen: dict[str, Span] = {}
-    for part in (*syntax.parameters, *inputs):
-        if part.name in seen:
-            note = Note("the other one", seen[part.name])
-            raise MlcError("duplicate", f"{part.name} is declared twice", part.span, notes=[note])
-        seen[part.name] = part.span
+    declared = [*((p.name, p.span) for p in syntax.parameters), *((x.name, x.span) for x in inputs)]
+    for name, span in declared:
+        if name in seen:
+            note = Note("the other one", seen[name])
+            raise MlcError("duplicate", f"{name} is declared twice", span, notes=[note])
+        seen[name] = span
     returned: set[str] = set()
     for line in outputs:
         if line.name in returned:

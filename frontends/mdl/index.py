@@ -76,8 +76,10 @@ class Indexing:
         one = (1, ast.Constant(1))
         if bounds(start)[1] < 0 and start == -1:
             return [(start, expr), (None, ast.Constant(None)), one]
-        end = ast.BinOp(expr, ast.Add(), ast.Constant(1)) if expr is not None else None
-        end = ast.Constant(start + 1) if expr is not None and plain(expr) else end
+        end: Expr | None = None
+        if expr is not None:
+            after = ast.BinOp(expr, ast.Add(), ast.Constant(1))
+            end = ast.Constant(start + 1) if plain(expr) else after
         return [(start, expr), (start + 1, end), one]
 
     def _end(self, frame: Frame, node: s.Syntax) -> tuple[Any, Expr | None]:

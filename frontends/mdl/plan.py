@@ -79,6 +79,7 @@ class _Planner:
         self.locals = self.parameters | assigned(definition.body)
         self.tensors: set[str] = set()
         self.held: set[str] = set()
+        self.aliases: set[str] = set()
         self.plan = Plan()
         self.entries: list[_Entry] = []
         for _ in range(2):
@@ -96,7 +97,9 @@ class _Planner:
                 case s.In(name) | s.Param(name):
                     self.tensors.add(name)
                 case s.Assign(targets, value):
-                    if self._is_tensor(value):
+                    if self._is_block(value):
+                        self.aliases |= set(targets)
+                    elif self._is_tensor(value):
                         self.tensors |= set(targets)
                     elif self._is_construction(value):
                         self.held |= set(targets)
@@ -124,10 +127,21 @@ class _Planner:
                 return False
         return any(self._is_tensor(child) for child in node.children())
 
+    def _is_block(self, node: s.Syntax) -> bool:
+        """`Basic if deep else Bottleneck`: another name of one of several blocks."""
+        match node:
+            case s.Name(id):
+                return id in self.blocks and id not in self.locals
+            case s.Conditional(body, _, other):
+                return self._is_block(body) and self._is_block(other)
+        return False
+
     def _kind(self, name: str) -> str:
         """What a callee of this name constructs: "block", "layer", "local" or nothing."""
         if name in self.held and name not in self.tensors:
             return ""
+        if name in self.aliases:
+            return "block"
         if name in self.blocks:
             return "block"
         if name in self.ops:

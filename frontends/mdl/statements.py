@@ -10,7 +10,7 @@ from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.expr import Expr, Undecided
 from ...compiler.expr import literal as literal_expr
 from ...compiler.expr import name as reference
-from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Weight
+from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Value, Weight
 from . import static
 from . import syntax as s
 from .context import (
@@ -372,7 +372,9 @@ class Statements:
             frame.iterations[node.site] += 1
             with frame.within(scope):
                 self._bind_targets(frame, node, row)
+                scope.inputs = self._tensors(frame, node)
                 self.run(frame, node.body)
+                scope.outputs = self._tensors(frame, node)
         self._forget(frame, node)
         for target, variable in shadowed.items():
             if variable is None:
@@ -403,6 +405,12 @@ class Statements:
         if not node.targets:
             return literal_expr(len(rows))
         return literal_expr(list(rows)) if _is_literal(rows) else reference("_")
+
+    def _tensors(self, frame: Frame, node: s.Loop) -> dict[str, Value]:
+        """What the names that the loop assigns hold now, where that is a tensor."""
+        found = ((name, frame.variables.get(name)) for name in assigned(node.body))
+        held = {name: variable.value for name, variable in found if isinstance(variable, Variable)}
+        return {name: value for name, value in held.items() if isinstance(value, Value)}
 
     def _forget(self, frame: Frame, node: s.Loop) -> None:
         """What a loop carries has no expression that holds in every iteration."""

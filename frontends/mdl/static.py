@@ -69,7 +69,7 @@ def binary(operator: str, a: Any, b: Any, span: Span) -> Any:
     _check_kinds(operator, a, b, what, span)
     if operator == "**":
         _check_power(a, b, span)
-    if operator == "*" and isinstance(a, (list, tuple, str)) and len(a) * max(b, 0) > LENGTH:
+    if operator == "*" and isinstance(a, list) and len(a) * max(int(b), 0) > LENGTH:
         raise MlcError("limit", f"a list or string longer than {LENGTH}", span)
     return guarded(span, what, lambda: OPERATORS[BINARY[operator]](a, b))
 
