@@ -153,7 +153,7 @@ def write(path: str | Path, tensors: Mapping[str, Array]) -> None:
     import numpy as np
 
     places, end = {}, 0
-    sizes = {key: (_dtype_name(array.dtype), array.shape) for key, array in tensors.items()}
+    sizes = {key: (dtype_name(array.dtype), array.shape) for key, array in tensors.items()}
     codes = {ours: theirs for theirs, ours in DTYPES.items()}
     ordered = sorted(sizes, key=lambda key: (-_bytes(Place(sizes[key][0], (1,), 0)), key))
     for key in ordered:
@@ -168,7 +168,8 @@ def write(path: str | Path, tensors: Mapping[str, Array]) -> None:
             file.write(np.ascontiguousarray(tensors[key]).reshape(-1).view(np.uint8).data)
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """What the language calls a NumPy dtype; MlcError `weights-dtype` if it has no name for it."""
     for name in DTYPES.values():
         if _numpy_dtype(name) == dtype:
             return name

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from .backends.artefact import Artefact
@@ -71,18 +71,24 @@ def compile(
 
 def verify(
     graph: Graph,
-    targets: Sequence[str] | None = None,
+    targets: Iterable[str] | None = None,
     weights: str | Path | Mapping[str, Array] | None = None,
-    **options: Any,
+    *,
+    seeds: int | Sequence[int] = 1,
+    modes: Sequence[str] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
 
-    The artefacts are written to a temporary folder and run there, each framework in a process of
-    its own. `targets` are all by default. `options` are those of `mlc.equivalence.verify`.
+    The artefacts of `targets` (None: all) are written to a temporary folder and run there, each
+    framework in a process of its own. `weights` are as for `compile`; without them, ones are drawn
+    that make faults visible. `seeds` says how many sets of inputs are drawn, or which; `modes` are
+    "inference" and "training" (None: both). `progress` is called with steps done, steps in all,
+    and a text. An engine that is missing or dies is in the report.
     """
     from .request import verify as run
 
-    return run(graph, targets, weights, **options)
+    return run(graph, targets, weights, seeds, modes, progress)
 
 
 def __getattr__(name: str) -> Any:

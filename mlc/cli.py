@@ -72,7 +72,10 @@ def _verify(p: Parser) -> None:
     _model(p)
     _target(p, required=False)
     _weights(p)
-    p.add_argument("--seeds", type=int, metavar="N", help="how many sets of inputs are drawn")
+    p.add_argument(
+        "--seeds", type=int, metavar="N", default=1,
+        help="how many sets of inputs are drawn (default: 1)",
+    )  # fmt: skip
     p.add_argument(
         "--mode", choices=("inference", "training", "both"), default="both",
         help="which mode is compared (default: both)",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import load
 from .cli import DIFFERENT, EQUAL
@@ -13,15 +15,24 @@ from .request import artefact, choose, did_you_mean, setting
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
     from .compiler.graph import Graph
     from .compiler.op import Op
 
 
 def _graph(options: Namespace) -> Graph:
+    """The model that the options name; what is doubtful about it is said on standard error."""
     settings = dict(setting(text) for text in options.settings)
-    return load(Path(options.file), options.model, **settings)
+    graph = load(Path(options.file), options.model, **settings)
+    if graph.warnings:
+        from .render import render, wants_colour
+
+        for warning in graph.warnings:
+            text = render(warning, colour=wants_colour(sys.stderr), kind="warning")
+            print(text, file=sys.stderr)
+    return graph
 
 
 def _names(options: Namespace) -> list[str]:
@@ -56,6 +67,74 @@ def _stem(options: Namespace) -> str:
     from .backends.artefact import module_name
 
     return module_name(options.model or Path(options.file).stem)
+
+
+def verify(options: Namespace) -> int:
+    """Compares what the targets compute, and prints a table, or JSON."""
+    from . import verify as run
+    from .equivalence.case import MODES
+
+    names = _names(options) if options.target else _installed()
+    graph = _graph(options)
+    modes = MODES if options.mode == "both" else [options.mode]
+    with _progress() as progress:
+        report = run(
+            graph, names, options.weights, seeds=options.seeds, modes=modes, progress=progress
+        )
+    if options.json:
+        import json
+
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        from .equivalence.report import render
+
+        render(report, _console(sys.stdout))
+    return report.exit_code
+
+
+def _installed() -> list[str]:
+    """The targets whose framework is here; says which are not."""
+    from .backends import TARGETS
+
+    names = [target.name for target in TARGETS.values() if target.installed]
+    for target in TARGETS.values():
+        if not target.installed:
+            print(f"{target.name} is not installed, and is left out", file=sys.stderr)
+    if not names:
+        raise MlcError("engine", "no target is installed", help="pip install 'mlc[all]'")
+    return names
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
+    """Shows a bar on standard error while it is open, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("starting the engines", total=None)
+
+        def step(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield step
+
+
+def _console(stream: IO[str]) -> Console:
+    """A rich console; one that is no terminal is wide enough for the table."""
+    from rich.console import Console
+
+    from .render import wants_colour
+
+    return Console(
+        file=stream,
+        color_system="standard" if wants_colour(stream) else None,
+        width=None if stream.isatty() else 160,
+        force_terminal=wants_colour(stream) or None,
+    )
 
 
 # ------------------------------------------------------------------------------ check and fmt

@@ -19,7 +19,8 @@ WIDTH = 100
 MOST = 20
 """Errors of one source that are shown; the rest is counted."""
 
-RED, BLUE, CYAN, BOLD, OFF = "\x1b[1;31m", "\x1b[1;34m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
+RED, YELLOW, BLUE, CYAN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[36m"
+BOLD, OFF = "\x1b[1m", "\x1b[0m"
 
 
 def wants_colour(stream: IO[str]) -> bool:
@@ -31,24 +32,28 @@ def wants_colour(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def render(error: MlcError, *, colour: bool = False) -> str:
-    """The error, or each of several, as it is printed; ends without a newline."""
+def render(error: MlcError, *, colour: bool = False, kind: str = "error") -> str:
+    """The error, or each of several, as it is printed; ends without a newline.
+
+    `kind` is "error" or "warning".
+    """
     errors = getattr(error, "errors", (error,))
-    shown = ["\n".join(_lines(each, colour)) for each in errors[:MOST]]
+    shown = ["\n".join(_lines(each, colour, kind)) for each in errors[:MOST]]
     if len(errors) > MOST:
         shown.append(f"and {len(errors) - MOST} more errors")
     return "\n\n".join(shown)
 
 
-def _lines(error: MlcError, colour: bool) -> Iterator[str]:
+def _lines(error: MlcError, colour: bool, kind: str) -> Iterator[str]:
     def paint(how: str, text: str) -> str:
         return f"{how}{text}{OFF}" if colour else text
 
-    places = [(error.span, "", "-->", "^", RED)]
+    tone = RED if kind == "error" else YELLOW
+    places = [(error.span, "", "-->", "^", tone)]
     places += [(note.span, note.text, ":::", "-", BLUE) for note in error.notes if note.span]
     numbers = [span.line for span, *_ in places if span is not None]
     margin = len(str(max(numbers, default=0)))
-    yield paint(RED, f"error[{error.code}]") + paint(BOLD, f": {visible(error.message)}")
+    yield paint(tone, f"{kind}[{error.code}]") + paint(BOLD, f": {visible(error.message)}")
     for span, text, arrow, mark, how in places:
         if span is None:
             continue

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .compiler.diagnose import MlcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .backends.artefact import Artefact
     from .compiler.graph import Graph
     from .compiler.tensor import Array
+    from .equivalence import Report
 
 SUFFIX = ".mdl"
 FOREIGN = {
@@ -143,3 +144,39 @@ def _stem(graph: Graph) -> str:
     span = definition.span if definition else None
     file = Path(span.source.name) if span else Path()
     return module_name(file.stem if file.suffix == SUFFIX else graph.name)
+
+
+def verify(
+    graph: Graph,
+    names: Iterable[str] | None,
+    weights: str | Path | Mapping[str, Array] | None,
+    seeds: int | Sequence[int],
+    modes: Sequence[str] | None,
+    progress: Callable[[int, int, str], None] | None,
+) -> Report:
+    """As `mlc.verify`."""
+    from tempfile import TemporaryDirectory
+
+    from .backends import TARGETS
+    from .equivalence import verify as run
+    from .equivalence.case import MODES
+
+    for mode in modes or ():
+        if mode not in MODES:
+            help = did_you_mean(mode, MODES)
+            raise MlcError(
+                "usage", f"there is no mode {mode!r}: only {' and '.join(MODES)}", help=help
+            )
+    drawn = range(seeds) if isinstance(seeds, int) else seeds
+    if not drawn:
+        raise MlcError("usage", "there is nothing to verify without a seed: it takes 1 or more")
+    tensors = None if weights is None else canonical(graph, weights)
+    with TemporaryDirectory(prefix="mlc-") as folder:
+        folders = {
+            name: artefact(graph, name, None, None, False).save(folder)
+            for name in choose(TARGETS if names is None else names)
+        }
+        return run(
+            graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
+            progress=progress,
+        )  # fmt: skip
