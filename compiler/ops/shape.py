@@ -8,7 +8,15 @@ from typing import Any
 from ..array import np
 from ..dim import Dim
 from ..graph import Type, Value
-from ..op import Build, Config, Op, TypeMismatch, require_divides, require_equal
+from ..op import (
+    Build,
+    Config,
+    Op,
+    TypeMismatch,
+    require_divides,
+    require_equal,
+    weights_may_be_symbolic,
+)
 from .broadcast import unbroadcast
 
 Shape = Sequence[Dim]
@@ -37,7 +45,7 @@ def require_sizes(what: str, sizes: Shape) -> None:
 def require_known(what: str, *sizes: Dim) -> None:
     """Raises unless the sizes are numbers: those that the shapes of weights are made of."""
     for size in sizes:
-        if not isinstance(size, int):
+        if not isinstance(size, int) and not weights_may_be_symbolic():
             raise TypeMismatch(
                 f"{what} has weights of size {size}, which is not known",
                 help=f"give the axis a number, or make {size} a hyper-parameter",
@@ -56,16 +64,27 @@ def resolved_shape(x: Type, shape: Shape) -> tuple[Dim, ...]:
     """The sizes that `reshape` gives `x`: `shape` with its -1 computed; raises on other counts."""
     unknown = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
     others = [size for i, size in enumerate(shape) if i not in unknown]
-    total = product(x.shape)
-    message = f"{x} has {total} elements, and is reshaped to {listed(shape)}"
+    message = f"{x} has {product(x.shape)} elements, and is reshaped to {listed(shape)}"
     require_sizes("reshape", others)
     if len(unknown) > 1:
         raise TypeMismatch(f"{message}: one size can be left open, not {len(unknown)}")
+    before, after = _without_shared(x.shape, others)
     if not unknown:
-        require_equal(product(others), total, message)
+        require_equal(product(before), product(after), message)
         return tuple(shape)
-    rest = require_divides(product(others), total, message)
+    rest = require_divides(product(after), product(before), message)
     return tuple(rest if i in unknown else size for i, size in enumerate(shape))
+
+
+def _without_shared(before: Shape, after: Shape) -> tuple[list[Dim], list[Dim]]:
+    """Both without the sizes that are in both, so that what is left to be shown is simple."""
+    rest, new = list(before), []
+    for size in after:
+        if size in rest:
+            rest.remove(size)
+        else:
+            new.append(size)
+    return rest, new
 
 
 def _carried(x: Type, shape: Shape) -> tuple[str | None, ...]:
