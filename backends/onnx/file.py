@@ -59,8 +59,7 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
     held = _tensors(graph, weights)
     copy, _ = clone(graph)
     resolve(copy, training=False)
-    paths = lower(copy)
-    model, data = _model(copy, name, held, paths)
+    model, data = _model(copy, name, held)
     files: dict[str, str | bytes] = {
         f"{name}.onnx": model.SerializeToString(),
         "__init__.py": PACKAGE.format(name=name, model=graph.name),
@@ -98,11 +97,10 @@ def _results(graph: Graph) -> tuple[Port, ...]:
 # ------------------------------------------------------------------------------------- the graph
 
 
-def _model(
-    graph: Graph, name: str, held: Mapping[str, Any], paths: Mapping[Node, str]
-) -> tuple[Any, bytes]:
+def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes]:
     """The checked model, and what lies in the file beside it."""
-    w = Writer(graph)
+    paths, results = lower(graph)
+    w = Writer(graph, results)
     outputs = _outputs(graph)
     _claim(w, graph, outputs)
     w.finals = {value: title for title, value in reversed(outputs.items())}
@@ -235,6 +233,9 @@ def show(data: bytes) -> str:
         _info(tensor) for tensor in model.graph.initializer if tensor.name not in given
     )
     del model.graph.initializer[:]
+    for node in model.graph.node:
+        if node.name in node.output:
+            node.ClearField("name")
     return printer.to_text(model) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...compiler.diagnose import MlcError
-from ...compiler.graph import Graph, Node
+from ...compiler.graph import Graph, Node, Value
 from ...compiler.passes.expand import Recording, apply_body
 from .rules import ROWS, pool_window
 
@@ -67,16 +67,20 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
 """Ops with a row, and when a node is written as its body all the same."""
 
 
-def lower(graph: Graph) -> dict[Node, str]:
-    """Writes out what has no row; gives for every node the path that it comes from.
+def lower(graph: Graph) -> tuple[dict[Node, str], dict[Value, str]]:
+    """Writes out what has no row; gives the path of every node, and that of each layer's result.
 
-    That is the path of its layer, where it is (part of) one, else that of its scope. Raises
+    A node has the path of its layer, where it is (part of) one, else that of its scope. Raises
     MlcError `unsupported` for an op that has neither row nor body.
     """
     paths: dict[Node, str] = {}
+    results: dict[Value, str] = {}
     for node in tuple(graph):
-        _lower(node, node.layer.path if node.layer else node.scope.path, paths)
-    return paths
+        layer, output = node.layer, node.outputs[0]
+        _lower(node, layer.path if layer else node.scope.path, paths)
+        if layer is not None:
+            results[graph.current(output)] = layer.path
+    return paths, results
 
 
 def _lower(node: Node, path: str, paths: dict[Node, str]) -> None:

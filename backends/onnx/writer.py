@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from onnx import TensorProto, helper, numpy_helper
@@ -39,11 +39,13 @@ class Writer:
     Values have the names of the source, below the path of their scope; a node is called by where it
     comes from and what it does (`blocks.0.conv1/Conv`), as is a result that the source has no
     name for. Constants and sizes are Constant and Shape nodes, so that initialisers are weights.
-    `names` are those of the values so far, `finals` those of the values that leave the graph.
+    `names` are those of the values so far, `finals` those of the values that leave the graph, and
+    `titles` those of values for which the source has none.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, titles: Mapping[Value, str]) -> None:
         self.graph = graph
+        self.titles = titles
         self.nodes: list[Any] = []
         self.names: dict[Value, str] = {}
         self.finals: dict[Value, str] = {}
@@ -53,6 +55,7 @@ class Writer:
         self._where = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._sizes: dict[Dim, str] = {}
+        self._numbers: dict[tuple[Size, str], str] = {}
 
     # ---------------------------------------------------------------------------------- names
 
@@ -67,15 +70,21 @@ class Writer:
     def place(self, value: Value, result: str, start: int) -> None:
         """`value` is `result`, which gets its name if it was made for it, behind node `start`.
 
-        The name is that in `finals`, or the source's.
+        The name is that in `finals`, or the source's, or that of the layer whose result it is.
         """
         made = {name for node in self.nodes[start:] for name in node.output} - self._shared
-        if result in made and (value.name or value in self.finals):
-            path = value.node.scope.path if value.node else ""
-            name = self.finals.get(value) or self.claim(f"{path}.{value.name}".lstrip("."))
+        name = self._name(value) if result in made else ""
+        if name:
             self._rename(start, result, name)
-            result = name
-        self.names[value] = result
+        self.names[value] = name or result
+
+    def _name(self, value: Value) -> str:
+        if value in self.finals:
+            return self.finals[value]
+        if value.name:
+            path = value.node.scope.path if value.node else ""
+            return self.claim(f"{path}.{value.name}" if path else value.name)
+        return self.claim(self.titles[value]) if value in self.titles else ""
 
     def finish(self, value: Value, name: str) -> None:
         """Gives a value a second name, under which it leaves the file; the name is claimed."""
@@ -140,18 +149,28 @@ class Writer:
         """A size as a tensor of rank 0."""
         if isinstance(size, int):
             return self.constant(size, dtype)
+        if (size, dtype) not in self._numbers:
+            self._numbers[size, dtype] = self._once(lambda: self._scalar(size, dtype))
+        return self._numbers[size, dtype]
+
+    def _scalar(self, size: Size, dtype: str) -> str:
         scalar = self("Squeeze", self.size(size), self.ints(0))
         return scalar if dtype == "i64" else self("Cast", scalar, to=DTYPES[dtype])
+
+    def _once(self, make: Callable[[], str]) -> str:
+        """The name of what `make` writes, which later nodes may use too."""
+        where, self._where = self._where, ""
+        name = make()
+        self._where = where
+        self._shared.add(name)
+        return name
 
     def size(self, size: Dim) -> str:
         """A size as an int64 vector with one element; each is computed once."""
         if isinstance(size, int):
             return self.ints(size)
         if size not in self._sizes:
-            where, self._where = self._where, ""
-            self._sizes[size] = self._computed(size)
-            self._shared.add(self._sizes[size])
-            self._where = where
+            self._sizes[size] = self._once(lambda: self._computed(size))
         return self._sizes[size]
 
     def _computed(self, size: Size) -> str:
@@ -211,9 +230,11 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def _title(array: Any) -> str:
     """What a constant is called: by its number where it is one."""
-    if array.size == 1:
-        return f"constant_{re.sub(r'[^0-9a-z]+', '_', str(array.item()).lower()).strip('_')}"
-    return "constant"
+    if array.size != 1:
+        return "constant"
+    number = array.item()
+    text = f"{number:.6g}" if isinstance(number, float) else str(number).lower()
+    return f"constant_{re.sub(r'[^0-9a-z]', '_', text.replace('-', 'm').replace('+', ''))}"
 
 
 def tensor_info(name: str, dtype: str, shape: Sequence[Dim]) -> Any:

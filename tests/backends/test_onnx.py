@@ -26,8 +26,10 @@ from mlc.compiler.ops.shape import UNSQUEEZE
 from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.compiler.tensor import write
+from mlc.frontends.mdl import load
 from tests.compiler.ops.sample import Sample, cases, make
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CASES = cases()
 each = pytest.mark.parametrize(("op", "number"), CASES, ids=[f"{op.name}-{i}" for op, i in CASES])
 
@@ -107,6 +109,35 @@ def test_sizes_are_read_from_the_inputs(op: Op, number: int) -> None:
     got = execute(graph, sample.inputs, sample.weights)
     for name, array in want.items():
         close(got[name], array, single[name])
+
+
+# -------------------------------------------------------------------------------------- examples
+
+SMALL = {
+    "mnist": ({}, {"image": (3, 28, 28)}),
+    "tiny_resnet": ({}, {"image": (2, 3, 17, 20)}),
+    "gpt": ({"vocab": 50, "D": 24, "layers": 2, "heads": 3}, {"ids": (2, 7)}),
+}
+"""Hyper-parameters and shapes of the inputs at which an example runs in no time."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_examples(name: str) -> None:
+    params, shapes = SMALL[name]
+    graph = load((EXAMPLES / f"{name}.mdl").read_text(), name, params=params)
+    random = np.random.default_rng(0)
+    inputs = {
+        given.name: random.normal(size=shapes[given.name]).astype("f")
+        if given.type.floating
+        else random.integers(0, 50, shapes[given.name])
+        for given in graph.inputs
+    }
+    weights = initialise(graph, 1)
+    got = execute(graph, inputs, weights)
+    resolve(graph, training=False)
+    want, single = (run(graph, inputs, weights, dtype=dtype).outputs for dtype in ("f64", "f32"))
+    for output, array in want.items():
+        close(got[output], array, single[output])
 
 
 # ---------------------------------------------------------------------------------- whole files
