@@ -66,9 +66,14 @@ class Scale:
     largest: float
 
     @property
+    def zero(self) -> bool:
+        """Whether float64 proves the tensor to be zero."""
+        return self.size <= PROVEN_ZERO * self.largest
+
+    @property
     def hidden(self) -> bool:
         """Whether noise covers the tensor, so that a fault in it could not be seen."""
-        return 0 < self.size <= self.noise.rms and self.size > PROVEN_ZERO * self.largest
+        return self.size <= self.noise.rms and not self.zero
 
 
 def scales(truth: Truth, noise: Mapping[Key, Yardstick]) -> dict[Key, Scale]:
@@ -109,7 +114,7 @@ def judge(row: Row, found: Any, wanted: Any, scale: Scale) -> Row:
         row,
         rms=_ratio(rms, scale.yardstick.rms),
         largest=_ratio(most, scale.yardstick.most),
-        digits=-math.log10(rms / scale.size) if rms and scale.size else math.inf,
+        digits=-math.log10(rms / scale.size) if rms and not scale.zero else math.inf,
     )
     if row.ratio > LIMIT:
         return replace(row, verdict="different", note=_where(found, wanted))

@@ -29,7 +29,7 @@ class EngineReport:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Something that this run could not judge, and why. An empty target: none of them."""
+    """Something that this run could not judge, and why; of every target if none is named."""
 
     what: str
     reason: str
@@ -183,34 +183,66 @@ def notes(report: Report) -> list[str]:
             lines.append(
                 f"{engine.target}: {versions}; {engine.device}, {engine.precision}, {threads}"
             )
+    sizes = "; ".join(dict.fromkeys(row.size for row in report.rows if row.size))
+    lines.append(f"sizes: {sizes}" if sizes else "all sizes are fixed")
     lines.append(
-        f"an error is measured in the rounding noise of f32, the limit is {LIMIT:g};"
-        f" reference gradient against differences: {report.gradient_error:.0e}"
+        f"noise: the largest error, in units of what rounding to f32 does; the limit is {LIMIT:g}"
     )
+    if report.gradient_error:
+        away = f"{report.gradient_error:.0e}"
+        lines.append(f"the reference's gradient is {away} off a central difference")
     return lines
 
 
+KINDS = {
+    "output": "outputs",
+    "input gradient": "input gradients",
+    "parameter gradient": "parameter gradients",
+    "update": "updates",
+    "dropout": "dropout",
+}
+"""What a row is of, and the heading of its column."""
+
+
 def _table(report: Report) -> Any:
-    """One line for each target, mode, size and kind, with the worst of its tensors."""
+    """One line for each target and mode: how many tensors of each kind are equal, and the worst."""
     from rich.table import Table
 
+    found = {row.kind for row in report.rows}
+    kinds = [kind for kind in KINDS if kind in found]
     table = Table(title=f"{report.model}: {_verdict(report)}", title_justify="left")
-    for name in ("target", "mode", "sizes", "tensors", "equal", "worst", "ratio", "digits"):
-        table.add_column(name, justify="right" if name in ("equal", "ratio", "digits") else "left")
-    for (target, mode, size, kind), rows in _groups(report.rows).items():
+    for heading in ("target", "mode"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*(KINDS[kind] for kind in kinds), "noise", "digits"):
+        table.add_column(heading, justify="right")
+    table.add_column("worst tensor")
+    for (target, mode), rows in _groups(report.rows).items():
         worst = max(rows, key=lambda row: (VERDICTS.index(row.verdict), row.ratio))
-        good = sum(row.verdict == "equal" for row in rows)
         digits = min(row.digits for row in rows)
         table.add_row(
-            target, mode, size, f"{kind}s", f"{good}/{len(rows)}", worst.name,
-            f"{worst.ratio:.2g}", f"{max(digits, 0):.1f}" if math.isfinite(digits) else "all",
+            target, mode, *(_share(rows, kind) for kind in kinds), _short(worst.ratio),
+            f"{max(digits, 0):.1f}" if math.isfinite(digits) else "all",
+            f"{worst.kind} {worst.name}",
             style=None if worst.verdict == "equal" else COLOURS[worst.verdict],
         )  # fmt: skip
     return table
 
 
-def _groups(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], list[Row]]:
-    groups: dict[tuple[str, str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.target, row.mode, row.size, row.kind), []).append(row)
+def _share(rows: Sequence[Row], kind: str) -> str:
+    """How many rows of a kind are equal, of how many."""
+    of_kind = [row for row in rows if row.kind == kind]
+    good = sum(row.verdict == "equal" for row in of_kind)
+    return f"{good}/{len(of_kind)}" if of_kind else ""
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.2g}" if math.isfinite(ratio) else "inf"
+
+
+def _groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """By target and mode, in the order of the targets."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    order = {target: i for i, target in enumerate(dict.fromkeys(row.target for row in rows))}
+    for row in sorted(rows, key=lambda row: (order[row.target], row.mode)):
+        groups.setdefault((row.target, row.mode), []).append(row)
     return groups

@@ -122,7 +122,7 @@ def _watch(model: Any, job: Job, feeds: dict[str, Any]) -> list[Drop]:
 
     def call(layer: Any, inputs: Any, training: bool = False) -> Any:
         y = plain(layer, inputs, training)
-        drops.append(observe(layer.path, layer.rate, _array(inputs), _array(y)))
+        drops.append(observe(layer.path or layer.name, layer.rate, _array(inputs), _array(y)))
         return y
 
     keras.layers.Dropout.call = call
