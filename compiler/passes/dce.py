@@ -22,9 +22,12 @@ def dce(graph: Graph) -> int:
     return _erase(graph, [node for node in graph if node not in alive])
 
 
-def sweep(graph: Graph, nodes: Iterable[Node]) -> int:
-    """Erases those of `nodes`, given in order, that no output, update or other node needs."""
-    live = graph.live()
+def sweep(graph: Graph, nodes: Iterable[Node], wanted: Iterable[Value] = ()) -> int:
+    """Erases those of `nodes`, given in order, that no output, update or other node needs.
+
+    `wanted` are values to keep besides.
+    """
+    live = {*graph.live(), *wanted}
     return sum(
         _erase(graph, [node])
         for node in reversed(tuple(nodes))

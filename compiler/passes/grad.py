@@ -8,6 +8,9 @@ from typing import Any
 from ..diagnose import MlcError
 from ..graph import Graph, Node, Value
 from ..op import BODY, Build
+from ..ops.elementwise import ADD
+from ..ops.shape import zeros
+from .dce import sweep
 from .expand import Recording, apply_body
 
 
@@ -27,12 +30,9 @@ def gradients(
     for name, cotangent in cotangents.items():
         reverse.add(graph.outputs[name], cotangent, _builder(graph, made, graph.outputs[name].node))
     reverse.walk(nodes)
-    zeros = _builder(graph, made, None)
-    result = {
-        value: reverse.gradients[value] if value in reverse.gradients else _zeros(zeros, value)
-        for value in wrt
-    }
-    _sweep(graph, made, result.values())
+    end = _builder(graph, made, None)
+    result = {value: reverse.gradients.get(value) or zeros(end, value.type) for value in wrt}
+    sweep(graph, made, result.values())
     return result
 
 
@@ -73,12 +73,10 @@ class _Reverse:
 
     def add(self, value: Value, gradient: Value, b: Build) -> None:
         """Adds a contribution to the gradient of `value`."""
-        from ..ops import OPS
-
         if value not in self.wanted:
             return
         before = self.gradients.get(value)
-        self.gradients[value] = gradient if before is None else b(OPS["add"], before, gradient)
+        self.gradients[value] = gradient if before is None else b(ADD, before, gradient)
 
     def walk(self, nodes: Sequence[Node]) -> None:
         """Passes the gradients of outputs on to inputs, from the last node to the first."""
@@ -128,19 +126,3 @@ def _check(node: Node, value: Value, gradient: Value) -> None:
         assert a == b or not (isinstance(a, int) and isinstance(b, int)), (
             f"the gradient of {node.op.name} is {gradient.type} for {value.type}"
         )
-
-
-def _zeros(b: Build, value: Value) -> Value:
-    from ..ops import OPS
-
-    zero = b.constant(0.0, value.type.dtype)
-    result: Value = b(OPS["expand"], zero, shape=value.type.shape) if value.type.rank else zero
-    return result
-
-
-def _sweep(graph: Graph, made: Iterable[Node], results: Iterable[Value]) -> None:
-    """Erases the new nodes that no result needs."""
-    kept = {*results, *graph.live()}
-    for node in reversed(tuple(made)):
-        if not any(output.uses or output in kept for output in node.outputs):
-            graph.erase(node)

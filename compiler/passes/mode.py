@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from ..graph import Graph
+from ..op import infer
 
 
 def resolve(graph: Graph, training: bool) -> int:
     """Makes every op that depends on the mode work in this one; returns how many there were.
 
     An op that the source has fixed to one mode stays in it. In inference the updates of a training
-    call are dropped.
+    call are dropped. What training asks of sizes (two elements a channel) joins the graph's facts.
     """
     changes = 0
     for node in graph:
         if "training" in node.op.config and node.attrs["training"] is None:
             node.attrs["training"] = training
+            given = [None if value is None else value.type for value in node.inputs]
+            infer(node.op, given, node.attrs, graph.facts, node.span)
             changes += 1
     if not training:
         kept = {w: update for w, update in graph.updates.items() if update[1] != "training"}
