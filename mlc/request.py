@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def read(source: str | Path) -> tuple[str, str]:
 def _is_path(source: str) -> bool:
     if "\n" in source or "\0" in source:
         return False
-    return Path(source).suffix in (SUFFIX, *FOREIGN) or (source != "" and Path(source).exists())
+    return Path(source).suffix in (SUFFIX, *FOREIGN) or os.path.exists(source)
 
 
 def _near(path: Path) -> str | None:
