@@ -62,7 +62,7 @@ def test_an_input_with_a_default_may_be_left_out():
 
 
 def feeding(inputs, weights=None):
-    graph, b, x, y, n = start(x=("B", "H"), y=("B", 4), n=("i32", ("B",)))
+    graph, b, _x, y, _n = start(x=("B", "H"), y=("B", 4), n=("i32", ("B",)))
     w = weight(graph, "w", (4,))
     graph.facts.append(Fact("divides", 2, H))
     graph.outputs["y"] = b(OPS["add"], y, w)
@@ -106,7 +106,7 @@ def test_i32_takes_i64_and_floats_take_integers():
 
 
 def test_a_symbol_that_no_input_gives_is_refused():
-    graph, b, x = start(x=("B",))
+    graph, _b, x = start(x=("B",))
     graph.inputs[0].type = x.type.with_(shape=(2 * H,), labels=())
     graph.outputs["y"] = x
     with pytest.raises(MlcError, match="no given input has an axis of size H"):
@@ -151,6 +151,6 @@ def test_arrays_are_freed_after_their_last_use():
 
 
 def test_bind_reads_sizes_from_shapes_alone():
-    graph, b, x, y = start(x=("B", "H"), y=("H", "W"))
+    graph, _b, x, _y = start(x=("B", "H"), y=("H", "W"))
     graph.outputs["y"] = x
     assert bind(graph, {"x": (2, 3), "y": (3, 5)}) == {"B": 2, "H": 3, "W": 5}
