@@ -129,6 +129,27 @@ class Size:
     def __bool__(self) -> bool:
         raise TypeError(f"whether the size {self} is zero is not known")
 
+    def __lt__(self, other: Dim) -> bool:
+        return self._below(other, 0)
+
+    def __le__(self, other: Dim) -> bool:
+        return self._below(other, 1)
+
+    def __gt__(self, other: Dim) -> bool:
+        return not self._below(other, 1)
+
+    def __ge__(self, other: Dim) -> bool:
+        return not self._below(other, 0)
+
+    def _below(self, other: Dim, bound: int) -> bool:
+        """Whether self - other < bound, where the bounds of sizes decide it; else TypeError."""
+        if not isinstance(other, (int, Size)):
+            return NotImplemented
+        low, high = bounds(self - other)
+        if low < bound <= high:
+            raise TypeError(f"whether {self} is less than {other} is not known")
+        return high < bound
+
 
 def _pieces(size: Size) -> Iterator[str]:
     """The terms as text, positive ones first so that no text starts with a minus in vain."""

@@ -93,6 +93,11 @@ def negate(expr: Expr) -> Expr:
               ast.Gt: ast.LtE, ast.LtE: ast.Gt}  # fmt: skip
     if isinstance(expr, ast.Compare) and type(expr.ops[0]) in turned:
         return ast.Compare(expr.left, [turned[type(expr.ops[0])]()], expr.comparators)
+    if isinstance(expr, ast.BoolOp):
+        other = ast.Or() if isinstance(expr.op, ast.And) else ast.And()
+        return ast.BoolOp(other, [negate(term) for term in expr.values])
+    if isinstance(expr, ast.UnaryOp) and isinstance(expr.op, ast.Not):
+        return expr.operand
     return ast.UnaryOp(ast.Not(), expr)
 
 

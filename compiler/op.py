@@ -148,6 +148,26 @@ def collecting(facts: list[Fact]) -> Iterator[list[Fact]]:
         _facts.reset(token)
 
 
+_for_class: ContextVar[bool] = ContextVar("for_class", default=False)
+
+
+@contextmanager
+def for_class() -> Iterator[None]:
+    """Within this context ops are typed for a whole class of instances: every size may be a symbol,
+    also those that the shapes of weights are made of, and no fact is kept."""
+    facts, whole = _facts.set([]), _for_class.set(True)
+    try:
+        yield
+    finally:
+        _facts.reset(facts)
+        _for_class.reset(whole)
+
+
+def weights_may_be_symbolic() -> bool:
+    """Whether sizes of weights may be unknown here."""
+    return _for_class.get()
+
+
 def _assume(fact: Fact) -> None:
     facts = _facts.get()
     if facts is not None and fact not in facts:

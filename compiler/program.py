@@ -170,6 +170,24 @@ class If:
     phis: list[Phi]
     site: int = 0
 
+    @property
+    def optional(self) -> Chain | Apply | Call | None:
+        """The one member that is passed by where the condition says so, if that is all it does:
+        `skip = x if C == width else x -> conv(width, 1)`."""
+        arms = (self.then, self.orelse)
+        if len(self.phis) != 1 or sorted(len(arm) for arm in arms) != [0, 1]:
+            return None
+        phi, (only,) = self.phis[0], self.then or self.orelse
+        passed, taken = (phi.orelse, phi.then) if self.then else (phi.then, phi.orelse)
+        match only:
+            case Chain(input=given, output=made):
+                return only if given is passed and made is taken else None
+            case Apply(member=Member()) | Call():
+                data = [v for v in only.inputs if v is not None]
+                fits = len(data) == 1 and data[0] is passed and only.outputs[0] is taken
+                return only if fits else None
+        return None
+
 
 Statement: TypeAlias = "Apply | Call | Chain | Repeat | If"
 

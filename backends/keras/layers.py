@@ -36,13 +36,13 @@ def _conv(p: Parts) -> Expr:
         f"keras.layers.Conv{dims}D({{features}}, {{kernel}}, strides={{stride}}, padding={{padding}}, "
         "dilation_rate={dilation}, groups={groups}, use_bias={bias}, name={name})({x})",
         stride=_unless(p, "stride", 1), padding=padding, dilation=_unless(p, "dilation", 1),
-        groups=_unless(p, "groups", 1), bias=_unless(p, "bias", True), x=x, name=p.name,
+        groups=_unless(p, "groups", 1), bias=_unless(p, "bias", True), x=x,
     )  # fmt: skip
 
 
 def _linear(p: Parts) -> Expr:
     return p.fill("keras.layers.Dense({features}, use_bias={bias}, name={name})({x})",
-                  bias=_unless(p, "bias", True), name=p.name)  # fmt: skip
+                  bias=_unless(p, "bias", True))  # fmt: skip
 
 
 def _batch_norm(p: Parts) -> Expr:
@@ -52,34 +52,38 @@ def _batch_norm(p: Parts) -> Expr:
     if momentum is not None:
         kept = literal(round(1 - momentum, 12))
     return p.fill("keras.layers.BatchNormalization(momentum={kept}, epsilon={eps}, name={name})({x})",
-                  kept=kept, name=p.name)  # fmt: skip
+                  kept=kept)  # fmt: skip
 
 
 def _layer_norm(p: Parts) -> Expr:
-    return p.fill("keras.layers.LayerNormalization(epsilon={eps}, name={name})({x})", name=p.name)
+    return p.fill("keras.layers.LayerNormalization(epsilon={eps}, name={name})({x})")
 
 
 def _rms_norm(p: Parts) -> Expr:
-    return p.fill("keras.layers.RMSNormalization(epsilon={eps}, name={name})({x})", name=p.name)
+    return p.fill("keras.layers.RMSNormalization(epsilon={eps}, name={name})({x})")
 
 
 def _group_norm(p: Parts) -> Expr:
     return p.fill("keras.layers.GroupNormalization({groups}, epsilon={eps}, name={name})({x})",
-                  name=p.name)  # fmt: skip
+                  )  # fmt: skip
 
 
 def _embedding(p: Parts) -> Expr:
-    return p.fill("keras.layers.Embedding({count}, {width}, name={name})({x})", name=p.name)
+    return p.fill("keras.layers.Embedding({count}, {width}, name={name})({x})")
+
+
+REVERSIBLE: Rule = "keras.layers.ReversibleEmbedding({count}, {width}, name={name})({x})"
+"""An embedding whose weight also gives the logits; `name` is a part where it is used."""
 
 
 def _dropout(p: Parts) -> Expr:
-    return p.fill("keras.layers.Dropout({rate}, name={name})({x})", name=p.name)
+    return p.fill("keras.layers.Dropout({rate}, name={name})({x})")
 
 
 def _prelu(p: Parts) -> Expr:
     shared = list(range(1, p.x.type.rank - 1))
     return p.fill("keras.layers.PReLU(shared_axes={shared}, name={name})({x})",
-                  shared=literal(shared) if shared else None, name=p.name)  # fmt: skip
+                  shared=literal(shared) if shared else None)  # fmt: skip
 
 
 def _attention(p: Parts) -> Expr:
@@ -88,7 +92,7 @@ def _attention(p: Parts) -> Expr:
     return p.fill(
         "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, name={name})("
         "{x}, {context}, key_mask={keep}, attention_mask={mask}, use_causal_mask={causal})",
-        width=width, context=context, name=p.name, bias=_unless(p, "bias", True),
+        width=width, context=context, bias=_unless(p, "bias", True),
         mask=p["mask"], causal=None if is_literal(p["causal"], False) else p["causal"],
     )  # fmt: skip
 

@@ -12,17 +12,7 @@ from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Input
 from ...compiler.program import (
-    Apply,
-    Call,
-    Chain,
-    Class,
-    If,
-    Member,
-    Phi,
-    Repeat,
-    Statement,
-    Var,
-    WeightVar,
+    Apply, Call, Chain, Class, If, Member, Phi, Repeat, Statement, Var, WeightVar, walk,
 )  # fmt: skip
 from ..source.compose import Assign, Composer, For, Line, Raise, Return, Store, When
 from ..source.module import block, describe, docstring
@@ -31,9 +21,13 @@ from ..source.parts import Parts, spell
 from ..source.scope import Scope, members, signature
 from ..source.tree import number, shown, text, tree
 from .custom import Custom, clusters
-from .layers import LAYERS, POOLS
+from .layers import LAYERS, POOLS, REVERSIBLE
 from .reserved import LOCALS
 from .rules import RULES, dtype
+
+
+WIDTH = 60
+"""Keras names its constructors in full: one layer a line reads best."""
 
 
 class Function:
@@ -45,11 +39,12 @@ class Function:
         self.inputs = inputs
         self.functions = functions
         self.scope = Scope(cls, frozenset(), {*LOCALS, *functions.values()})
-        self.out = Composer()
+        self.out = Composer(WIDTH)
         self.place = self.scope.call(self.out.ref, own="")
         self.scope.kept = {}
         self.held: set[str] = set()
-        self.shared = {m.name for m in _shared(cls.body)}
+        self.tied = {m.name for m in _tied(cls.body)}
+        self.shared = {m.name for m in _shared(cls.body)} | self.tied
         self.index: dict[str, Callable[[], Expr]] = {}
         self.custom: dict[Var, Custom] = clusters(cls)
 
@@ -65,6 +60,7 @@ class Function:
         self._checks()
         self._body(self.cls.body)
         results = [self._read(var) for var in self.cls.outputs.values()]
+        self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
         tensors = [f"{name}: keras.KerasTensor" for name in names.values()]
         result = results[0] if len(results) == 1 else ast.Tuple(results, ast.Load())
         if self.model:
@@ -142,17 +138,29 @@ class Function:
                     Assign([custom.output], custom.call(given, self._label, self.place))
                 )
             return
+        if _projection(statement) is not None:
+            self._assign(statement, self._reversed(statement))
+            return
         parts = Parts(statement, self._read, self.place, name)
         if statement.member is None or statement.op.name not in LAYERS:
             self._assign(statement, spell({**RULES, **POOLS}, parts, "keras"))
             return
-        applied = spell(LAYERS, parts, "keras")
+        tied = statement.member.name in self.tied
+        rules = {**LAYERS, "embedding": REVERSIBLE} if tied else LAYERS
+        applied = spell(rules, parts, "keras")
         if statement.member.name in self.shared:
             applied = self._hold(statement.member, applied)
         self.out.lines.append(Assign(list(statement.outputs[:1]), applied))
 
     def _assign(self, statement: Apply, value: Expr) -> None:
         self.out.lines.append(Assign(list(statement.outputs), value))
+
+    def _reversed(self, statement: Apply) -> Expr:
+        """`token(h, reverse=True)`: logits from the weight of an embedding."""
+        weight, x = _projection(statement), statement.inputs[0]
+        assert weight is not None and weight.member is not None and x is not None
+        name = free(weight.member.name, {*LOCALS, *self.scope.locals.values()})
+        return tree("{f}({x}, reverse=True)", f=expr.name(name), x=self._read(x))
 
     def _hold(self, member: Member, applied: Expr) -> Expr:
         """A layer that is applied more than once is made once, under its own name."""
@@ -294,6 +302,23 @@ def _places(index: Expr, per: int) -> Callable[[], Expr]:
         return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
 
     return place
+
+
+def _projection(statement: Apply) -> WeightVar | None:
+    """The embedding's weight that a linear layer without weights of its own takes."""
+    if statement.op.name != "linear" or statement.member is not None:
+        return None
+    weight, bias = statement.inputs[1:3]
+    tied = isinstance(weight, WeightVar) and weight.member is not None and bias is None
+    return weight if tied and isinstance(weight, WeightVar) else None
+
+
+def _tied(body: list[Statement]) -> Iterator[Member]:
+    """The embeddings whose weight is used once more, for logits."""
+    for statement in walk(body):
+        weight = _projection(statement) if isinstance(statement, Apply) else None
+        if weight is not None and weight.member is not None:
+            yield weight.member
 
 
 def _shared(body: list[Statement]) -> Iterator[Member]:

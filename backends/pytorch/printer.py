@@ -122,7 +122,7 @@ class Module:
         raise AssertionError(statement)
 
     def _construct_if(self, statement: If) -> Iterator[ast.stmt]:
-        optional = optional_member(statement)
+        optional = statement.optional
         if optional is not None:
             name = self.scope.attribute(optional.member.name)  # type: ignore[union-attr]
             yield self._set(name, tree("nn.Identity()"))
@@ -198,6 +198,7 @@ class Module:
             names[parameter.var] = ""
         self._statements(self.cls.body)
         results = [self._read(var) for var in self.cls.outputs.values()]
+        self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
         for parameter, var in self.cls.updates:
             target = expr.parse(f"self.{self.scope.attribute(parameter.name)}")
             self.out.lines.append(Store(target, tree("{x}.detach()", x=self._read(var))))
@@ -263,7 +264,7 @@ class Module:
         return spell(RULES, Parts(statement, self._read, self.place), "pytorch")
 
     def _if(self, statement: If) -> None:
-        optional = optional_member(statement)
+        optional = statement.optional
         if optional is not None:
             (phi,) = statement.phis
             data = optional.input if isinstance(optional, Chain) else optional.inputs[0]
@@ -318,27 +319,6 @@ class Module:
         return For(ast.Tuple(targets, ast.Store()), tree("zip(*{xs}, strict=True)", xs=sources))
 
 
-def optional_member(statement: If) -> Chain | Apply | Call | None:
-    """The one member of an If that is passed by where its condition says so: `self.skip`."""
-    arms = (statement.then, statement.orelse)
-    if len(statement.phis) != 1 or sorted(len(arm) for arm in arms) != [0, 1]:
-        return None
-    phi = statement.phis[0]
-    (only,) = arms[0] or arms[1]
-    passed, taken = (phi.orelse, phi.then) if arms[0] else (phi.then, phi.orelse)
-    match only:
-        case Chain(input=given, output=made):
-            return only if given is passed and made is taken else None
-        case (
-            Apply(member=Member(), inputs=inputs, outputs=outputs)
-            | Call(inputs=inputs, outputs=outputs)
-        ):
-            data = [v for v in inputs if v is not None]
-            fits = len(data) == 1 and data[0] is passed and outputs[0] is taken
-            return only if fits else None
-    return None
-
-
 def _arguments(
     cls: Class, sizes: list[Expr], args: dict[str, Expr]
 ) -> tuple[list[Expr], list[ast.keyword]]:
@@ -390,4 +370,4 @@ def _appended(waiting: list[tuple[str, Expr]]) -> list[ast.stmt]:
     return result
 
 
-__all__ = ["Module", "optional_member", "text"]
+__all__ = ["Module", "text"]

@@ -25,7 +25,7 @@ def _constant(p: Parts) -> Expr:
     """A number stays a number; an array becomes a tensor on the device of nothing in particular."""
     value = p.apply.values.get("value")
     if value is None or not hasattr(value, "tolist") or value.ndim == 0:
-        return literal(value.item()) if hasattr(value, "item") else p["value"]
+        return literal(value.item()) if value is not None and hasattr(value, "item") else p["value"]
     dtype = p.value("dtype")
     if dtype == "f32":
         return p.fill("torch.tensor({value})")
@@ -80,6 +80,8 @@ def _arg(p: Parts) -> Expr:
 
 def _transpose(p: Parts) -> Expr:
     axes = p.value("axes")
+    if axes is None:
+        return p.fill("{x}.mT")
     moved = [i for i, axis in enumerate(axes) if i != axis]
     if len(moved) == 2:
         rank = len(axes)
@@ -212,5 +214,5 @@ RULES: Mapping[str, Rule] = {
     "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": _slice,
     "flip": "{x}.flip({axes})", "tile": "{x}.tile({repeats})",
     "cumsum": "{x}.cumsum(dim={axis})", "tril": "{x}.tril({k})", "triu": "{x}.triu({k})",
-    "iota": _iota, "sdpa": _sdpa,
+    "iota": _iota, "sdpa": _sdpa, "linear": "F.linear({x}, {weight}, {bias_tensor})",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from ...compiler.program import Var
 from . import names
 from .tree import text
 
-WIDTH = 76
+WIDTH = 86
 """The longest statement, in characters without indentation, that nesting may make."""
 
 TRIVIAL = 20
@@ -87,12 +87,14 @@ Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When"
 class Composer:
     """Collects the lines of one function and turns them into statements."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
+        self.width = width
         self.lines: list[Line] = []
         self._ids: dict[Var, str] = {}
         self._vars: dict[str, Var] = {}
         self._leader: dict[Var, Var] = {}
         self._pinned: set[Var] = set()
+        self.final: set[Var] = set()
 
     # -------------------------------------------------------------------------- collecting
 
@@ -173,13 +175,20 @@ class Composer:
         if var not in self.reads(place):
             return False
         renaming = isinstance(place, ast.Name)
-        named = bool(inner.targets[0].name)
+        named = bool(inner.targets[0].name) and var not in self.final
         if renaming and isinstance(outer, Assign):
             return True
-        if named and not isinstance(outer, Return) and len(self.shown(inner.value)) > TRIVIAL:
+        if named and not self._trivial(inner.value):
             return False
         whole = self._put(_copy(place), {self._id(inner.targets[0]): inner.value})
-        return len(self.shown(whole)) + len(_head(outer)) <= WIDTH
+        return len(self.shown(whole)) + len(_head(outer)) <= self.width
+
+    def _trivial(self, value: ast.expr) -> bool:
+        """Whether it is a call on tensors with names, and short."""
+        if not isinstance(value, ast.Call) or len(self.shown(value)) > TRIVIAL:
+            return False
+        return all(self._vars[a.id].name if a.id in self._vars else True  # type: ignore[attr-defined]
+                   for a in value.args if isinstance(a, ast.Name))  # fmt: skip
 
     def shown(self, node: ast.expr) -> str:
         """The expression as text, placeholders by their likely names."""
@@ -259,6 +268,7 @@ class _Naming:
         self.first: dict[Var, int] = {}
         self.last: dict[Var, int] = {}
         self.wish: dict[Var, str] = {}
+        self.heirs: dict[Var, Var] = {}
         self.held: dict[str, list[tuple[int, int]]] = {}
         self.names: dict[Var, str] = {}
         self._clock = 1
@@ -278,6 +288,7 @@ class _Naming:
                 for var in self.composer.reads(node):
                     self.last[var] = now
                     self.first.setdefault(var, now)
+                    self._pass_on(var, line)
             if isinstance(line, Assign):
                 self._define(line, now)
             for body in _bodies(line):
@@ -295,6 +306,20 @@ class _Naming:
             self.wish.setdefault(var, var.name or target.name)
             self.wish[var] = self.wish[var] or line.hint
 
+    def _pass_on(self, var: Var, line: Line) -> None:
+        """What has no name in the source is called like the tensor that it becomes."""
+        if isinstance(line, Assign) and len(line.targets) == 1 and not self.wish.get(var):
+            heir = self.composer.leader(line.targets[0])
+            if heir not in self.composer.final:
+                self.heirs[var] = heir
+
+    def _heir(self, var: Var) -> str:
+        seen = {var}
+        while not self.wish.get(var) and self.heirs.get(var, var) not in seen:
+            var = self.heirs[var]
+            seen.add(var)
+        return self.wish.get(var) or var.name
+
     def _close(self, loop: For, start: int) -> None:
         """What was there before a loop and is read in it is needed until its end."""
         for name in sorted(expr.names(loop.target)):
@@ -308,7 +333,7 @@ class _Naming:
 
     def _name(self, var: Var) -> None:
         first, last = self.first[var], self.last.get(var, self.first[var])
-        wish = names.free(self.wish.get(var) or var.name or "x", self.taken)
+        wish = names.free(self._heir(var) or "h", self.taken)
         name, number = wish, 2
         while not self._open(name, first, last) or name in self.taken:
             name, number = f"{wish}{number}", number + 1

@@ -18,7 +18,7 @@ Rule: TypeAlias = "str | Callable[[Parts], Expr]"
 class Parts:
     """One op for a rule: `p["x"]` is a tensor or an attribute as a tree, None where it is absent.
 
-    Axis attributes are already counted in the order in which the layout pass stores the tensor.
+    A weight that is called like an attribute (`bias`) is `p["bias_tensor"]`. Axis attributes are already counted in the order in which the layout pass stores the tensor.
     `p.apply` is the record, for a rule that must look at types; `p.value(name)` is an attribute's
     literal value, or None where it is an expression over hyper-parameters; `p.name` is what the
     layer is called, for targets that name layers where they are made.
@@ -32,7 +32,7 @@ class Parts:
         self.op = apply.op
         self.place = place
         self.ref = ref
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, Part] = {"name": name}
         for key in apply.op.config:
             self._parts[key] = self._attribute(key)
         if apply.op.variadic:
@@ -40,7 +40,8 @@ class Parts:
             return
         names = [n.rstrip("?") for n in (*apply.op.inputs, *apply.op.weights)]
         for slot, var in zip(names, apply.inputs, strict=False):
-            self._parts[slot] = ref(var) if var is not None else None
+            clash = slot in apply.op.config
+            self._parts[f"{slot}_tensor" if clash else slot] = ref(var) if var is not None else None
 
     def __getitem__(self, name: str) -> Any:
         return self._parts[name]

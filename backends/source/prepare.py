@@ -10,6 +10,7 @@ from ...compiler.ops import OPS
 from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
 from ...compiler.passes.outline import outline
+from ...compiler.passes.project import project
 from ...compiler.program import Program
 
 
@@ -18,7 +19,7 @@ def prepare(
 ) -> tuple[Graph, Program]:
     """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes."""
     copied, _ = clone(graph)
-    apply(copied, CLEAN)
+    apply(copied, (*CLEAN, project))
     expand(copied, {OPS[name] for name in spelled if name in OPS})
     apply(copied, CLEAN)
     if layout is not None:

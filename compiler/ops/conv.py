@@ -12,10 +12,10 @@ from typing import Any
 
 from ..array import np
 from ..dim import Dim, evaluate
-from ..graph import Init, Type, Value
+from ..graph import Type, Value
 from ..op import Build, Config, Op, Param, TypeMismatch, require_at_most, require_divides
 from .broadcast import require_floating, require_same_dtype
-from .linear import MATMUL, require_weight
+from .linear import MATMUL, fan_uniform, require_weight
 from .reduce import SUM
 from .shape import RESHAPE, TRANSPOSE, product, require_known
 from .window import WINDOWS, Window, add_windows, require_spatial, windows_of
@@ -56,7 +56,7 @@ def _require_weights(
 def _weights(x: Type, shape: tuple[Dim, ...], features: Dim, bias: bool) -> dict[str, Param]:
     """A weight of this shape and a bias; as in PyTorch, all axes but the first are its fan."""
     require_known("conv", *shape)
-    init = Init("fan_uniform", (float(evaluate(product(shape[1:]), {})),))
+    init = fan_uniform(product(shape[1:]))
     params = {"weight": Param(Type(x.dtype, shape), init)}
     if bias:
         params["bias"] = Param(Type(x.dtype, (features,)), init)

@@ -107,13 +107,17 @@ def _linear_params(x: Type, features: Dim, bias: bool) -> dict[str, Param]:
     return linear_params("", x.dtype, x.shape[-1], features, bias)
 
 
+def fan_uniform(fan: Dim) -> Init:
+    """U(-1/sqrt(fan), 1/sqrt(fan)); without the number where a class has only a name for it."""
+    return Init("fan_uniform", (float(fan),) if isinstance(fan, int) else ())
+
+
 def linear_params(
     prefix: str, dtype: str, inputs: Dim, features: Dim, bias: bool
 ) -> dict[str, Param]:
     """The weight (features, inputs) and the bias of a linear map, started as PyTorch does."""
     require_known("linear", inputs, features)
-    assert isinstance(inputs, int)
-    init = Init("fan_uniform", (float(inputs),))
+    init = fan_uniform(inputs)
     params = {f"{prefix}weight": Param(Type(dtype, (features, inputs)), init)}
     if bias:
         params[f"{prefix}bias"] = Param(Type(dtype, (features,)), init)

@@ -12,7 +12,7 @@ from itertools import product as every
 from typing import Any
 
 from ..array import np
-from ..dim import Dim, bounds, maximum, minimum
+from ..dim import Dim, Size, bounds, maximum, minimum
 from ..graph import Type, Value
 from ..op import Build, Config, Op, TypeMismatch, require_at_most, require_equal
 from .elementwise import ADD
@@ -67,7 +67,7 @@ class Window:
             return tuple(self._same(size, i) for i, size in enumerate(sizes))
         if isinstance(pad, str):
             raise TypeMismatch(f'pad is a number, pairs of numbers, or "same", and not "{pad}"')
-        pads = (pad,) * count if isinstance(pad, int) else tuple(pad)
+        pads = (pad,) * count if isinstance(pad, (int, Size)) else tuple(pad)
         if len(pads) != count:
             raise TypeMismatch(f"pad takes one entry for each of {count} axes, and gets {pads}")
         pairs = tuple(tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in pads)
@@ -120,7 +120,7 @@ class Window:
 
 
 def _each(what: str, value: Ints, count: int) -> tuple[int, ...]:
-    values = (value,) * count if isinstance(value, int) else tuple(value)
+    values = (value,) * count if isinstance(value, (int, Size)) else tuple(value)
     if len(values) != count:
         raise TypeMismatch(f"{what} takes one number for each of {count} axes, and gets {values}")
     if any(v < 1 for v in values):

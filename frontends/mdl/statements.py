@@ -410,7 +410,7 @@ class Statements:
         """What the names that the loop assigns hold now, where that is a tensor."""
         found = ((name, frame.variables.get(name)) for name in assigned(node.body))
         held = {name: variable.value for name, variable in found if isinstance(variable, Variable)}
-        return {name: value for name, value in held.items() if isinstance(value, Value)}
+        return {name: each.value for name, each in sorted(held.items()) if isinstance(each, Tensor)}
 
     def _forget(self, frame: Frame, node: s.Loop) -> None:
         """What a loop carries has no expression that holds in every iteration."""

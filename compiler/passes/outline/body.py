@@ -71,7 +71,7 @@ class Body:
             "node": part.apply, "call": part.call, "chain": part.chain, "loop": part.loop,
         }  # fmt: skip
         statement = make[kinds[0]]()
-        statement.site = there[0].key[0]
+        statement.site = there[0].site
         yield arms, statement
 
     def _nest(self, placed: list[tuple[Any, Statement]], depth: int) -> list[Statement]:
@@ -170,9 +170,8 @@ class Body:
             if phi.then is then and phi.orelse is orelse:
                 return phi.result
         named = [v.name for v in values if v.node is not None and v.node.arms] or [values[0].name]
-        candidate = then.type if then.type.shape == orelse.type.shape else None
         sizes = Sizes(frames, self.builder.counter, self.builder.frozen)
-        kind = sizes.type(candidate, [v.type for v in values])
+        kind = sizes.type(then.type, [v.type for v in values], orelse.type)
         self.sizes.symbolic.update(sizes.symbolic)
         result = Var(named[0], kind, values[0].order)
         self.phis.setdefault(site, []).append(Phi(result, then, orelse))
@@ -381,7 +380,7 @@ class Part:
         scopes = [item.scope for item in self.items if item.scope is not None]
         frames = [Frame(s, f) for s, f in zip(scopes, self.frames, strict=True)]
         ins = [external(self.builder.tree, s) for s in scopes]
-        live = self.builder.tree.graph.live()
+        live = set(self.builder.tree.graph.outputs.values())
         outs = [leaving(self.builder.tree, s, live) for s in scopes]
         agree(self.frames, [(len(i), len(o)) for i, o in zip(ins, outs, strict=True)])
         given = self.body.operand(self.frames, [i[0] for i in ins])

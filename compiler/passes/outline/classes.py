@@ -95,6 +95,10 @@ class Builder:
         literals, or, where they do vary on the known side, a check in the constructor.
         """
         frozen: dict[str, Any] = {}
+        if self.definition.kind == "model":
+            values = self.frames[0].names
+            known = {name: values.get(name) for name in self.definition.sizes}
+            frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
         for condition, arms in self._arms.values():
             if len(arms) == 2:
                 continue
@@ -247,9 +251,11 @@ class Builder:
                     used = {n for e in attrs.values() for n in expr.names(e)}
                     init, call = (init | used, call) if op.layer else (init, call | used)
                 case If(condition=condition):
-                    init, call = init | expr.names(condition), call | expr.names(condition)
+                    init |= expr.names(condition)
+                    call |= set() if statement.optional else expr.names(condition)
                 case Repeat(table=table, sizes=sizes):
-                    init, call = init | expr.names(table), call | expr.names(table)
+                    init |= expr.names(table)
+                    call |= set() if statement.chain else expr.names(table)
                     for size in sizes:
                         if size.name in init:
                             init |= expr.names(size.start) | expr.names(size.update or size.start)

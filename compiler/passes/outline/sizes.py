@@ -9,7 +9,7 @@ from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
 from ...graph import Type
-from ...op import Op, TypeMismatch, collecting
+from ...op import Op, TypeMismatch, for_class
 from .frame import Frame, disagree
 
 OPAQUE = "size_"
@@ -83,25 +83,26 @@ class Sizes:
                 return False
         return True
 
-    def type(self, candidate: Type | None, types: Sequence[Type]) -> Type:
-        """The class-level type of a value whose types in the frames are `types`."""
+    def type(self, candidate: Type | None, types: Sequence[Type], *others: Type) -> Type:
+        """The class-level type of a value whose types in the frames are `types`: for each axis the
+        first size of the candidates that holds in all of them."""
         first = types[0]
         if any(t.rank != first.rank or t.dtype != first.dtype for t in types):
             disagree(self.frames, [(t.rank, t.dtype) for t in types])
-        usable = candidate is not None and candidate.rank == first.rank
-        shape = tuple(
-            self.dim(
-                candidate.shape[i] if usable and candidate else None, [t.shape[i] for t in types]
-            )
-            for i in range(first.rank)
-        )
-        return Type(first.dtype, shape, first.labels)
+        usable = [c for c in (candidate, *others) if c is not None and c.rank == first.rank]
+        shape = []
+        for axis in range(first.rank):
+            sizes = [t.shape[axis] for t in types]
+            offered = [c.shape[axis] for c in usable if c.shape[axis] is not None]
+            holding = (size for size in offered if self._holds(size, sizes))
+            shape.append(self.dim(next(holding, None), sizes))
+        return Type(first.dtype, tuple(shape), first.labels)
 
     def infer(
         self, op: Op, inputs: Sequence[Type | None], attrs: Mapping[str, Any]
     ) -> tuple[Type | None, ...]:
         """What the op infers over the class's symbols; empty where it cannot."""
-        with collecting([]):
+        with for_class():
             try:
                 result = op.infer(*inputs, **attrs)
             except (TypeMismatch, TypeError, ValueError, KeyError, ArithmeticError, AttributeError):
@@ -114,7 +115,7 @@ class Sizes:
         """The types of the weights that the op makes; empty where they cannot be told."""
         if op.params is None:
             return {}
-        with collecting([]):
+        with for_class():
             try:
                 made = op.params(*inputs, **attrs)
             except (TypeMismatch, TypeError, ValueError, KeyError, ArithmeticError, AttributeError):

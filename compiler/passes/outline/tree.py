@@ -27,6 +27,12 @@ class Item:
     flat: bool = False
 
     @property
+    def site(self) -> int:
+        """Where it is constructed: for a layer held by name, earlier than where it is applied."""
+        layer = self.node.layer if self.node is not None else None
+        return self.key[0] if layer is None else min(self.key[0], layer.site)
+
+    @property
     def loop(self) -> Loop:
         loop = self.iterations[0].loop
         assert loop is not None

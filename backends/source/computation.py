@@ -1,0 +1,286 @@
+"""What a class computes, as the lines of one function, for targets whose classes hold their layers."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from ...compiler import expr
+from ...compiler.expr import Expr
+from ...compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Phi,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from .compose import Assign, Composer, For, Line, When
+from .constructor import listed, optional_member
+from .names import free
+from .parts import Parts, Rule, spell
+from .scope import Scope, members
+from .tree import tree
+
+
+class Computation:
+    """Collects the lines of one class; what differs between targets is in the hooks below."""
+
+    target: ClassVar[str]
+    rules: ClassVar[Mapping[str, Rule]]
+    """How ops are written that are not layers of the target's."""
+
+    layers: ClassVar[Mapping[str, Rule | None]]
+    """How a layer is applied (`{f}` is the member), None for just `f(x)`."""
+
+    chains: ClassVar[bool] = True
+    """Whether a list of members can be called as a whole."""
+
+    def __init__(self, cls: Class, scope: Scope, taken: frozenset[str]) -> None:
+        self.cls = cls
+        self.scope = scope
+        self.taken = taken
+        self.out = Composer()
+        self.place = scope.call(self.out.ref)
+        self.elements: dict[str, Expr] = {}
+        self.numbers = numbers(cls)
+        self.made = {
+            out: s for s in walk(cls.body) if isinstance(s, Apply) for out in s.outputs
+        }
+
+    # -------------------------------------------------------------------------------- hooks
+
+    def read(self, var: Var) -> Expr:
+        """A tensor, a weight as a tensor, or a constant that stays a Python number."""
+        if var in self.numbers:
+            return number(self.numbers[var], self.place)
+        if isinstance(var, WeightVar):
+            return self.weight(var)
+        return self.out.ref(var)
+
+    def weight(self, var: WeightVar) -> Expr:
+        """A weight as a tensor of the shape that `var` has."""
+        raise NotImplementedError
+
+    def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
+        """The application of a member that its class may be without."""
+        del statement
+        return tree("{f}({x})", f=member, x=given)
+
+    def skips(self, statement: Apply) -> bool:
+        """Whether an op is written as part of another."""
+        del statement
+        return False
+
+    # --------------------------------------------------------------------------- statements
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        """Adds the lines of these statements."""
+        for statement in statements:
+            match statement:
+                case Apply():
+                    if not self.skips(statement):
+                        self._apply(statement)
+                case Call(member=member, inputs=inputs, outputs=outputs):
+                    self.define(outputs, self.called(member, inputs))
+                case Chain(member=member, input=given, output=output):
+                    self.define((output,), self.called(member, (given,)))
+                case If():
+                    self._if(statement)
+                case Repeat():
+                    self._loop(statement)
+
+    def define(self, outputs: Sequence[Var], value: Expr) -> None:
+        """`outputs = value`."""
+        self.out.lines.append(Assign(list(outputs), value))
+
+    def holder(self, member: Member) -> Expr:
+        """A member: `self.conv1`, or the element of a list that the loop is at."""
+        if member.name in self.elements:
+            return self.elements[member.name]
+        return expr.parse(f"self.{self.scope.attribute(member.name)}")
+
+    def called(self, member: Member, inputs: Sequence[Var | None]) -> Expr:
+        """A member applied to tensors."""
+        given = [self.read(v) for v in inputs if v is not None]
+        return tree("{f}(*{xs})", f=self.holder(member), xs=given)
+
+    def _apply(self, statement: Apply) -> None:
+        if statement.outputs[0] in self.numbers:
+            return
+        member = statement.member
+        if member is None or statement.op.name not in self.layers:
+            self.define(statement.outputs, self.spelled(statement))
+            return
+        rule = self.layers[statement.op.name]
+        if rule is None:
+            value = self.called(member, statement.inputs)
+        else:
+            value = spell({statement.op.name: rule}, self.parts(statement), self.target)
+        self.define(statement.outputs[:1], value)
+
+    def parts(self, statement: Apply) -> Parts:
+        """What a rule is given; `p.name` is the layer that is applied."""
+        holder = self.holder(statement.member) if statement.member else None
+        return Parts(statement, self.read, self.place, holder)
+
+    def spelled(self, statement: Apply) -> Expr:
+        """An op that is no layer."""
+        return spell(self.rules, self.parts(statement), self.target)
+
+    def _if(self, statement: If) -> None:
+        optional = optional_member(statement)
+        if optional is not None:
+            (phi,) = statement.phis
+            given = optional.input if isinstance(optional, Chain) else optional.inputs[0]
+            assert given is not None
+            assert optional.member is not None
+            member = self.holder(optional.member)
+            self.define((phi.result,), self.passed_by(statement, member, self.read(given)))
+            return
+        arms = [self.arm(statement.then, statement.phis, "then"),
+                self.arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
+        for phi in statement.phis:
+            self.out.join(phi.result)
+        self.out.lines.append(When(self.place(statement.condition), arms[0], arms[1]))
+
+    def arm(self, body: Sequence[Statement], phis: Sequence[Phi], which: str) -> list[Line]:
+        """The lines of one arm of an If."""
+        outside, self.out.lines = self.out.lines, []
+        self.body(body)
+        for phi in phis:
+            self.define([phi.result], self.read(getattr(phi, which)))
+        inside, self.out.lines = self.out.lines, outside
+        return inside
+
+    # -------------------------------------------------------------------------------- loops
+
+    def _loop(self, loop: Repeat) -> None:
+        if loop.chain and self.chains:
+            (carried,) = loop.carried
+            self.define((carried.result,), self.called(Member(loop.chain), (carried.initial,)))
+            return
+        for carried in loop.carried:
+            self.out.join(carried.current, carried.next, carried.result)
+            self.define([carried.current], self.read(carried.initial))
+        for inside, result in loop.results.items():
+            if all(result is not c.result for c in loop.carried):
+                self.out.join(inside, result)
+        line = self.header(loop)
+        outside, self.out.lines = self.out.lines, line.body
+        if loop.chain:
+            (carried,) = loop.carried
+            self.define([carried.next], self.called(Member(loop.chain), (carried.current,)))
+        else:
+            self.body(loop.body)
+        self.out.lines = outside
+        self.out.lines.append(line)
+
+    def header(self, loop: Repeat) -> For:
+        """`for width, conv in zip(table, self.conv)`: what the body reads, and no more."""
+        lists = [loop.chain] if loop.chain else listed(loop)
+        targets: list[Expr] = []
+        sources: list[Expr] = []
+        reads = set(loop.variables) & self._names(loop.body) and not loop.chain
+        if reads or not lists:
+            targets.append(self._variables(loop))
+            table = self.place(loop.table)
+            sources.append(table if loop.variables else tree("range({n})", n=table))
+        for name in lists:
+            element = free(singular(name), {*self.taken, *self.scope.locals, *self.cls.inputs})
+            sources.append(self.holder(Member(name)))
+            self.elements[name] = expr.name(element)
+            targets.append(expr.name(element))
+        if len(sources) == 1:
+            return For(targets[0], sources[0])
+        return For(ast.Tuple(targets, ast.Store()), tree("zip(*{xs}, strict=True)", xs=sources))
+
+    def _variables(self, loop: Repeat) -> Expr:
+        names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
+        if not names:
+            return expr.name("_")
+        return names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
+
+    def _names(self, body: Sequence[Statement]) -> set[str]:
+        """The names that the lines of these statements read."""
+        found: set[str] = set()
+        for statement in walk(list(body)):
+            match statement:
+                case Apply(op=op, attrs=attrs) if op.name not in self.layers:
+                    found |= {n for e in attrs.values() for n in expr.names(e)}
+                case If(condition=condition):
+                    found |= expr.names(condition)
+                case Repeat(table=table):
+                    found |= expr.names(table)
+        return found
+
+
+def singular(name: str) -> str:
+    """What one element of a list is called."""
+    return name[:-1] if name.endswith("s") and len(name) > 1 else name
+
+
+# ------------------------------------------------------------------------------------- numbers
+
+MIXED = frozenset(
+    ("add", "sub", "mul", "div", "pow", "floor_div", "mod", "maximum", "minimum", "where")
+    + ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+)
+"""Ops that every framework takes a Python number in, beside a tensor."""
+
+
+def numbers(cls: Class) -> dict[Var, Apply]:
+    """The constants of rank 0 that can stay Python numbers: each use has a tensor beside them."""
+    found = {
+        s.outputs[0]: s
+        for s in walk(cls.body)
+        if isinstance(s, Apply) and s.op.name == "constant" and s.outputs[0].type.rank == 0
+    }
+    kept = {*cls.outputs.values(), *(var for _, var in cls.updates)}
+    for statement in walk(cls.body):
+        kept.update(_tensors(statement, found))
+    return {var: made for var, made in found.items() if var not in kept}
+
+
+def _tensors(statement: Statement, found: Mapping[Var, Apply]) -> list[Var]:
+    """What the statement needs as tensors."""
+    match statement:
+        case Apply(op=op, inputs=inputs):
+            given = [v for v in inputs if v is not None]
+            mixed = given[1:] if op.name == "where" else given
+            beside = op.name in MIXED and any(v not in found for v in mixed)
+            return given[: len(given) - len(mixed)] if beside else given
+        case Call(inputs=inputs):
+            return [v for v in inputs if v is not None]
+        case Chain(input=first):
+            return [first]
+        case If(phis=phis):
+            return [v for phi in phis for v in (phi.then, phi.orelse)]
+        case Repeat(carried=carried, results=results):
+            return [v for c in carried for v in (c.initial, c.next)] + list(results)
+    return []
+
+
+def number(statement: Apply, place: Callable[[Expr], Expr]) -> Expr:
+    """The constant as a literal, or as the expression that the source has for it."""
+    given = statement.attrs.get("value")
+    if given is not None and expr.names(given):
+        return place(given)
+    value = statement.values["value"]
+    value = value.item() if hasattr(value, "item") else value
+    kind = statement.outputs[0].type
+    value = bool(value) if kind.dtype == "bool" else float(value) if kind.floating else int(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return tree("float({text})", text=expr.literal(str(value)))
+    return expr.literal(value)
+
+
+__all__ = ["Computation", "number", "numbers", "singular"]

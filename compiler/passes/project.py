@@ -1,0 +1,35 @@
+"""A product with a transposed weight is a linear layer on that weight: a tied output embedding."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Node, Value, Weight
+from ..op import Build
+from ..ops.linear import LINEAR, MATMUL
+from ..ops.shape import TRANSPOSE
+
+
+def project(graph: Graph) -> int:
+    """Writes `x @ transpose(w)` as `linear(x, w)`, w being a weight of rank 2; counts them."""
+    found = 0
+    for node in graph:
+        weight = _transposed(node)
+        if weight is None:
+            continue
+        b = Build.like(node)
+        made = b(LINEAR, node.inputs[0], weight, features=weight.type.shape[0], bias=False)
+        graph.replace(node.output, made)
+        turned = node.inputs[1]
+        graph.erase(node)
+        if turned is not None and turned.node is not None and not turned.uses:
+            graph.erase(turned.node)
+        found += 1
+    return found
+
+
+def _transposed(node: Node) -> Weight | None:
+    """The weight whose transpose the product takes on its right."""
+    right: Value | None = node.inputs[1] if node.op is MATMUL else None
+    if right is None or right.node is None or right.node.op is not TRANSPOSE:
+        return None
+    source = right.node.inputs[0]
+    return source if isinstance(source, Weight) and source.type.rank == 2 else None
