@@ -10,6 +10,9 @@ from typing import Any
 
 from .compare import LIMIT, VERDICTS, Row
 
+SHOWN = 12
+"""How many faults are shown on the terminal; JSON has all."""
+
 OK, DIFFERENT, BROKEN = 0, 1, 3
 """Exit codes: equal; different or suspicious; an engine is missing or died."""
 
@@ -93,10 +96,16 @@ class Report:
             for engine in self.engines
             if engine.problem
         ]
-        lines += [f"  {_line(row)}" for row in self.faults[:10]]
-        if len(self.faults) > 10:
-            lines.append(f"  and {len(self.faults) - 10} more")
+        lines += [f"  {_line(row)}" for row in self.worst_of_each()]
         return "\n".join(lines)
+
+    def worst_of_each(self) -> list[Row]:
+        """Some ten of the faults: the worst of each target, tensor and cause, worst first."""
+        found: dict[tuple[str, str, str], Row] = {}
+        for row in self.faults:
+            cause = row.note if row.verdict == "failed" else str(row.key)
+            found.setdefault((row.target, row.verdict, cause), row)
+        return list(found.values())[:SHOWN]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON holds it; a ratio that is not finite is null."""
@@ -134,8 +143,15 @@ def _line(row: Row) -> str:
     where = ", ".join(text for text in (row.mode, row.size) if text)
     off = f"{_times(row.ratio)} the rounding noise" if row.ratio else ""
     agreed = f"{max(row.digits, 0):.1f} digits agree" if math.isfinite(row.digits) else ""
-    details = "; ".join(text for text in (off, agreed, row.note) if text)
+    details = "; ".join(text for text in (off, agreed, _shortened(row.note)) if text)
     return f"{row.target}: {row.kind} {row.name} ({where}) is {row.verdict}: {details}"
+
+
+def _shortened(text: str) -> str:
+    """The first lines of a framework's message, which may be long."""
+    lines = text.splitlines()
+    kept = "\n    ".join(line[:200].strip() for line in lines[:4])
+    return kept + ("\n    ..." if len(lines) > 4 else "")
 
 
 def _times(ratio: float) -> str:
@@ -156,7 +172,7 @@ COLOURS = {
 def render(report: Report, console: Any) -> None:
     """Prints the report on a rich console: a table, the faults, and what was not seen."""
     console.print(_table(report))
-    for row in report.faults[:10]:
+    for row in report.worst_of_each():
         console.print(_line(row), style=COLOURS[row.verdict], markup=False, highlight=False)
     for engine in report.engines:
         if engine.problem:

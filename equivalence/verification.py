@@ -219,8 +219,9 @@ class _Run:
         case = next((case for case in cases if case.mode == "training"), None)
         if not wanted or case is None:
             return
+        failed = {row.target for row in self.report.rows if row.verdict == "failed"}
         for target in self.targets:
-            if target.differentiable and target.name not in self.broken:
+            if target.differentiable and target.name not in self.broken | failed:
                 try:
                     drops = self._send(case, target, watch=True).result().drops
                 except (EngineMissing, EngineDied) as error:

@@ -25,8 +25,17 @@ PORTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def folder(name: str, target: str, weights: Iterable[str], directory: Path) -> Path:
-    """Writes `name` for `target` below `directory`; `weights` are the canonical paths."""
+def folder(
+    name: str,
+    target: str,
+    weights: Iterable[str],
+    directory: Path,
+    edit: tuple[str, str] = ("", ""),
+) -> Path:
+    """Writes `name` for `target` below `directory`; `weights` are the canonical paths.
+
+    `edit` is a text of the source that stands there once, and what it is replaced by.
+    """
     given, result = PORTS[name]
     moved = CHANNELS_LAST if name == "tiny_resnet" and target in ("keras", "jax") else None
     paths = list(weights)
@@ -47,6 +56,8 @@ def folder(name: str, target: str, weights: Iterable[str], directory: Path) -> P
         f"build = partial(source.build, {config})\n"
     )
     source = (HERE / target / f"{name}.py").read_text()
+    assert not edit[0] or source.count(edit[0]) == 1, f"{edit[0]!r} does not stand there once"
+    source = source.replace(*edit) if edit[0] else source
     files: dict[str, str | bytes] = {f"{name}.py": source, "__init__.py": init}
     entry = {"keras": _keras, "jax": _jax}.get(target, lambda path: Entry(path, (path,)))
     entries = WeightMap([entry(path) for path in paths])
