@@ -241,6 +241,10 @@ def _wrong(what: str, wanted: str, value: Any, span: Span) -> MlcError:
 
 def _divided(expr: Expr, value: Any) -> Expr | None:
     """The expression of a coerced value: `H / 2` as `H // 2` where the quotient is whole."""
+    if isinstance(expr, ast.Tuple) and isinstance(value, (list, tuple)):
+        parts = [_divided(e, v) for e, v in zip(expr.elts, value, strict=True)]
+        known = [part for part in parts if part is not None]
+        return ast.Tuple(list(known), ast.Load()) if len(known) == len(parts) else None
     if isinstance(value, Ratio):
         if isinstance(expr, ast.BinOp) and isinstance(expr.op, ast.Div):
             return ast.BinOp(expr.left, ast.FloorDiv(), expr.right)

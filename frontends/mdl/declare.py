@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.dim import Dim, bounds, symbol
-from ...compiler.graph import DTYPES, Fact, Graph, Type
+from ...compiler.graph import DTYPES, Graph, Type
 from ...compiler.op import TypeMismatch, collecting, require_at_most, require_equal
 from . import syntax as s
 from .attribute import Attributes
@@ -160,11 +160,3 @@ def _check_rank(line: s.In, tensor: Tensor, dtype: str, span: Span) -> None:
             "dtype", f"{line.name} is {dtype}, and gets {tensor.type}", span,
             notes=[Note("declared here", line.type.span)], help=f"write cast(x, {dtype})",
         )  # fmt: skip
-
-
-def holds(fact: Fact, facts: Sequence[Fact]) -> bool:
-    """Whether a fact is among those that are known."""
-    if fact.relation == "==":
-        flipped = Fact("==", fact.right, fact.left)
-        return fact in facts or flipped in facts
-    return fact in facts

@@ -18,6 +18,7 @@ from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
 from .declare import bindings
 from .errors import listed, raise_all, suggest, unsupported
 from .expressions import Expressions
+from .facts import prune
 from .index import Indexing
 from .plan import make_plan
 from .statements import Statements
@@ -91,6 +92,7 @@ def elaborate(
         elaborator.errors.append(error)
     if elaborator.errors:
         raise_all(elaborator.errors)
+    graph.facts = prune(graph.facts)
     return graph
 
 

@@ -28,8 +28,8 @@ from .context import (
     join,
     kind_of,
 )
-from .declare import holds
 from .errors import REFUSED, suggest, unsupported
+from .facts import Known
 from .symbolic import express, plain
 
 if TYPE_CHECKING:
@@ -169,11 +169,15 @@ class Expressions:
         """A comparison; one that sizes leave open may hold by a fact."""
         try:
             return static.compare(operator, a, b, span)
-        except Undecided:
-            fact = as_fact(operator, a, b)
-            if fact is not None and holds(fact, self.e.graph.facts):
-                return True
-            raise
+        except Undecided as undecided:
+            known = Known(self.e.graph.facts)
+            try:
+                return static.compare(operator, known.reduce(a), known.reduce(b), span)
+            except Undecided:
+                fact = as_fact(operator, a, b)
+                if fact is not None and known.holds(fact):
+                    return True
+            raise undecided from None
 
     def _unary(self, frame: Frame, node: s.Unary) -> Any:
         value = self.evaluate(frame, node.operand)
@@ -400,8 +404,6 @@ class Expressions:
 
 def as_fact(operator: str, a: Any, b: Any) -> Fact | None:
     """An undecided comparison of sizes as a fact; None where it cannot be one."""
-    from ...compiler.dim import Size
-
     if operator == "==" and b == 0 and isinstance(a, Size) and len(a.terms) == 1:
         ((monomial, coefficient),) = a.terms
         if coefficient == 1 and len(monomial) == 1 and monomial[0][0].kind == "%":

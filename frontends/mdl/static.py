@@ -69,7 +69,7 @@ def binary(operator: str, a: Any, b: Any, span: Span) -> Any:
     _check_kinds(operator, a, b, what, span)
     if operator == "**":
         _check_power(a, b, span)
-    if operator == "*" and isinstance(a, list) and len(a) * max(int(b), 0) > LENGTH:
+    if isinstance(a, list) and isinstance(b, int) and len(a) * b > LENGTH:
         raise MlcError("limit", f"a list or string longer than {LENGTH}", span)
     return guarded(span, what, lambda: OPERATORS[BINARY[operator]](a, b))
 
@@ -93,7 +93,7 @@ def _check_power(a: Any, b: Any, span: Span) -> None:
             raise MlcError("static", f"{a} ** {b}: the size is not known", span)
     elif isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction)):
         digits = max(abs(Fraction(a).numerator), Fraction(a).denominator).bit_length()
-        if digits * abs(b) > BITS * 4:
+        if digits * abs(Fraction(b)) > BITS * 4:
             raise MlcError("limit", f"{a} ** {b} is an integer of more than {BITS} bits", span)
 
 
