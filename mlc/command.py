@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .compiler.graph import Graph
-    from .compiler.op import Op
+    from .compiler.op import Config, Op
 
 
 def _graph(options: Namespace) -> Graph:
@@ -219,7 +219,7 @@ def _wrapped(text: str) -> str:
 def _operator(op: Op) -> str:
     """The signature of an operator, what it means, and its options with their defaults."""
     lines = [_signature(op), _wrapped(op.doc)]
-    for name, config in op.config.items():
+    for name, config in _written(op).items():
         choices = f": {' | '.join(config.choices)}" if config.choices else f": {config.kind}"
         lines.append(f"  {name}{choices}{_default(config.default)}  {config.doc}".rstrip())
     if op.weights:
@@ -233,8 +233,15 @@ def _operator(op: Op) -> str:
 
 
 def _signature(op: Op) -> str:
-    config = [f"{name}{_default(c.default)}" for name, c in op.config.items()]
+    config = [f"{name}{_default(c.default)}" for name, c in _written(op).items()]
     return f"{op.name}({', '.join([*op.inputs, *config])})"
+
+
+def _written(op: Op) -> dict[str, Config]:
+    """The attributes that a model can give."""
+    from .frontends.mdl.attribute import HIDDEN
+
+    return {name: config for name, config in op.config.items() if name not in HIDDEN}
 
 
 def _default(value: Any) -> str:
@@ -258,8 +265,14 @@ def ops(options: Namespace) -> int:
     from .compiler.ops import OPS
 
     del options
-    _table((_signature(op), op.doc.partition(". ")[0].rstrip(".")) for op in OPS.values())
+    _table((f"{op.name}({', '.join(op.inputs)})", _first_sentence(op)) for op in OPS.values())
     return EQUAL
+
+
+def _first_sentence(op: Op) -> str:
+    import re
+
+    return re.split(r"\.\s+(?=[A-Z])", op.doc, maxsplit=1)[0].rstrip(".")
 
 
 def targets(options: Namespace) -> int:

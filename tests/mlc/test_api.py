@@ -21,7 +21,8 @@ NET = """model Net(width = 4, act = "relu"):
 
 
 def test_importing_mlc_imports_nothing_else() -> None:
-    code = "import __future__, sys, typing; old = {*sys.modules}; import mlc; print({*sys.modules} - old)"
+    code = "import __future__, sys, typing; old = {*sys.modules}; import mlc; "
+    code += "print({*sys.modules} - old)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
