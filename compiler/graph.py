@@ -115,6 +115,7 @@ class Scope:
     ifs         site of a static `if` -> (condition over the scope's names, taken arm: 0 or 1)
     inputs      name -> value that the caller passed (in?: absent when left out)
     outputs     name -> value that the scope returned
+    names       value -> what the body of this block calls it (its first name)
     site        where in the parent's body it is called (source order)
     arms        the (if site, arm) pairs of the parent that enclose the call, outermost first
     """
@@ -133,6 +134,7 @@ class Scope:
     requires: list[Require] = field(default_factory=list)
     inputs: dict[str, Value] = field(default_factory=dict)
     outputs: dict[str, Value] = field(default_factory=dict)
+    names: dict[Value, str] = field(default_factory=dict)
     site: int = 0
     arms: tuple[tuple[int, int], ...] = ()
     span: Span | None = None

@@ -269,6 +269,8 @@ class _Naming:
         self.last: dict[Var, int] = {}
         self.wish: dict[Var, str] = {}
         self.heirs: dict[Var, Var] = {}
+        self.body: dict[int, int] = {}
+        self.read_at: dict[Var, list[int]] = {}
         self.held: dict[str, list[tuple[int, int]]] = {}
         self.names: dict[Var, str] = {}
         self._clock = 1
@@ -284,8 +286,10 @@ class _Naming:
         for line in lines:
             self._clock += 1
             now = self._clock
+            self.body[now] = id(lines)
             for node in _expressions(line):
                 for var in self.composer.reads(node):
+                    self.read_at.setdefault(var, []).append(now)
                     self.last[var] = now
                     self.first.setdefault(var, now)
                     self._pass_on(var, line)
@@ -335,10 +339,22 @@ class _Naming:
         first, last = self.first[var], self.last.get(var, self.first[var])
         wish = names.free(self._heir(var) or "h", self.taken)
         name, number = wish, 2
+        if self._overwritten(var, first, last):
+            self.names[var] = self.names[self.heirs[var]]
+            return
         while not self._open(name, first, last) or name in self.taken:
             name, number = f"{wish}{number}", number + 1
         self.names[var] = name
         self._hold(name, first, last)
+
+    def _overwritten(self, var: Var, first: int, last: int) -> bool:
+        """Whether the value is on its way into a variable that nobody reads before that: `h = f(h)`
+        and then `h = g(h)` may both be `h`."""
+        heir = self.heirs.get(var)
+        if heir is None or self.names.get(heir) is None or self.wish.get(var):
+            return False
+        same = self.body[first] == self.body[last]
+        return same and not any(first < at <= last for at in self.read_at.get(heir, ()))
 
     def _open(self, name: str, first: int, last: int) -> bool:
         return all(last <= a or b <= first for a, b in self.held.get(name, []))

@@ -52,9 +52,10 @@ class Computation:
         self.place = scope.call(self.out.ref)
         self.elements: dict[str, Expr] = {}
         self.numbers = numbers(cls)
-        self.made = {
-            out: s for s in walk(cls.body) if isinstance(s, Apply) for out in s.outputs
-        }
+        applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
+        self.made = {out: s for s in applied for out in s.outputs}
+        self.ops = {s.member.name: s.op.name for s in applied if s.member is not None}
+        self.users = users(cls)
 
     # -------------------------------------------------------------------------------- hooks
 
@@ -223,6 +224,31 @@ class Computation:
         return found
 
 
+def users(cls: Class) -> dict[Var, list[Statement | None]]:
+    """What takes each tensor of a class; None where it leaves the class."""
+    found: dict[Var, list[Statement | None]] = {}
+    for statement in walk(cls.body):
+        for var in taken(statement):
+            found.setdefault(var, []).append(statement)
+    for var in (*cls.outputs.values(), *(var for _, var in cls.updates)):
+        found.setdefault(var, []).append(None)
+    return found
+
+
+def taken(statement: Statement) -> list[Var]:
+    """The tensors that a statement itself takes, not those that its bodies do."""
+    match statement:
+        case Apply(inputs=inputs) | Call(inputs=inputs):
+            return [v for v in inputs if v is not None]
+        case Chain(input=first):
+            return [first]
+        case If(phis=phis):
+            return [v for phi in phis for v in (phi.then, phi.orelse)]
+        case Repeat(carried=carried, results=results):
+            return [v for c in carried for v in (c.initial, c.next)] + list(results)
+    raise AssertionError(statement)
+
+
 def singular(name: str) -> str:
     """What one element of a list is called."""
     return name[:-1] if name.endswith("s") and len(name) > 1 else name
@@ -252,21 +278,12 @@ def numbers(cls: Class) -> dict[Var, Apply]:
 
 def _tensors(statement: Statement, found: Mapping[Var, Apply]) -> list[Var]:
     """What the statement needs as tensors."""
-    match statement:
-        case Apply(op=op, inputs=inputs):
-            given = [v for v in inputs if v is not None]
-            mixed = given[1:] if op.name == "where" else given
-            beside = op.name in MIXED and any(v not in found for v in mixed)
-            return given[: len(given) - len(mixed)] if beside else given
-        case Call(inputs=inputs):
-            return [v for v in inputs if v is not None]
-        case Chain(input=first):
-            return [first]
-        case If(phis=phis):
-            return [v for phi in phis for v in (phi.then, phi.orelse)]
-        case Repeat(carried=carried, results=results):
-            return [v for c in carried for v in (c.initial, c.next)] + list(results)
-    return []
+    given = taken(statement)
+    if not isinstance(statement, Apply) or statement.op.name not in MIXED:
+        return given
+    mixed = given[1:] if statement.op.name == "where" else given
+    beside = any(v not in found for v in mixed)
+    return given[: len(given) - len(mixed)] if beside else given
 
 
 def number(statement: Apply, place: Callable[[Expr], Expr]) -> Expr:

@@ -38,7 +38,13 @@ def rename(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     return result
 
 
+def like(stem: str, name: str) -> str:
+    """The file's own way to write the model's name in snake case (`tiny_resnet`), if it is one."""
+    made = snake(name)
+    return stem if stem.replace("_", "") == made.replace("_", "") else made
+
+
 def snake(name: str) -> str:
-    """`TinyResNet` as `tiny_resnet`."""
+    """`TinyNet` as `tiny_net`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return identifier(words.lower())

@@ -83,9 +83,20 @@ def tree(template: str, **parts: Part) -> ast.expr:
     return result
 
 
+class _Numbers(ast.NodeTransformer):
+    """Writes 1e-05 as people do: 1e-5."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if not isinstance(node.value, float) or "e" not in repr(node.value):
+            return node
+        mantissa, exponent = repr(node.value).split("e")
+        return ast.Name(f"{mantissa}e{int(exponent)}", ast.Load())
+
+
 def text(node: ast.AST) -> str:
     """The tree as source."""
-    return ast.unparse(ast.fix_missing_locations(node))
+    shown = _Numbers().visit(copy.deepcopy(node))
+    return ast.unparse(ast.fix_missing_locations(shown))
 
 
 def number(node: ast.expr | None) -> Any:

@@ -166,8 +166,10 @@ class Frame:
     def assign(self, name: str, value: Any, expr: Expr | None = None) -> None:
         """Gives a name its value; a tensor that has no name yet is called so in the graph."""
         self.variables[name] = Variable(value, expr, self.scope)
-        if isinstance(value, Tensor) and not value.value.name:
-            value.value.name = name
+        if not isinstance(value, Tensor):
+            return
+        self.scope.block.names.setdefault(value.value, name)
+        value.value.name = value.value.name or name
 
     def expr(self, name: str) -> Expr | None:
         """The expression of a variable, if it holds over the names that are visible here."""

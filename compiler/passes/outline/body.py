@@ -169,11 +169,11 @@ class Body:
         for phi in self.phis.get(site, []):
             if phi.then is then and phi.orelse is orelse:
                 return phi.result
-        named = [v.name for v in values if v.node is not None and v.node.arms] or [values[0].name]
+        named = [var.name for var in (then, orelse) if var not in self.builder.given]
         sizes = Sizes(frames, self.builder.counter, self.builder.frozen)
         kind = sizes.type(then.type, [v.type for v in values], orelse.type)
         self.sizes.symbolic.update(sizes.symbolic)
-        result = Var(named[0], kind, values[0].order)
+        result = Var(named[0] if named else then.name, kind, values[0].order)
         self.phis.setdefault(site, []).append(Phi(result, then, orelse))
         return result
 
@@ -283,9 +283,12 @@ class Part:
             candidate = inferred[i] if i < len(inferred) else None
             kind = self.sizes.type(candidate, [node.outputs[i].type for node in nodes])
             agree(self.frames, [node.outputs[i].order for node in nodes])
-            outputs.append(Var(output.name, kind, output.order))
+            outputs.append(Var(self._called(output), kind, output.order))
         self._register([node.outputs for node in nodes], outputs)
         return tuple(outputs)
+
+    def _called(self, value: Value) -> str:
+        return self.builder.called(self.frames[0], value)
 
     def _register(self, values: Sequence[Sequence[Value]], variables: Sequence[Var]) -> None:
         for frame, outputs in zip(self.frames, values, strict=True):
@@ -369,7 +372,7 @@ class Part:
             values = [self.builder.made[s].outputs[name] for s in scopes]
             candidate = self.builder.translate(var.type, env)
             kind = self.sizes.type(candidate, [v.type for v in values])
-            outputs.append(Var(values[0].name or name, kind, values[0].order))
+            outputs.append(Var(self._called(values[0]), kind, values[0].order))
             self._register([[v] for v in values], [outputs[-1]])
         return tuple(outputs)
 

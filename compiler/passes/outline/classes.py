@@ -60,7 +60,9 @@ class Builder:
         self.init_names: set[str] = set()
         self.checks: list[Check] = []
         self.parameters: dict[str, Parameter] = {}
+        self.given: set[Var] = set()
         self._weight_vars: dict[str, WeightVar] = {}
+        self._called: dict[Scope, dict[Value, str]] = {}
         self._members: set[tuple[str, ...]] = set()
         self._prefix: tuple[str, ...] = ()
         self._arms = self._taken()
@@ -115,6 +117,14 @@ class Builder:
         return expr.reduce(expression, self.frozen)
 
     # ----------------------------------------------------------------------------- names
+
+    def called(self, frame: Frame, value: Value) -> str:
+        """What the body of the class calls a value; empty if nothing."""
+        scope = frame.block.scope
+        if scope not in self._called:
+            current = self.tree.graph.current
+            self._called[scope] = {current(v): name for v, name in scope.names.items()}
+        return self._called[scope].get(value, "")
 
     def class_of(self, scope: Scope) -> Class:
         """The class whose instance `scope` is; built before, since callees come first."""
@@ -213,6 +223,7 @@ class Builder:
         outputs = self._named_outputs(root)
         body = Body(self, self.frames, None)
         variables = self._input_vars(body.sizes, inputs)
+        self.given = set(variables.values())
         statements = body.statements()
         results = {
             name: body.operand(self.frames, [o[name] for o in outputs]) for name in outputs[0]
