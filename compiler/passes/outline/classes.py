@@ -238,7 +238,8 @@ class Builder:
     ) -> Class:
         definition = self.definition
         self._checks()
-        sizes = {n: place for n, place in definition.sizes.items() if place[0] in inputs}
+        sizes = {n: place for n, place in definition.sizes.items()
+                 if place[0] in inputs and n not in self.frozen}  # fmt: skip
         init, call = self._names(body)
         params = [
             Hyper(name, default, self.frames[0].names[name])
@@ -326,7 +327,8 @@ class Builder:
         self, sizes: Sizes, inputs: Sequence[Mapping[str, Value | None]]
     ) -> dict[str, Var]:
         variables = {}
-        places = {place: name for name, place in self.definition.sizes.items()}
+        places = {place: name for name, place in self.definition.sizes.items()
+                  if name not in self.frozen}  # fmt: skip
         for name in inputs[0]:
             values = [each[name] for each in inputs]
             present = [v for v in values if v is not None]
