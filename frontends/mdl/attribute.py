@@ -139,12 +139,15 @@ class Attributes:
     def _dtype(self, what: str, node: s.Syntax) -> str:
         value = node.id if isinstance(node, s.Name) else self.evaluate(node)
         if isinstance(node, s.Name) and value not in DTYPES:
-            value = self.evaluate(node)
-        if value in DTYPES:
-            return str(value)
-        help = suggest(str(value), DTYPES)
-        raise MlcError("dtype", f"{what} takes a dtype, and gets {kind_of(value)}", node.span,
-                       help=help or f"one of {', '.join(DTYPES)}")  # fmt: skip
+            try:
+                value = self.evaluate(node)
+            except MlcError:
+                value = node.id
+        if isinstance(value, str) and value in DTYPES:
+            return value
+        help = suggest(str(value), DTYPES) or f"one of {', '.join(DTYPES)}"
+        message = f"{what} takes an element type, and gets {kind_of(value)}"
+        raise MlcError("dtype", message, node.span, help=help)
 
     def _axes(self, what: str, config: Config, nodes: Sequence[s.Syntax]) -> Any:
         """Axes as they are named, for `resolve` to look up."""

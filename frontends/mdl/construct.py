@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...compiler.diagnose import MlcError, Span
+from ...compiler.dim import bounds
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Layer, Node, Type, Value, Weight
 from ...compiler.op import REQUIRED, Op, Param, TypeMismatch, collecting
@@ -161,7 +162,12 @@ class Construct:
     ) -> tuple[Type, ...]:
         with collecting(self.graph.facts):
             result = self._guard(op, span, lambda: op.infer(*types, **attrs))
-        return result if isinstance(result, tuple) else (result,)
+        results = result if isinstance(result, tuple) else (result,)
+        for size in (size for made in results for size in made.shape):
+            if bounds(size)[1] < 1:
+                message = f"{op.name} gives {results[0]}, and a size must be at least 1"
+                raise MlcError("shape", message, span)
+        return results
 
     def _guard(self, op: Op, span: Span, compute: Any) -> Any:
         """Runs a function of a record; whatever it raises is an error of its arguments."""

@@ -50,7 +50,7 @@ class Layout:
         before: Token | None = None
         for token, following in _pairs(tokens):
             if token.type == "_NEWLINE":
-                if not self.opened and not _continues(before, following):
+                if not self.opened and following != "->":
                     yield from self._newline(token, following)
                     starts = True
                 continue
@@ -141,8 +141,3 @@ def _pairs(tokens: Iterable[Token]) -> Iterator[tuple[Token, Token | None]]:
         following = next(stream, None)
         yield token, following
         token = following
-
-
-def _continues(before: Token | None, following: Token | None) -> bool:
-    """Whether a newline between these two does not end the line."""
-    return following == "->" or before == "->"

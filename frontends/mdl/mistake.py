@@ -31,7 +31,7 @@ def describe(error: UnexpectedToken, layout: Layout) -> MlcError:
 
 def _sentence(token: Token, expected: set[str], layout: Layout) -> tuple[str, str | None]:
     found = PLACES.get(token.type, f"`{token}`")
-    keyword = _misspelt(layout)
+    keyword = _misspelt(token, layout)
     if keyword:
         return f"{found} does not fit here", f"did you mean `{keyword}`?"
     if token.type == "_INDENT":
@@ -59,10 +59,10 @@ def _wanted(expected: set[str]) -> str:
     return ""
 
 
-def _misspelt(layout: Layout) -> str | None:
+def _misspelt(token: Token, layout: Layout) -> str | None:
     """The keyword that the first word of the statement may have been meant for."""
     first = layout.first
-    if first is None or first.type != "NAME" or layout.before is not first:
+    if first is None or first.type != "NAME" or not (layout.before is first or token is first):
         return None
     outer = layout.levels == [0]
     if str(first) in OUTER | INNER | RESERVED:
