@@ -32,7 +32,8 @@ def inputs(
     """An array for each input, or only for those that may not be left out.
 
     Floats are normal around MEAN (`positive`: uniform between 0.1 and 0.9, for models that are
-    defined only there), integers uniform in the range that their users allow, bools mostly true.
+    defined only there), integers uniform in the range that their users allow, bools mostly true,
+    and true at the start of each row: as masks they leave something to attend to.
     """
     feed = {}
     for given in graph.inputs:
@@ -53,8 +54,8 @@ def _draw(
         chosen = rng.random(shape) < 0.75
         flat = chosen.reshape(-1)
         if flat.size > 1:
-            first, second = rng.choice(flat.size, 2, replace=False)
-            flat[first], flat[second] = True, False
+            flat[-1] = False
+            chosen[..., 0] = True
         return chosen
     bounds = [dim.evaluate(bound, sizes) for bound in _bounds(given)]
     low = 0 if bounds or positive or given.type.dtype[0] == "u" else -4

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from ..compiler.graph import Graph
+from ..compiler.graph import Graph, Node
 from . import feeds
 from .case import MODES, Case, settle
 from .compare import LIMIT, Row, judge
@@ -245,6 +245,11 @@ class _Run:
         found += [
             Unseen(f"{mode} mode", "it was not asked for") for mode in MODES if mode not in modes
         ]
+        if any(node.op.name in ("attention", "sdpa") and _masked(node) for node in self.graph):
+            reason = (
+                "no mask that is drawn has one; the language gives zeros, some frameworks do not"
+            )
+            found.append(Unseen("a row of attention that may attend to nothing", reason))
         for mode, each in self.joints.items():
             if each.no_gradient:
                 found.append(Unseen(f"gradients in {mode} mode", each.no_gradient))
@@ -262,6 +267,14 @@ class _Run:
         self.done += 1
         if self.progress is not None:
             self.progress(min(self.done, self.steps), self.steps, text)
+
+
+def _masked(node: Node) -> bool:
+    names = [name.rstrip("?") for name in node.op.inputs]
+    return any(
+        name in ("keep", "mask") and value is not None
+        for name, value in zip(names, node.inputs, strict=False)
+    )
 
 
 def _confirm(row: Row, second: Row | None) -> Row:
