@@ -1,4 +1,4 @@
-"""What a class computes, as the lines of one function, for targets whose classes hold their layers."""
+"""What a class computes, as lines of one function, where classes hold their layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .compose import Assign, Composer, For, Line, When
 from .constructor import listed, optional_member
 from .names import free
 from .parts import Parts, Rule, spell
-from .scope import Scope, members
+from .scope import Scope
 from .tree import tree
 
 
@@ -257,8 +257,8 @@ def singular(name: str) -> str:
 # ------------------------------------------------------------------------------------- numbers
 
 MIXED = frozenset(
-    ("add", "sub", "mul", "div", "pow", "floor_div", "mod", "maximum", "minimum", "where")
-    + ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    {"add", "sub", "mul", "div", "pow", "floor_div", "mod", "maximum", "minimum", "where"}
+    | {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 )
 """Ops that every framework takes a Python number in, beside a tensor."""
 

@@ -211,7 +211,7 @@ class Constructor:
         elif arms[1]:
             yield ast.If(expr.negate(condition), arms[1], [])
 
-    def comprehension(self, made: Expr, loop: Repeat) -> Expr:
+    def comprehension(self, made: Expr, loop: Repeat) -> ast.GeneratorExp:
         """`made for width in table`, as a generator."""
         each = ast.comprehension(self.target(loop), self.iterable(loop), [], 0)
         return ast.GeneratorExp(made, [each])

@@ -24,7 +24,8 @@ def block(statements: Iterable[ast.stmt], indent: int) -> str:
 def docstring(content: str) -> str:
     """A docstring literal: nothing in `content` can end it early."""
     plain = content.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return f'"""{plain}"""' if not plain.endswith('"') else f'"""{plain} """'
+    end = "\n" if "\n" in plain else " " if plain.endswith('"') else ""
+    return f'"""{plain}{end}"""'
 
 
 def describe(cls: Class, orders: bool = True) -> str:

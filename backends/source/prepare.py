@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ...compiler.clone import clone
-from ...compiler.graph import Graph
+from ...compiler.graph import Graph, Node
 from ...compiler.ops import OPS
 from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
@@ -15,12 +15,18 @@ from ...compiler.program import Program
 
 
 def prepare(
-    graph: Graph, spelled: Collection[str], layout: Callable[[Graph], int] | None = None
+    graph: Graph,
+    spelled: Collection[str] | Callable[[Node], bool],
+    layout: Callable[[Graph], int] | None = None,
 ) -> tuple[Graph, Program]:
-    """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes."""
+    """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes.
+
+    `spelled` are names of ops, or says of a node whether the target has it.
+    """
     copied, _ = clone(graph)
     apply(copied, (*CLEAN, project))
-    expand(copied, {OPS[name] for name in spelled if name in OPS})
+    named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
+    expand(copied, named)
     apply(copied, CLEAN)
     if layout is not None:
         apply(copied, (layout,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..graph import Graph, Node, Value
@@ -22,24 +22,25 @@ class Recording(Build):
         return node
 
 
-def expand(graph: Graph, keep: Container[Op]) -> int:
+def expand(graph: Graph, keep: Container[Op] | Callable[[Node], bool]) -> int:
     """Replaces every node whose op is not in `keep` by the op's body, and so on within it.
 
-    Ops without a body stay. Returns how many nodes were replaced.
+    `keep` may also be a question about a node. Ops without a body stay. Returns how many nodes were
+    replaced.
     """
-    nodes = tuple(graph)
-    return sum(_expand(node, keep) for node in nodes)
+    kept = keep if callable(keep) else lambda node: node.op in keep
+    return sum(_expand(node, kept) for node in tuple(graph))
 
 
-def _expand(node: Node, keep: Container[Op]) -> int:
-    if node.op in keep or node.op.body is None:
+def _expand(node: Node, kept: Callable[[Node], bool]) -> int:
+    if kept(node) or node.op.body is None:
         return 0
     assert node.graph is not None
     b = Recording.like(node)
     for old, value in zip(node.outputs, apply_body(b, node), strict=True):
         node.graph.replace(old, value)
     node.graph.erase(node)
-    return 1 + sum(_expand(made, keep) for made in b.made)
+    return 1 + sum(_expand(made, kept) for made in b.made)
 
 
 def apply_body(b: Build, node: Node) -> tuple[Value, ...]:

@@ -1,0 +1,132 @@
+"""JAX source: a Flax NNX module a block, loaded from a safetensors file by its state's paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ...compiler.graph import Graph, Weight
+from ...compiler.passes.layout import channels_last
+from ...compiler.program import Apply, Class, Program, walk
+from ...compiler.weight import WeightMap
+from ..artefact import Artefact, Deviation, Interface, Port, module_name
+from ..source.module import docstring, formatted, join
+from ..source.prepare import prepare
+from ..source.scope import hint
+from .helpers import START, Helpers
+from .layers import native
+from .printer import Make, Module
+from .reserved import LOCALS
+from .weights import entry
+
+
+def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
+    """The artefact for JAX; images are stored channels last."""
+    del keep_layout
+    stored, program = prepare(graph, native, channels_last)
+    stem = module_name(name)
+    return Artefact(
+        "jax",
+        stem,
+        {f"{stem}.py": source(stored, program)},
+        WeightMap([entry(weight, path) for weight, path in program.weights.items()]),
+        Interface(
+            program.model.name,
+            tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
+            tuple(Port.of(v, n) for n, v in stored.outputs.items()),
+            _deviations(program.weights),
+        ),
+    )
+
+
+def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
+    """NNX' batch norm keeps the biased variance of the batch, the language's the unbiased one."""
+    paths = tuple(w.path for w in weights if w.layer is not None and w.part == "running_var")
+    formula = "the running variance takes in the batch's biased variance: factor (n - 1) / n"
+    return (Deviation("running_var", formula, paths),) if paths else ()
+
+
+def source(graph: Graph, program: Program) -> str:
+    """The text of the file."""
+    classes = frozenset(cls.name for cls in program.classes)
+    optional = {v.name: v for v in graph.inputs if v.default is not None}
+    helpers = Helpers(LOCALS | classes)
+
+    def modules(make: Make, names: frozenset[str]) -> list[str]:
+        return [
+            Module(cls, names, make, optional if cls is program.model else {}).source()
+            for cls in program.classes
+        ]
+
+    modules(helpers.count, classes)
+    printed = modules(helpers.made, classes | helpers.settle())
+    names = list(helpers.source())
+    made = "\n".join([*names, *printed])
+    if START in made:
+        names.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
+    pieces = [*_functions(made, program), *printed, _build(program.model)]
+    title = docstring(program.model.doc or f"{program.model.name}, written by mlc.")
+    body = join(pieces)
+    return formatted(join([title, "\n\n".join([_imports(body + made), "\n".join(names)]), body]))
+
+
+def _imports(body: str) -> str:
+    lines = ["from functools import partial"] if "partial(" in body else []
+    lines += ["from pathlib import Path\n", "import jax"]
+    lines += ["import jax.numpy as jnp"] if "jnp." in body else []
+    return "\n".join([*lines, "from flax import nnx", "from safetensors.flax import load_file"])
+
+
+def _functions(body: str, program: Program) -> Iterator[str]:
+    """What the classes need besides layers."""
+    if re.search(r"\buniform\(", body):
+        yield (
+            "def uniform(fan: int) -> nnx.Initializer:\n"
+            '    """Draws from -b to b, where b = 1 / sqrt(fan)."""\n'
+            "    return partial(jax.random.uniform, minval=-(fan**-0.5), maxval=fan**-0.5)\n"
+        )
+    if "attention_fn=" in body and (found := [*_attentions(program)]):
+        yield _attend(found)
+
+
+def _attentions(program: Program) -> Iterator[Apply]:
+    for cls in program.classes:
+        for statement in walk(cls.body):
+            if isinstance(statement, Apply) and statement.op.name == "attention":
+                yield statement
+
+
+def _attend(found: list[Apply]) -> str:
+    scaled = any(apply.values.get("scale") is not None for apply in found)
+    scale = ", scale: float | None = None" if scaled else ""
+    given = ", scale=scale" if scaled else ""
+    options = scale or ", is_causal: bool = False"
+    return (
+        "def attend(query: jax.Array, key: jax.Array, value: jax.Array, "
+        f"mask: jax.Array | None = None, *{options}, **_) -> jax.Array:\n"
+        '    """Attention of (B, T, heads, d); a query that may attend to nothing gets zeros."""\n'
+        f"    y = jax.nn.dot_product_attention(query, key, value, mask=mask{given})\n"
+        "    return y if mask is None else jnp.where(mask.any(-1).mT[..., None], y, 0)\n"
+    )
+
+
+def _build(cls: Class) -> str:
+    kinds = sorted({hint(p.value) for p in cls.params})
+    config = f", **config: {' | '.join(kinds)}" if kinds else ""
+    given = "**config, " if kinds else ""
+    return f'''def build(weights: str | Path | None = None, *, seed: int = 0{config}) -> {cls.name}:
+    """Return the model in training mode, with the weights of a safetensors file if one is given."""
+    if weights is None:
+        return {cls.name}({given}rngs=nnx.Rngs(seed))
+    model = nnx.eval_shape(lambda: {cls.name}({given}rngs=nnx.Rngs(seed)))
+    tensors = load_file(weights)
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    wanted = {{".".join(map(str, path)): v.shape for path, v in nnx.to_flat_state(state)}}
+    if wrong := wanted.items() ^ {{key: x.shape for key, x in tensors.items()}}.items():
+        raise ValueError(f"{{weights}} does not fit the model: {{sorted(wrong)}}")
+    nnx.update(
+        model, nnx.map_state(lambda path, v: v.replace(tensors[".".join(map(str, path))]), state)
+    )
+    nnx.reseed(model, default=seed)
+    return model
+'''

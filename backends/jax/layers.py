@@ -1,0 +1,211 @@
+"""How Flax NNX constructs and applies layers, with every default that frameworks disagree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.graph import Node
+from ...compiler.ops.shape import product
+from ..source.parts import Parts, Rule
+from ..source.tree import is_literal, number, tree
+from .rules import RULES, each, elements, pairs, pools, spatial
+
+
+def _unless(p: Parts, name: str, default: object) -> Expr | None:
+    return None if is_literal(p[name], default) else p[name]
+
+
+def _use_bias(p: Parts) -> Expr | None:
+    return _unless(p, "bias", True)
+
+
+def _size(p: Parts, axis: int) -> Expr:
+    """A size of the first input, in the names of the constructor."""
+    return p.place(literal(p.x.type.shape[axis]))
+
+
+def _fan(p: Parts) -> Expr:
+    """How many terms an output is a sum of, as PyTorch counts: all axes but the first."""
+    return p.place(literal(product(p.apply.weights["weight"].shape[1:])))
+
+
+def _bias(p: Parts, fan: Expr) -> dict[str, Expr | None]:
+    """The starting values of a bias; NNX' own is zero."""
+    biased = any(part.endswith("bias") for part in p.apply.weights)
+    return {
+        "bias": None if biased else literal(False),
+        "start": tree("uniform({fan})", fan=fan) if biased else None,
+    }
+
+
+def _linear(p: Parts) -> Expr:
+    inputs = _size(p, -1)
+    return p.fill(
+        "nnx.Linear({inputs}, {features}, use_bias={bias}, kernel_init=fan_uniform, "
+        "bias_init={start}, rngs=rngs)",
+        **{**_bias(p, inputs), "inputs": inputs},
+    )
+
+
+def _conv(p: Parts) -> Expr:
+    count = spatial(p.x.type)
+    return p.fill(
+        "nnx.Conv({inputs}, {features}, {kernel}, {stride}, padding={pad}, "
+        "kernel_dilation={dilation}, feature_group_count={groups}, use_bias={bias}, "
+        "kernel_init=fan_uniform, bias_init={start}, rngs=rngs)",
+        **{
+            **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+            "stride": _unless(p, "stride", 1), "dilation": _unless(p, "dilation", 1),
+            "groups": _unless(p, "groups", 1),
+            "pad": literal("SAME") if is_literal(p["pad"], "same") else p["pad"],
+        },
+    )  # fmt: skip
+
+
+def _conv_transpose(p: Parts) -> Expr:
+    """NNX pads the stretched input: by what the kernel reaches beyond PyTorch's padding."""
+    count = spatial(p.x.type)
+    columns = [elements(each(p[name], count)) for name in ("kernel", "dilation", "output_pad")]
+    rows = []
+    for kernel, dilation, more, pair in zip(
+        *columns, elements(pairs(p["pad"], count)), strict=True
+    ):
+        low, high = (number(side) for side in elements(pair))
+        reach = number(dilation) * (number(kernel) - 1)
+        rows.append((reach - low, reach - high + number(more)))
+    return p.fill(
+        "nnx.ConvTranspose({inputs}, {features}, {kernel}, {stride}, padding={rows}, "
+        "kernel_dilation={dilation}, use_bias={bias}, transpose_kernel=True, "
+        "kernel_init=fan_uniform, bias_init={start}, rngs=rngs)",
+        **{
+            **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+            "stride": each(p["stride"], count), "rows": literal(rows),
+            "dilation": None if is_literal(p["dilation"], 1) else each(p["dilation"], count),
+        },
+    )  # fmt: skip
+
+
+def _norm(kind: str, axis: int, more: str = "") -> Rule:
+    """A norm whose statistics are computed in two passes, which is exact far from zero too."""
+    bias = "" if kind == "RMSNorm" else "use_bias={bias}, "
+    template = (
+        f"nnx.{kind}({{features}}, {more}epsilon={{eps}}, use_scale={{scale}}, {bias}"
+        "use_fast_variance=False, rngs=rngs)"
+    )
+
+    def make(p: Parts) -> Expr:
+        at = axis if p.x.type.rank > 1 else -1
+        absent = {part: None if part in p.apply.weights else literal(False)
+                  for part in ("weight", "bias")}  # fmt: skip
+        kept = {"kept": _kept(p)} if kind == "BatchNorm" else {}
+        return p.fill(
+            template,
+            **{"features": _size(p, at), "scale": absent["weight"], "bias": absent["bias"], **kept},
+        )
+
+    return make
+
+
+def _kept(p: Parts) -> Expr:
+    """The language's momentum is the share of the new statistics, NNX' that of the old."""
+    momentum = p.value("momentum")
+    return (
+        tree("1 - {m}", m=p["momentum"]) if momentum is None else literal(round(1 - momentum, 12))
+    )
+
+
+def _attention(p: Parts) -> Expr:
+    context = p.var("context")
+    width = None
+    if context is not None and context.type.shape[-1] != p.x.type.shape[-1]:
+        width = p.place(literal(context.type.shape[-1]))
+    inputs = _size(p, -1)
+    return p.fill(
+        "nnx.MultiHeadAttention({heads}, {inputs}, in_kv_features={width}, use_bias={bias}, "
+        "attention_fn={function}, decode=False, kernel_init=fan_uniform, bias_init={start}, "
+        "rngs=rngs)",
+        **{**_bias(p, inputs), "inputs": inputs, "width": width, "function": _function(p)},
+    )
+
+
+def _function(p: Parts) -> Expr | None:
+    """What attends: the module's `attend` where NNX' own does not do it."""
+    scale = p["scale"]
+    masked = p["mask"] is not None or p["keep"] is not None or _uneven(p)
+    if scale is not None:
+        return p.fill("partial(attend, scale={scale})")
+    return expr.name("attend") if masked else None
+
+
+def _uneven(p: Parts) -> bool:
+    """Whether the lengths of a causal attention may differ: NNX' own aligns it at the start."""
+    context = p.var("context")
+    if context is None or not p.value("causal"):
+        return False
+    return bool(context.type.shape[1] != p.x.type.shape[1])
+
+
+def attend(p: Parts) -> Expr:
+    """`self.attention(x, context, mask=…)`."""
+    masks = []
+    if p["keep"] is not None:
+        masks.append(p.fill("{keep}[:, None, None, :]"))
+    var = p.var("mask")
+    if var is not None:
+        missing = 4 - var.type.rank
+        masks.append(p.fill(f"{{mask}}[{', '.join(['None'] * missing)}]" if missing else "{mask}"))
+    causal = bool(p.value("causal"))
+    if causal and (masks or _uneven(p)):
+        masks.append(_triangle(p))
+        causal = False
+    mask = masks[0] if masks else None
+    for other in masks[1:]:
+        mask = tree("{a} & {b}", a=mask, b=other)
+    return p.fill(
+        "{name}({x}, {context}, mask={allowed}, is_causal={causal})",
+        allowed=mask, causal=literal(True) if causal else None,
+    )  # fmt: skip
+
+
+def _triangle(p: Parts) -> Expr:
+    """True where a query may see a key, the last query every key."""
+    if not _uneven(p):
+        return p.fill("jnp.tri({x}.shape[1], dtype=bool)")
+    template = "jnp.tri({x}.shape[1], {c}.shape[1], {c}.shape[1] - {x}.shape[1], dtype=bool)"
+    return p.fill(template, c=p["context"])
+
+
+LAYERS: Mapping[str, Rule] = {
+    "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
+    "embedding":
+        "nnx.Embed({count}, {width}, embedding_init=nnx.initializers.normal(1), rngs=rngs)",
+    "batch_norm": _norm("BatchNorm", 1, "momentum={kept}, "),
+    "layer_norm": _norm("LayerNorm", -1), "rms_norm": _norm("RMSNorm", -1),
+    "group_norm": _norm("GroupNorm", 1, "{groups}, "), "instance_norm": _norm("InstanceNorm", 1),
+    "prelu": "nnx.PReLU(0.25)", "dropout": "nnx.Dropout({rate}, rngs=rngs)",
+    "attention": _attention,
+}  # fmt: skip
+"""Constructors by op."""
+
+APPLIED: Mapping[str, Rule | None] = {**dict.fromkeys(LAYERS), "attention": attend}
+"""How layers are applied, None for just `f(x)`."""
+
+
+def native(node: Node) -> bool:
+    """Whether a node stays as it is; the rest is written out in smaller ops."""
+    name, attrs = node.op.name, node.attrs
+    if name in ("max_pool", "avg_pool"):
+        return pools(name, attrs)
+    if name not in LAYERS or node.layer is None:
+        return name in RULES
+    if name in ("layer_norm", "rms_norm"):
+        x = node.inputs[0]
+        assert x is not None
+        return tuple(attrs["axes"]) == (x.type.rank - 1,)
+    if name == "conv_transpose":
+        return bool(attrs["groups"] == 1)
+    if name == "prelu":
+        return not attrs["per_channel"]
+    return name != "dropout" or node.inputs[1] is None

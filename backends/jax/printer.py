@@ -1,0 +1,188 @@
+"""A class of the program as an `nnx.Module`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, TypeAlias
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.graph import Init, Input
+from ...compiler.program import Apply, Class, If, Parameter, Repeat, Var, WeightVar
+from ..source.compose import Assign, Return, Store, When
+from ..source.computation import Computation
+from ..source.constructor import Constructor
+from ..source.module import block, describe, docstring
+from ..source.names import free
+from ..source.parts import Parts, Rule, spell
+from ..source.scope import Scope, signature
+from ..source.tree import tree
+from .layers import APPLIED, LAYERS
+from .reserved import ATTRIBUTES, LOCALS
+from .rules import RULES, dtype, permuted
+from .weights import VARIABLES, VIEWS
+
+Make: TypeAlias = Callable[[Apply, Expr], Expr]
+"""What becomes of the call that makes a layer."""
+
+
+class Members(Constructor):
+    """The constructor; `make` turns a layer into the call that makes it."""
+
+    lists: ClassVar[str] = "nnx.List"
+
+    def __init__(self, cls: Class, scope: Scope, make: Make) -> None:
+        super().__init__(cls, scope)
+        self.make = make
+
+    def layer(self, apply: Apply) -> Expr:
+        if apply.op.name not in LAYERS or apply.member is None:
+            return self._stage(apply)
+        return self.make(apply, spell(LAYERS, Parts(apply, _hole, self.scope.init), "jax"))
+
+    def _stage(self, apply: Apply) -> Expr:
+        """A function of one tensor, in a chain: `nnx.relu`, or a lambda."""
+        value = spell(RULES, Parts(apply, _hole, self.scope.init), "jax")
+        match value:
+            case ast.Call(func=function, args=[ast.Name(id="x")], keywords=[]):
+                return function
+        return tree("lambda x: {y}", y=value)
+
+    def block(self, call: ast.Call) -> Expr:
+        call.keywords.append(ast.keyword("rngs", expr.name("rngs")))
+        return call
+
+    def sequence(self, stages: Sequence[Expr]) -> Expr:
+        return tree("nnx.Sequential(*{stages})", stages=stages)
+
+    def repeated(self, made: Expr, loop: Repeat) -> Expr:
+        each = self.comprehension(made, loop)
+        return tree("nnx.List({xs})", xs=ast.ListComp(each.elt, each.generators))
+
+    def optional(self, condition: Expr, name: str, made: list[ast.stmt]) -> Iterator[ast.stmt]:
+        yield ast.If(condition, made, [self.set(name, self.absent)])
+
+    def parameter(self, parameter: Parameter, shape: list[Expr]) -> ast.stmt:
+        kind = "nnx.Param" if parameter.trainable else "nnx.BatchStat"
+        start = initial(parameter.init, shape, parameter.type.dtype)
+        return self.set(self.scope.attribute(parameter.name), tree(f"{kind}({{x}})", x=start))
+
+
+def _hole(var: Var) -> Expr:
+    del var
+    return expr.name("x")
+
+
+class Call(Computation):
+    """The lines of `__call__`."""
+
+    target: ClassVar[str] = "jax"
+    rules: ClassVar[Mapping[str, Rule]] = RULES
+    layers: ClassVar[Mapping[str, Rule | None]] = APPLIED
+    chains: ClassVar[bool] = False
+
+    def weight(self, var: WeightVar) -> Expr:
+        """`self.position[...]`; a layer's as the source has it: `self.linear.kernel[...].T`."""
+        if var.member is None:
+            return tree("{x}[...]", x=expr.parse(f"self.{self.scope.attribute(var.part)}"))
+        op = self.ops[var.member.name]
+        part = VARIABLES.get(op, {}).get(var.part, var.part)
+        held = tree("{x}[...]", x=expr.parse(f"{expr.show(self.holder(var.member))}.{part}"))
+        view = VIEWS.get(op)
+        return view(held, var) if view and var.part == "weight" else held
+
+    def spelled(self, statement: Apply) -> Expr:
+        """An embedding's weight as the last layer is what NNX calls `attend`."""
+        if statement.op.name == "linear" and statement.inputs[2] is None:
+            rows, table, _ = statement.inputs
+            member = table.member if isinstance(table, WeightVar) else None
+            if member is not None and self.ops.get(member.name) == "embedding":
+                assert rows is not None
+                return tree("{f}.attend({x})", f=self.holder(member), x=self.read(rows))
+        return super().spelled(statement)
+
+    def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
+        del statement
+        return tree("{f}({x}) if {f} else {x}", f=member, x=given)
+
+
+class Module:
+    """Prints one class; `optional` are the model's inputs that may be left out."""
+
+    def __init__(
+        self, cls: Class, taken: frozenset[str], make: Make, optional: Mapping[str, Input]
+    ) -> None:
+        self.cls = cls
+        self.taken = frozenset({*LOCALS, *taken})
+        self.optional = optional
+        self.scope = Scope(cls, ATTRIBUTES, self.taken)
+        self.members = Members(cls, self.scope, make)
+        self.call = Call(cls, self.scope, self.taken)
+
+    def source(self) -> str:
+        """The class as text."""
+        arguments = ", ".join(["self", *signature(self.cls, self.scope), "*", "rngs: nnx.Rngs"])
+        made = block(self.members.statements(), 2)
+        return (
+            f"class {self.cls.name}(nnx.Module):\n    {docstring(describe(self.cls))}\n\n"
+            f"    def __init__({arguments}) -> None:\n{made}\n\n{self._call()}"
+        )
+
+    def _call(self) -> str:
+        out = self.call.out
+        given = dict.fromkeys([*self.scope.locals.values()])
+        names = {var: self.scope.locals.get(n) or free(n, {*self.taken, *given})
+                 for n, var in self.cls.inputs.items()}  # fmt: skip
+        for name, default in self.optional.items():
+            self._default(self.cls.inputs[name], default)
+        self.call.body(self.cls.body)
+        results = [self.call.read(var) for var in self.cls.outputs.values()]
+        out.final = {out.leader(var) for var in self.cls.outputs.values()}
+        for parameter, var in self.cls.updates:
+            held = expr.parse(f"self.{self.scope.attribute(parameter.name)}[...]")
+            out.lines.append(Store(held, self.call.read(var)))
+        single = len(results) == 1
+        out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
+        body = out.finish(names, self.taken)
+        arguments = [f"{name}: jax.Array" + (" | None = None" if var.name in self.optional else "")
+                     for var, name in names.items()]  # fmt: skip
+        kind = "jax.Array" if single else f"tuple[{', '.join(['jax.Array'] * len(results))}]"
+        return f"    def __call__({', '.join(['self', *arguments])}) -> {kind}:\n{block(body, 2)}"
+
+    def _default(self, var: Var, given: Input) -> None:
+        """`if keep is None: keep = jnp.full(…)`."""
+        kind = None if var.type.dtype in ("f32", "bool") else dtype(var.type.dtype)
+        value = float(given.default) if var.type.floating else given.default
+        made = tree(
+            "jnp.full((*{shape},), {value}, dtype={dtype})",
+            shape=[self.call.place(literal(size)) for size in var.type.shape],
+            value=literal(value), dtype=kind,
+        )  # fmt: skip
+        out = self.call.out
+        out.join(var)
+        out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
+
+
+def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
+    """The array that a weight starts as."""
+    a, b = (*map(literal, init.args), None, None)[:2]
+    other = None if kind == "f32" else dtype(kind)
+    size = ast.Tuple(shape, ast.Load())
+    fixed = {"zeros": "jnp.zeros({size}, dtype={d})", "ones": "jnp.ones({size}, dtype={d})",
+             "constant": "jnp.full({size}, {a}, dtype={d})"}  # fmt: skip
+    if init.kind in fixed:
+        return tree(fixed[init.kind], size=size, a=a, d=other)
+    drawn = {
+        "normal": "nnx.initializers.normal({a})",
+        "uniform": "partial(jax.random.uniform, minval={a}, maxval={b})",
+        "fan_uniform": "uniform({a})",
+        "xavier_uniform": 'nnx.initializers.variance_scaling(1, "fan_avg", "uniform", 1, 0)',
+        "kaiming_uniform": 'nnx.initializers.variance_scaling({a} ** 2, "fan_in", "uniform", 1, 0)',
+    }[init.kind]
+    if kind == "f32":
+        return tree(f"{drawn}(rngs.params(), {{size}})", size=size, a=a, b=b)
+    return tree(f"{drawn}(rngs.params(), {{size}}, {{d}})", size=size, a=a, b=b, d=other)
+
+
+__all__ = ["Module", "permuted"]

@@ -1,0 +1,111 @@
+"""Where NNX keeps each weight, and in which shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from ...compiler.expr import Expr
+from ...compiler.graph import Weight
+from ...compiler.program import WeightVar
+from ...compiler.weight import Entry, Step
+from ..source.names import free
+from ..source.tree import tree
+from .reserved import ATTRIBUTES
+from .rules import permuted
+
+Path: TypeAlias = "Sequence[tuple[str, int | None]]"
+Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
+
+
+def entry(weight: Weight, path: Path) -> Entry:
+    """The state path (`blocks.0.conv1.kernel`), and how the canonical tensor becomes it."""
+    *holders, (part, _) = path
+    pieces: list[str] = []
+    for name, index in holders:
+        pieces += ["layers", name] if name.isdigit() else [free(name, ATTRIBUTES)]
+        pieces += [] if index is None else [str(index)]
+    if weight.layer is None or len(holders) < len(path) - 1:
+        return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), ())
+    name, steps = place(weight)
+    return Entry(".".join([*pieces, name]), (weight.path,), steps)
+
+
+def place(weight: Weight) -> Place:
+    """The name of a layer's variable, and the steps to it."""
+    assert weight.layer is not None
+    return _KINDS[weight.layer.op.name](weight)
+
+
+def _linear(weight: Weight) -> Place:
+    return ("kernel", (Step("permute", (1, 0)),)) if weight.part == "weight" else (weight.part, ())
+
+
+def _conv(weight: Weight) -> Place:
+    """(out, in, *kernel) as (*kernel, in, out)."""
+    if weight.part != "weight":
+        return weight.part, ()
+    return "kernel", (Step("permute", (*range(2, weight.type.rank), 1, 0)),)
+
+
+def _named(weight: Weight) -> Place:
+    assert weight.layer is not None
+    return VARIABLES[weight.layer.op.name].get(weight.part, weight.part), ()
+
+
+def _prelu(weight: Weight) -> Place:
+    del weight
+    return "negative_slope", (Step("reshape", ((1,), ())),)
+
+
+def _attention(weight: Weight) -> Place:
+    """NNX projects to (heads, D // heads) at once, and back from them."""
+    assert weight.layer is not None
+    role, kind = weight.part.split(".")
+    name = "out" if role == "output" else role
+    heads: int = weight.layer.attrs["heads"]
+    sizes = [size for size in weight.type.shape if isinstance(size, int)]
+    split = (heads, (sizes[1] if role == "output" and kind == "weight" else sizes[0]) // heads)
+    if kind == "bias":
+        steps = () if role == "output" else (Step("reshape", ((sizes[0],), split)),)
+        return f"{name}.bias", steps
+    after = (*split, sizes[0]) if role == "output" else (sizes[1], *split)
+    turned = (sizes[1], sizes[0])
+    return f"{name}.kernel", (Step("permute", (1, 0)), Step("reshape", (turned, after)))
+
+
+def _turned(held: Expr, var: WeightVar) -> Expr:
+    del var
+    return tree("{x}.T", x=held)
+
+
+def _moved(held: Expr, var: WeightVar) -> Expr:
+    """(*kernel, in, out) as (out, in, *kernel)."""
+    rank = var.type.rank
+    return permuted(held, (rank - 1, rank - 2, *range(rank - 2)))
+
+
+VARIABLES: Mapping[str, Mapping[str, str]] = {
+    **{op: {"weight": "kernel"} for op in ("linear", "conv", "conv_transpose")},
+    **{
+        op: {"weight": "scale", "running_mean": "mean", "running_var": "var"}
+        for op in ("batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm")
+    },
+    "embedding": {"weight": "embedding"}, "prelu": {"weight": "negative_slope"},
+}  # fmt: skip
+"""What NNX calls the parts of a layer, where it is not what the language does."""
+
+VIEWS: Mapping[str, Callable[[Expr, WeightVar], Expr]] = {
+    "linear": _turned, "conv": _moved, "conv_transpose": _moved,
+    "prelu": lambda held, var: tree("{x}.reshape(1)", x=held),
+}  # fmt: skip
+"""A layer's weight as the source has it."""
+
+_KINDS: Mapping[str, Callable[[Weight], Place]] = {
+    "linear": _linear, "conv": _conv, "conv_transpose": _conv, "embedding": _named,
+    "prelu": _prelu, "attention": _attention,
+    **dict.fromkeys(
+        ("batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"), _named
+    ),
+}  # fmt: skip
+"""By the op of the layer."""
