@@ -187,7 +187,7 @@ class Composer:
         """Whether it is a call on tensors with names, and short."""
         if not isinstance(value, ast.Call) or len(self.shown(value)) > TRIVIAL:
             return False
-        return all(self._vars[a.id].name if a.id in self._vars else True  # type: ignore[attr-defined]
+        return all(self._vars[a.id].name if a.id in self._vars else True
                    for a in value.args if isinstance(a, ast.Name))  # fmt: skip
 
     def shown(self, node: ast.expr) -> str:

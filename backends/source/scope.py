@@ -81,9 +81,18 @@ def hint(value: Any) -> str:
     """The annotation of a hyper-parameter, by its value."""
     if isinstance(value, (tuple, list)):
         inner = sorted({hint(v) for v in value}) or ["int"]
-        return f"list[{' | '.join(inner)}]"
+        return f"tuple[{' | '.join(inner)}, ...]"
     known: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
     return known.get(type(value), "int")
+
+
+def _frozen(value: Any) -> Expr:
+    """The literal of a default: lists as tuples, since a default is shared by all calls."""
+    return expr.literal(_tuples(value))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def signature(cls: Class, scope: Scope) -> list[str]:
@@ -95,5 +104,5 @@ def signature(cls: Class, scope: Scope) -> list[str]:
         if hyper.default is None or expr.names(hyper.default):
             given.append(text)
         else:
-            optional.append(f"{text} = {expr.show(expr.literal(expr.evaluate(hyper.default, {})))}")
+            optional.append(f"{text} = {expr.show(_frozen(expr.evaluate(hyper.default, {})))}")
     return [*needs, *given, *optional]

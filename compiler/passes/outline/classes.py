@@ -12,18 +12,8 @@ from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
 from ...graph import Definition, Scope, Type, Value, Weight
 from ...program import (
-    Apply,
-    Check,
-    Class,
-    Hyper,
-    If,
-    Member,
-    Parameter,
-    Repeat,
-    Statement,
-    Var,
-    WeightVar,
-    walk,
+    Apply, Call, Chain, Check, Class, Hyper, If, Member, Parameter, Repeat, Statement, Var,
+    WeightVar, walk,
 )  # fmt: skip
 from .body import Body
 from .frame import Frame, agree, disagree, plain, same
@@ -98,8 +88,8 @@ class Builder:
         """
         frozen: dict[str, Any] = {}
         if self.definition.kind == "model":
-            values = self.frames[0].names
-            known = {name: values.get(name) for name in self.definition.sizes}
+            names = self.frames[0].names
+            known = {name: names.get(name) for name in self.definition.sizes}
             frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
         for condition, arms in self._arms.values():
             if len(arms) == 2:
@@ -238,6 +228,7 @@ class Builder:
     ) -> Class:
         definition = self.definition
         self._checks()
+        _prune(body, set(outputs.values()) | {var for _, var in updates})
         sizes = {n: place for n, place in definition.sizes.items()
                  if place[0] in inputs and n not in self.frozen}  # fmt: skip
         init, call = self._names(body)
@@ -267,7 +258,11 @@ class Builder:
                     call |= set() if statement.optional else expr.names(condition)
                 case Repeat(table=table, sizes=sizes):
                     init |= expr.names(table)
-                    call |= set() if statement.chain else expr.names(table)
+                    held = any(
+                        isinstance(s, (Apply, Call)) and s.member for s in walk(statement.body)
+                    )
+                    driven = not statement.chain and (bool(statement.variables) or not held)
+                    call |= expr.names(table) if driven else set()
                     for size in sizes:
                         if size.name in init:
                             init |= expr.names(size.start) | expr.names(size.update or size.start)
@@ -275,7 +270,9 @@ class Builder:
 
     def _checks(self) -> None:
         """`require` lines, and the static ifs whose other arm nobody has seen."""
-        known = set(self.definition.params) | set(self.definition.sizes)
+        fixed_sizes = {n for n in self.definition.sizes
+                       if not any(isinstance(f.names.get(n), Size) for f in self.frames)}  # fmt: skip
+        known = set(self.definition.params) | fixed_sizes
         for require in self.scopes[0].requires:
             if expr.names(require.condition) <= known:
                 self.checks.append(Check(self.fix(require.condition), require.message))
@@ -333,10 +330,10 @@ class Builder:
             values = [each[name] for each in inputs]
             present = [v for v in values if v is not None]
             first = present[0]
-            shape = tuple(
-                symbol(places[name, axis]) if (name, axis) in places else None
-                for axis in range(first.type.rank)
-            )
+            labels = [label if label in self.definition.sizes else None
+                      for label in first.type.labels]  # fmt: skip
+            names = [places.get((name, axis)) or labels[axis] for axis in range(first.type.rank)]
+            shape = tuple(symbol(n) if n and n not in self.frozen else None for n in names)
             candidate = first.type.with_(shape=shape)
             kind = sizes.type(candidate, [v.type for v in present])
             agree(self.frames, [v.order for v in present])
@@ -359,6 +356,25 @@ class Builder:
         order = [n for n in self.definition.outputs if n in found[0]]
         order += [n for n in found[0] if n not in order]
         return [{name: each[name] for name in order} for each in found]
+
+
+def _prune(body: list[Statement], outputs: set[Var]) -> None:
+    """Forgets what loops leave behind that nothing reads."""
+    read = set(outputs)
+    for statement in walk(body):
+        match statement:
+            case Apply(inputs=inputs) | Call(inputs=inputs):
+                read |= {var for var in inputs if var is not None}
+            case Chain(input=given):
+                read.add(given)
+            case If(phis=phis):
+                read |= {var for phi in phis for var in (phi.then, phi.orelse)}
+            case Repeat(carried=carried):
+                read |= {var for each in carried for var in (each.initial, each.next)}
+    for statement in walk(body):
+        if isinstance(statement, Repeat):
+            kept = {inside: after for inside, after in statement.results.items() if after in read}
+            statement.results = kept
 
 
 __all__ = ["Builder", "Made"]
