@@ -331,8 +331,8 @@ def _loops(body: tuple[s.Syntax, ...]) -> Iterator[s.Loop]:
 def _loop_base(loop: s.Loop, blocks: bool) -> str:
     if loop.label:
         return loop.label
-    if not loop.targets and isinstance(loop.table, s.Name):
-        return loop.table.id
+    if not loop.targets and isinstance(loop.table, s.Name) and loop.table.id.endswith("s"):
+        return loop.table.id  # `repeat layers:`; the n of `repeat n:` is a number, and no list
     return "blocks" if blocks else "layers"
 
 
