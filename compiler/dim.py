@@ -9,48 +9,18 @@ Every symbol stands for an integer >= 1. Two sizes that are equal by algebra com
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, reduce
 from operator import attrgetter
 from typing import TypeAlias
 
 from . import interval
 from .interval import Interval
+from .monomial import Atom as Atom
+from .monomial import Monomial, distribute, multiply, order, over, show
 
 Dim: TypeAlias = "int | Size"
-Monomial: TypeAlias = "tuple[tuple[Atom, int], ...]"
 Limits: TypeAlias = "Mapping[str, tuple[float, float]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Atom:
-    """A factor: a symbol (`kind == "symbol"`, args = its name) or an operation on sizes."""
-
-    kind: str
-    args: tuple[str | Dim, ...]
-
-    def __str__(self) -> str:
-        if self.kind == "symbol":
-            return str(self.args[0])
-        if self.kind in ("//", "%"):
-            a, b = (_operand(x) for x in self.args)
-            return f"{a} {self.kind} {b}"
-        return f"{self.kind}({', '.join(map(str, self.args))})"
-
-    @property
-    def key(self) -> tuple[int, str]:
-        return (0 if self.kind == "symbol" else 1, str(self))
-
-    @property
-    def sizes(self) -> tuple[Dim, ...]:
-        """The operands; none for a symbol."""
-        return tuple(x for x in self.args if not isinstance(x, str))
-
-
-def _operand(x: str | Dim) -> str:
-    text = str(x)
-    return text if isinstance(x, int) or text.isidentifier() else f"({text})"
 
 
 class Size:
@@ -59,7 +29,7 @@ class Size:
     __slots__ = ("_hash", "_text", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        ordered = sorted(terms.items(), key=lambda item: _order(item[0]))
+        ordered = sorted(terms.items(), key=lambda item: order(item[0]))
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
         self._hash = hash(self.terms)
         self._text = ""
@@ -84,7 +54,7 @@ class Size:
         product: dict[Monomial, int] = {}
         for a, m in self.terms:
             for b, n in _terms(other):
-                monomial = _multiply(a, b)
+                monomial = multiply(a, b)
                 product[monomial] = product.get(monomial, 0) + m * n
         return _size(product)
 
@@ -121,7 +91,7 @@ class Size:
         return result
 
     def __str__(self) -> str:
-        self._text = self._text or "".join(_pieces(self))
+        self._text = self._text or show(self.terms)
         return self._text
 
     __repr__ = __str__
@@ -151,31 +121,6 @@ class Size:
         return high < bound
 
 
-def _pieces(size: Size) -> Iterator[str]:
-    """The terms as text, positive ones first so that no text starts with a minus in vain."""
-    ordered = sorted(size.terms, key=lambda term: (term[1] < 0, term[0] == ()))
-    for i, (monomial, coefficient) in enumerate(ordered):
-        sign = "-" if coefficient < 0 else "+"
-        yield f" {sign} " if i else ("-" if coefficient < 0 else "")
-        yield _product(monomial, abs(coefficient), bare=i > 0 or coefficient > 0)
-
-
-def _product(monomial: Monomial, coefficient: int, bare: bool) -> str:
-    """A term; `bare` where no minus stands directly before it, which would bind more tightly."""
-    factors = [] if coefficient == 1 and monomial else [str(coefficient)]
-    for atom, power in monomial:
-        text = str(atom)
-        alone = len(monomial) == 1 and power == 1 and not factors
-        if atom.kind in ("//", "%") and not (alone and bare):
-            text = f"({text})"
-        factors += [text] * power
-    return " * ".join(factors)
-
-
-def _order(monomial: Monomial) -> tuple[int, list[tuple[tuple[int, str], int]]]:
-    return (-sum(p for _, p in monomial), [(a.key, p) for a, p in monomial])
-
-
 def _terms(x: Dim) -> tuple[tuple[Monomial, int], ...]:
     return x.terms if isinstance(x, Size) else (((), x),) if x else ()
 
@@ -189,13 +134,6 @@ def _size(terms: Mapping[Monomial, int]) -> Dim:
     return Size(kept)
 
 
-def _multiply(a: Monomial, b: Monomial) -> Monomial:
-    powers = dict(a)
-    for atom, power in b:
-        powers[atom] = powers.get(atom, 0) + power
-    return tuple(sorted(powers.items(), key=lambda item: item[0].key))
-
-
 def _atom(kind: str, *args: str | Dim) -> Size:
     return Size({((Atom(kind, args), 1),): 1})
 
@@ -203,16 +141,6 @@ def _atom(kind: str, *args: str | Dim) -> Size:
 def symbol(name: str) -> Size:
     """The size called `name`: some integer >= 1."""
     return _atom("symbol", name)
-
-
-def _over(a: Monomial, b: Monomial) -> Monomial | None:
-    """The monomial `a / b`, where it is one."""
-    powers = dict(a)
-    for atom, power in b:
-        powers[atom] = powers.get(atom, 0) - power
-    if any(power < 0 for power in powers.values()):
-        return None
-    return tuple((atom, power) for atom, power in powers.items() if power)
 
 
 def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
@@ -230,7 +158,7 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     rest: Dim = 0
     while terms := _terms(a):
         monomial, c = max(terms, key=lambda term: rank(term[0]))
-        reduced = _over(monomial, lead)
+        reduced = over(monomial, lead)
         q, r = (0, c) if reduced is None else divmod(c, n)
         if reduced is not None and q:
             share = _size({reduced: q})
@@ -427,7 +355,7 @@ def _shifted_bounds(x: Size, limits: Limits) -> Interval:
         product: dict[Monomial, int] = {(): c}
         for atom, power in monomial:
             for _ in range(power):
-                product = _polynomial(
+                product = distribute(
                     product, {((atom, 1),): 1, (): _least(_atom_bounds(atom, limits))}
                 )
         for m, n in product.items():
@@ -461,15 +389,6 @@ def _relaxed(x: Dim) -> tuple[int, dict[Monomial, int], Interval]:
             terms[m] = terms.get(m, 0) + n * (common // factor)
     slacks = (interval.scale(slack, common // factor) for factor, _, slack in parts)
     return common, terms, interval.total(slacks)
-
-
-def _polynomial(a: Mapping[Monomial, int], b: Mapping[Monomial, int]) -> dict[Monomial, int]:
-    product: dict[Monomial, int] = {}
-    for m, c in a.items():
-        for n, d in b.items():
-            key = _multiply(m, n)
-            product[key] = product.get(key, 0) + c * d
-    return product
 
 
 def _least(factor: Interval) -> int:

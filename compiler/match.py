@@ -18,7 +18,8 @@ from .op import REQUIRED, Build, Config, Op, TypeMismatch
 from .ops.compare import EQUAL, LOGICAL_AND, LOGICAL_OR, LOGICAL_XOR, NOT_EQUAL
 from .ops.constant import CONSTANT
 from .ops.elementwise import ADD, MAXIMUM, MINIMUM, MUL
-from .passes.rewrite import rewrite
+from .passes.dce import sweep
+from .passes.rewrite import Recipe, rewrite
 
 Spelling: TypeAlias = Callable[..., Any]
 Bound: TypeAlias = "dict[Value | str, Any]"
@@ -56,16 +57,33 @@ def fuse(graph: Graph, op: Op, *spellings: Spelling) -> int:
     """
     body = () if op.body is None else (op.body,)
     patterns = [Pattern(op, spelling) for spelling in spellings or (*body, *op.patterns)]
+    changes = 0
+    while found := _outermost(_found(graph, patterns)):
+        steps = {step for match in found.values() for step in match.nodes}
+        fused = rewrite(graph, lambda node: _recipe(graph, op, found.get(node)))
+        sweep(graph, [node for node in graph if node in steps])
+        changes += fused
+        if not fused:
+            break
+    return changes
 
-    def rule(node: Node) -> Callable[[Build], Value] | None:
-        for pattern in patterns:
-            found = pattern.find(node)
-            if found is not None:
-                made = found
-                return lambda b: b(op, *made.inputs, **made.attrs)
+
+def _found(graph: Graph, patterns: Iterable[Pattern]) -> dict[Node, Match]:
+    matches = ((node, p.find(node)) for node in graph for p in patterns)
+    return {node: match for node, match in matches if match is not None}
+
+
+def _outermost(found: Mapping[Node, Match]) -> dict[Node, Match]:
+    """Without the matches that are a part of another: a bias belongs to its linear."""
+    inner = {step for node, match in found.items() for step in match.nodes if step is not node}
+    return {node: match for node, match in found.items() if node not in inner}
+
+
+def _recipe(graph: Graph, op: Op, match: Match | None) -> Recipe | None:
+    if match is None:
         return None
-
-    return rewrite(graph, rule)
+    inputs = [None if value is None else graph.current(value) for value in match.inputs]
+    return lambda b: b(op, *inputs, **match.attrs)
 
 
 class Pattern:
@@ -83,7 +101,8 @@ class Pattern:
         cone = _cone(node)
         types = list(dict.fromkeys(v.type.with_(labels=()) for n in cone for v in n.values))
         attrs = [_candidates(config, key, cone) for key, config in self.op.config.items()]
-        for given in islice(product(self._types(types), product(*attrs)), TRIES):
+        tensors = product(*(self._types(name, types) for name in self.op.inputs))
+        for given in islice(product(tensors, product(*attrs)), TRIES):
             holes, last = self._trace(*given) or ((), None)
             if last is None or last.node is None or last.node.op is not node.op:
                 continue
@@ -93,13 +112,17 @@ class Pattern:
                     return found
         return None
 
-    def _types(self, types: Iterable[Type]) -> Iterator[tuple[Type | None, ...]]:
-        """The types that inputs and weights may have, each optional one also absent."""
-        slots = [
-            (*types, None) if name.endswith("?") else tuple(types)
-            for name in (*self.op.inputs, *self.op.weights)
-        ]
-        return product(*slots)
+    def _types(self, name: str, types: list[Type]) -> tuple[Type | None, ...]:
+        """The types that an input may have; None where it may be absent."""
+        return (*types, None) if name.endswith("?") else tuple(types)
+
+    def _weights(
+        self, types: tuple[Type | None, ...], attrs: Mapping[str, Any]
+    ) -> list[Type | None]:
+        """The types of the weights that the op makes for tensors of these types."""
+        made = {} if self.op.params is None else self.op.params(*types, **attrs)
+        names = [name.rstrip("?") for name in self.op.weights]
+        return [made[name].type if name in made else None for name in names]
 
     def _trace(
         self, types: tuple[Type | None, ...], attrs: tuple[Any, ...]
@@ -107,15 +130,19 @@ class Pattern:
         """The holes and the last value of the spelling on these types; None where it refuses."""
         key = types, tuple((type(a), getattr(a, "name", a)) for a in attrs)
         if key not in self.traced:
-            holes = tuple(None if t is None else Input("", t) for t in types)
-            b = Build(Graph("", Scope("model")))
-            try:
-                result = self.spelling(b, *holes, **dict(zip(self.op.config, attrs, strict=True)))
-            except REFUSALS:
-                result = None
-            known = isinstance(result, Value) and result not in holes
-            self.traced[key] = (holes, result) if known else None
+            self.traced[key] = self._spell(types, dict(zip(self.op.config, attrs, strict=True)))
         return self.traced[key]
+
+    def _spell(
+        self, types: tuple[Type | None, ...], attrs: Mapping[str, Any]
+    ) -> tuple[tuple[Input | None, ...], Value] | None:
+        try:
+            full = (*types, *self._weights(types, attrs))
+            holes = tuple(None if t is None else Input("", t) for t in full)
+            result = self.spelling(Build(Graph("", Scope("model"))), *holes, **attrs)
+        except REFUSALS:
+            return None
+        return (holes, result) if isinstance(result, Value) and result not in holes else None
 
     def _match(
         self, node: Node, holes: Iterable[Value | None], last: Value, bound: Bound, tried: Any
@@ -127,7 +154,7 @@ class Pattern:
         attrs = {k: bound.get(k) if isinstance(v, _Hole) else v for k, v in values.items()}
         unbound = [k for k, v in values.items() if isinstance(v, _Hole) and k not in bound]
         lost = any(hole is not None and hole not in bound for hole in holes)
-        if unbound or lost or not self._weights_fit(inputs, attrs):
+        if unbound or lost:
             return None
         steps = [v for p, v in bound.items() if isinstance(p, Value) and p.node is not None]
         nodes = frozenset(v.node for v in steps if v.node.op is not CONSTANT)
@@ -139,18 +166,6 @@ class Pattern:
         if any(n.scope is not node.scope or n.arms != node.arms for n in nodes):
             return None
         return Match(inputs, attrs, nodes)
-
-    def _weights_fit(self, inputs: tuple[Value | None, ...], attrs: Mapping[str, Any]) -> bool:
-        """Whether the weights found are those that the op makes for these attributes."""
-        if self.op.params is None:
-            return True
-        tensors = [None if v is None else v.type for v in inputs[: len(self.op.inputs)]]
-        names = [name.rstrip("?") for name in self.op.weights]
-        given = {n for n, v in zip(names, inputs[len(tensors) :], strict=True) if v is not None}
-        try:
-            return set(self.op.params(*tensors, **attrs)) == given
-        except REFUSALS:
-            return False
 
 
 def _cone(node: Node) -> list[Node]:

@@ -37,15 +37,24 @@ def log_softmax(x: Any, axis: int) -> Any:
     return shifted - np.log(np.sum(np.exp(shifted), axis, keepdims=True))
 
 
-def _shift(b: Build, x: Value, axis: int) -> Value:
-    """x less its maximum, which changes neither result nor gradient."""
-    top = b(MAX, b(STOP_GRADIENT, x), axes=(axis,), keep=True)
+def _shift(b: Build, x: Value, axis: int, *, stop: bool = True) -> Value:
+    """x less its maximum, which changes neither result nor gradient, whether `stop` or not."""
+    top = b(MAX, b(STOP_GRADIENT, x) if stop else x, axes=(axis,), keep=True)
     result: Value = b(SUB, x, top)
     return result
 
 
 def _softmax_body(b: Build, x: Value, axis: int) -> Value:
-    powers = b(EXP, _shift(b, x, axis))
+    return _ratio(b, _shift(b, x, axis), axis)
+
+
+def _softmax_plain(b: Build, x: Value, axis: int) -> Value:
+    return _ratio(b, _shift(b, x, axis, stop=False), axis)
+
+
+def _ratio(b: Build, x: Value, axis: int) -> Value:
+    """exp(x) by its sum."""
+    powers = b(EXP, x)
     result: Value = b(DIV, powers, b(SUM, powers, axes=(axis,), keep=True))
     return result
 
@@ -56,7 +65,14 @@ def _softmax_grad(b: Build, g: Value, y: Value, x: Value, axis: int) -> list[Val
 
 
 def _log_softmax_body(b: Build, x: Value, axis: int) -> Value:
-    shifted = _shift(b, x, axis)
+    return _log_ratio(b, _shift(b, x, axis), axis)
+
+
+def _log_softmax_plain(b: Build, x: Value, axis: int) -> Value:
+    return _log_ratio(b, _shift(b, x, axis, stop=False), axis)
+
+
+def _log_ratio(b: Build, shifted: Value, axis: int) -> Value:
     total = b(SUM, b(EXP, shifted), axes=(axis,), keep=True)
     result: Value = b(SUB, shifted, b(LOG, total))
     return result
@@ -81,6 +97,7 @@ SOFTMAX = Op(
     infer=_infer("softmax"),
     eval=_softmax,
     body=_softmax_body,
+    patterns=(_softmax_plain,),
     grad=_softmax_grad,
     rounding="body",
     layout="axes",
@@ -94,6 +111,7 @@ LOG_SOFTMAX = Op(
     infer=_infer("log_softmax"),
     eval=log_softmax,
     body=_log_softmax_body,
+    patterns=(_log_softmax_plain,),
     grad=_log_softmax_grad,
     rounding="body",
     layout="axes",
