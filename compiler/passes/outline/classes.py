@@ -233,7 +233,7 @@ class Builder:
                  if place[0] in inputs and n not in self.frozen}  # fmt: skip
         init, call = self._names(body)
         params = [
-            Hyper(name, default, self.frames[0].names[name])
+            Hyper(name, self._default(name, default), self.frames[0].names[name])
             for name, default in definition.params.items()
             if name in init | call
         ]
@@ -242,6 +242,11 @@ class Builder:
             sorted(self.parameters.values(), key=lambda p: p.site), self.checks, self.scopes,
             updates, init, call,
         )  # fmt: skip
+
+    def _default(self, name: str, declared: Expr | None) -> Expr | None:
+        """Of a block what the source says; of the model the value that it was compiled for."""
+        value = self.frames[0].names[name]
+        return expr.literal(value) if self.definition.kind == "model" else declared
 
     def _names(self, body: list[Statement]) -> tuple[set[str], set[str]]:
         """The names that the constructor uses, and those that the computation uses."""
