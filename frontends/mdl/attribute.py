@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from ...compiler import dim
+from ...compiler.array import np
 from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import Size
 from ...compiler.expr import Expr, Ratio
@@ -21,7 +22,7 @@ from .symbolic import as_tuple, plain
 AXES = frozenset(("axis", "axes", "new_axis", "new_axes"))
 GATHERS = frozenset(("axes", "new_axes", "shape"))
 HIDDEN = frozenset(("training",))
-"""Configurations that passes set and that no source writes."""
+"""Configurations that passes set, and that only the text of a graph writes."""
 
 
 class Attributes:
@@ -87,7 +88,7 @@ class Attributes:
             case "ints" | "pads":
                 return self._integers(what, config, value, span)
             case "value":
-                return _frozen(value)
+                return _array(value, span) if isinstance(value, (list, tuple)) else value
         kinds = {"bool": "true or false", "str": "a string", "shape": "a list of sizes"}
         raise _wrong(what, kinds.get(config.kind, config.kind), value, span)
 
@@ -123,12 +124,17 @@ class Attributes:
         raise _wrong(what, "a number", value, span)
 
     def _integers(self, what: str, config: Config, value: Any, span: Span) -> Any:
-        if isinstance(value, str) and value in config.choices:
-            return value
+        if isinstance(value, str) and config.kind == "pads":
+            return value  # the op's own check knows which words it takes
         if not isinstance(value, (list, tuple)):
             return self.size(what, value, span)
         if config.kind == "pads" and any(isinstance(v, (list, tuple)) for v in value):
-            return tuple(self._pair(what, v, span) for v in value)
+            return tuple(
+                self._pair(what, v, span)
+                if isinstance(v, (list, tuple))
+                else self.size(what, v, span)
+                for v in value
+            )
         return tuple(self.size(what, v, span) for v in value)
 
     def _pair(self, what: str, value: Any, span: Span) -> tuple[dim.Dim, dim.Dim]:
@@ -231,8 +237,15 @@ def _choice(what: str, config: Config, value: str, span: Span) -> str:
     return value
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+def _array(value: Any, span: Span) -> Any:
+    """A list of numbers, or of such lists of one length, as an array."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = None
+    if array is None or array.dtype.kind not in "bif":
+        raise MlcError("value", "a constant takes numbers, or lists of one length", span)
+    return array
 
 
 def _wrong(what: str, wanted: str, value: Any, span: Span) -> MlcError:

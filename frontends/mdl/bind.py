@@ -19,7 +19,8 @@ MISSING = object()
 class Signature:
     """What a callee takes: tensors (those in `optional` may be left out), then configuration.
 
-    `gathers` are configurations that take all remaining positional arguments.
+    `gathers` are configurations that take all remaining positional arguments; `weights` are the
+    tensors of a layer, which may be given by keyword instead of being made.
     """
 
     name: str
@@ -28,15 +29,17 @@ class Signature:
     config: tuple[str, ...]
     gathers: frozenset[str] = frozenset()
     variadic: bool = False
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Bound:
-    """The tensors by input name (a list under the one name of a variadic op), and the arguments
-    of each configuration as syntax."""
+    """The tensors by input name (a list under the one name of a variadic op), the arguments of
+    each configuration as syntax, and the weights that are given."""
 
     inputs: dict[str, Any] = field(default_factory=dict)
     config: dict[str, list[Argument]] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
 
 
 def bind(
@@ -61,7 +64,7 @@ def bind(
         positional = positional[taken:]
     _fill(signature, values, bound, span)
     _positions(signature, positional, bound, span)
-    if bound.inputs:
+    if bound.inputs or bound.weights:
         _complete(signature, bound, span)
     return bound
 
@@ -75,13 +78,15 @@ def _keywords(
     for argument in arguments:
         name = argument.name
         assert name is not None
-        if name in bound.inputs or name in bound.config:
+        if name in bound.inputs or name in bound.config or name in bound.weights:
             raise MlcError("argument", f"{name} is given twice", argument.span)
         if name in signature.inputs:
             value = evaluate(argument)
             if value is MISSING:
                 raise unknown_argument_name(argument)
             bound.inputs[name] = (value, argument.span)
+        elif name in signature.weights and _is_weight(signature, name, evaluate(argument)):
+            bound.weights[name] = (evaluate(argument), argument.span)
         elif name in signature.config:
             bound.config[name] = [argument]
         else:
@@ -89,6 +94,11 @@ def _keywords(
             help = suggest(name, known) or _takes(signature)
             message = f"{signature.name} has no argument {name}"
             raise MlcError("argument", message, argument.span, help=help)
+
+
+def _is_weight(signature: Signature, name: str, value: Any) -> bool:
+    """Whether a keyword means a weight, where a configuration (`bias`) may have its name."""
+    return is_tensor(value) or name not in signature.config
 
 
 def unknown_argument_name(argument: Argument) -> MlcError:

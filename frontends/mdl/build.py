@@ -15,6 +15,7 @@ from . import syntax as s
 
 Parts: TypeAlias = Sequence[Any]
 WORDS = {"true": True, "false": False, "none": None}
+NUMBERS = {"inf": math.inf, "nan": math.nan}
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 DIGITS = 18
 
@@ -132,8 +133,12 @@ class Builder:
         return s.Out(str(parts[1]), parts[3], span=span)
 
     def make_param(self, span: Span, parts: Parts) -> s.Param:
-        init = parts[5] if parts[5:] else None
-        return s.Param(str(parts[1]), parts[3], init, parts[0].type == "STATE", span=span)
+        init = next((p for p in parts[4:] if isinstance(p, s.Syntax)), None)
+        last = parts[-1]
+        quoted = isinstance(last, Token) and last.type == "STRING"
+        path = self._text(last) if quoted else None
+        state = parts[0].type == "STATE"
+        return s.Param(str(parts[1]), parts[3], init, state, path, span=span)
 
     make_state = make_param
 
@@ -151,7 +156,11 @@ class Builder:
         return s.Grow(str(parts[0]), parts[2], span=span)
 
     def make_update(self, span: Span, parts: Parts) -> s.Update:
-        return s.Update(str(parts[0]), parts[2], span=span)
+        if parts[3:] and parts[4] != "training":
+            raise MlcError(
+                "syntax", f"a state changes `if training`, or always, not `if {parts[4]}`", span
+            )
+        return s.Update(str(parts[0]), parts[2], bool(parts[3:]), span=span)
 
     def make_bare(self, span: Span, parts: Parts) -> s.Bare:
         return s.Bare(parts[0], span=span)
@@ -194,8 +203,11 @@ class Builder:
     def make_boolean(self, span: Span, parts: Parts) -> s.Boolean:
         return s.Boolean(str(parts[1]), _nodes(parts), span=span)
 
-    def make_unary(self, span: Span, parts: Parts) -> s.Unary:
-        return s.Unary(str(parts[0]), parts[1], span=span)
+    def make_unary(self, span: Span, parts: Parts) -> s.Syntax:
+        operand = parts[1]
+        if parts[0] == "-" and isinstance(operand, s.Literal) and operand.value == math.inf:
+            return s.Literal(-math.inf, span=span)
+        return s.Unary(str(parts[0]), operand, span=span)
 
     def make_binary(self, span: Span, parts: Parts) -> s.Binary:
         return s.Binary(parts[0], " ".join(parts[1:-1]), parts[-1], span=span)
@@ -232,7 +244,9 @@ class Builder:
     def make_attribute(self, span: Span, parts: Parts) -> s.Attribute:
         return s.Attribute(parts[0], str(parts[2]), span=span)
 
-    def make_name(self, span: Span, parts: Parts) -> s.Name:
+    def make_name(self, span: Span, parts: Parts) -> s.Syntax:
+        if parts[0] in NUMBERS:
+            return s.Literal(NUMBERS[parts[0]], span=span)
         return s.Name(str(parts[0]), span=span)
 
     def make_integer(self, span: Span, parts: Parts) -> s.Literal:

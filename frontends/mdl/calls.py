@@ -10,7 +10,7 @@ from ...compiler.expr import Expr
 from ...compiler.graph import Scope
 from ...compiler.op import Op
 from . import syntax as s
-from .attribute import GATHERS, HIDDEN
+from .attribute import GATHERS
 from .bind import MISSING, Bound, Signature, bind, only_tensor, unknown_argument_name
 from .construct import optional
 from .context import (
@@ -70,6 +70,9 @@ class Calls:
         node: s.Call | s.Stage,
     ) -> Any:
         bound = self._bind(frame, _signature(op), piped, arguments, node.span)
+        if bound.weights:
+            held = Held(op, *self._configuration(frame, op, bound), None, node.span)
+            return self._apply(frame, held, bound, node)
         held = self.hold(frame, op, bound, node)
         if not bound.inputs and op.inputs:
             return held
@@ -77,6 +80,15 @@ class Calls:
 
     def hold(self, frame: Frame, op: Op, bound: Bound, node: s.Call | s.Stage) -> Held:
         """An op with its configuration; a layer gets its place among the members."""
+        held = Held(op, *self._configuration(frame, op, bound), None, node.span)
+        if op.layer:
+            place = frame.place(node.site, node.span)
+            held.layer = self.e.construct.layer(frame, held, place, node.site)
+        return held
+
+    def _configuration(
+        self, frame: Frame, op: Op, bound: Bound
+    ) -> tuple[dict[str, Any], dict[str, Expr]]:
         attributes = self.e.attributes(frame)
         attrs: dict[str, Any] = {}
         exprs: dict[str, Expr] = {}
@@ -84,11 +96,7 @@ class Calls:
             attrs[name], expr = attributes.make(op.name, name, op.config[name], given)
             if expr is not None:
                 exprs[name] = expr
-        held = Held(op, attrs, exprs, None, node.span)
-        if op.layer:
-            place = frame.place(node.site, node.span)
-            held.layer = self.e.construct.layer(frame, held, place, node.site)
-        return held
+        return attrs, exprs
 
     def _held(
         self,
@@ -118,6 +126,8 @@ class Calls:
             values = [only_tensor(value, "an input", op.name, at) for value, at in given]
         else:
             values = [self._input(op, name, bound) for name in op.inputs]
+        if bound.weights:
+            values += [self._weight(op, name, bound, span) for name in op.weights]
         exprs: list[Expr | None] = [None] * len(values)
         tensors = self.e.expressions.tensors(frame, values, exprs, node.site, span)
         result = self.e.construct.apply(frame, held, tensors, site=node.site, span=span)
@@ -132,6 +142,16 @@ class Calls:
         if made is None and not optional(name):
             raise MlcError("argument", f"{op.name} needs {key}", span)
         return None if optional(name) and isinstance(made, Absent) else made
+
+    def _weight(self, op: Op, name: str, bound: Bound, span: Span) -> Any:
+        """A weight that is given: then all are, and the op makes none and is no layer."""
+        key = keyword(name)
+        value, at = bound.weights.get(key, (None, span))
+        value = only_tensor(value, key, op.name, at)
+        if value is None and not optional(name):
+            message = f"{op.name} is given {', '.join(bound.weights)}, and needs {key} too"
+            raise MlcError("argument", message, at)
+        return value
 
     def _bind(
         self,
@@ -286,9 +306,15 @@ def _flattened(given: Any) -> list[tuple[Any, Span]]:
 def _signature(op: Op) -> Signature:
     inputs = tuple(name.lstrip("*").removesuffix("?") for name in op.inputs)
     absent = frozenset(name.removesuffix("?") for name in op.inputs if optional(name))
-    config = tuple(name for name in op.config if name not in HIDDEN)
+    config = tuple(op.config)
     gathers = frozenset(name for name in config if op.config[name].kind in GATHERS)
-    return Signature(op.name, inputs, absent, config, gathers, op.variadic)
+    weights = tuple(keyword(name) for name in op.weights)
+    return Signature(op.name, inputs, absent, config, gathers, op.variadic, weights)
+
+
+def keyword(weight: str) -> str:
+    """A weight of an op's record as an argument is called: `query.bias?` is `query_bias`."""
+    return weight.removesuffix("?").replace(".", "_")
 
 
 def _block_signature(block: Block) -> Signature:

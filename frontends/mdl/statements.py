@@ -23,6 +23,7 @@ from .context import (
     Variable,
     holds_tensors,
     is_static,
+    join,
     kind_of,
 )
 from .declare import Declare
@@ -217,7 +218,8 @@ class Statements:
             raise MlcError("static", message, node.span,
                            help="make the size a hyper-parameter")  # fmt: skip
         place = frame.place(node.site, node.span)
-        weight = self._weight(frame, node, declared, place.path)
+        path = place.path if node.path is None else join(frame.scope.path, node.path)
+        weight = self._weight(frame, node, declared, path)
         value = self.e.graph.updates.get(weight, (weight, ""))[0]
         labels = tuple(axis.label for axis in node.type.axes)
         frame.variables[node.name] = Variable(Tensor(value, labels), None, frame.scope)
@@ -268,7 +270,7 @@ class Statements:
         return float(value)
 
     def _update(self, frame: Frame, node: s.Update) -> None:
-        """`count := value`: what a state is after this call."""
+        """`count := value`: what a state is after this call, or after one in training."""
         weight = self._state(frame, node)
         if node.name in frame.updated:
             raise MlcError("state", f"{node.name} is set twice in one call", node.span)
@@ -281,7 +283,8 @@ class Statements:
                            node.span)  # fmt: skip
         note = Note("declared here", weight.span)
         self.declare(frame).check(weight.type, value, node.name, node.span, [note])
-        self.e.graph.updates[weight] = (value.value, "always")
+        when = "training" if node.training else "always"
+        self.e.graph.updates[weight] = (value.value, when)
 
     def _state(self, frame: Frame, node: s.Update) -> Weight:
         found = [

@@ -202,12 +202,13 @@ class Out(Syntax):
 
 @dataclass(eq=False, slots=True)
 class Param(Syntax):
-    """`param w: type = init`, or `state` where `state` is set."""
+    """`param w: type = init as "path"`, or `state` where `state` is set."""
 
     name: str
     type: TypeSyntax
     init: Syntax | None = None
     state: bool = False
+    path: str | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -236,10 +237,11 @@ class Grow(Syntax):
 
 @dataclass(eq=False, slots=True)
 class Update(Syntax):
-    """`name := value`, the next value of a state."""
+    """`name := value`, the next value of a state; with `if training` behind it, of training."""
 
     name: str
     value: Syntax
+    training: bool = False
 
 
 @dataclass(eq=False, slots=True)
