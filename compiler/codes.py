@@ -65,6 +65,10 @@ CODES: Mapping[str, str] = {
     "recursion": "A block is called within itself. Models are finite: write a loop.",
     "require": "A `require` line, or what the arguments say of sizes, does not hold.",
     "shape": "Two sizes that must be equal, or must fit, cannot.",
+    "sizes": (
+        "No numbers were found for the symbolic sizes of a model that satisfy all that must hold of"
+        " them. Fix some of the sizes, or check the `require` lines."
+    ),
     "state": "`:=` sets a state that is not declared, that training changes, or twice in one call.",
     "static": (
         "A number must be known when the model is compiled, and depends on the size of an"

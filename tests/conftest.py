@@ -18,3 +18,8 @@ def pool() -> Iterator[Pool]:
     """Engines that start when they are first asked for, and serve the whole session."""
     with Pool() as engines:
         yield engines
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` writes what is found over what was expected; look at the difference."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
