@@ -111,12 +111,13 @@ def test_loops_of_one_name_are_numbered() -> None:
     assert paths(g) == ["blocks1.0.linear", "blocks2.0.linear"]
 
 
-def test_a_repeat_is_called_by_its_count() -> None:
+@pytest.mark.parametrize(("count", "name"), [("cells", "cells"), ("n", "blocks")])
+def test_a_repeat_is_called_by_its_count_where_that_is_a_plural(count: str, name: str) -> None:
     g = load(
-        BLOCK + "model M(depth = 3):\n    in x: f32[B, 8]\n    out y: f32[B, 8]\n    y = x\n"
-        "    repeat depth:\n        y = y -> Unit(8)\n"
+        f"{BLOCK}model M({count} = 3):\n    in x: f32[B, 8]\n    out y: f32[B, 8]\n    y = x\n"
+        f"    repeat {count}:\n        y = y -> Unit(8)\n"
     )
-    assert paths(g) == ["depth.0.linear", "depth.1.linear", "depth.2.linear"]
+    assert paths(g) == [f"{name}.{i}.linear" for i in range(3)]
 
 
 def test_a_chain_numbers_all_its_stages() -> None:
