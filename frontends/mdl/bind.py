@@ -8,11 +8,15 @@ from typing import Any
 
 from ...compiler.diagnose import MlcError, Span
 from .context import Absent, Tensor, holds_tensors, is_tensor, kind_of
-from .errors import closest, listed, suggest
+from .errors import listed, suggest
 from .syntax import Argument
 
-MISSING = object()
-"""A name that stands for nothing (it may be an axis)."""
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A name that stands for nothing (it may be an axis), and the error that it would be."""
+
+    error: MlcError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def bind(
     """Sorts the arguments. Without `piped`, leading tensors by position fill the inputs.
 
     `inputs` is empty where no tensor is given at all: the callee is then held, not applied.
-    `evaluate` returns MISSING for a bare name that is unknown.
+    `evaluate` returns a Missing for a bare name that is unknown.
     """
     bound = Bound()
     positional = [a for a in arguments if a.name is None]
@@ -63,7 +67,7 @@ def bind(
         values, taken = _leading(signature, positional, bound, evaluate)
         positional = positional[taken:]
     _fill(signature, values, bound, span)
-    _positions(signature, positional, bound, span)
+    _positions(signature, positional, bound, evaluate)
     if bound.inputs or bound.weights:
         _complete(signature, bound, span)
     return bound
@@ -82,8 +86,6 @@ def _keywords(
             raise MlcError("argument", f"{name} is given twice", argument.span)
         if name in signature.inputs:
             value = evaluate(argument)
-            if value is MISSING:
-                raise unknown_argument_name(argument)
             bound.inputs[name] = (value, argument.span)
         elif name in signature.weights and _is_weight(signature, name, evaluate(argument)):
             bound.weights[name] = (evaluate(argument), argument.span)
@@ -99,12 +101,6 @@ def _keywords(
 def _is_weight(signature: Signature, name: str, value: Any) -> bool:
     """Whether a keyword means a weight, where a configuration (`bias`) may have its name."""
     return is_tensor(value) or name not in signature.config
-
-
-def unknown_argument_name(argument: Argument) -> MlcError:
-    """The error of an argument whose name stands for nothing."""
-    name = getattr(argument.value, "id", "this")
-    return MlcError("name", f"{name} is not known here", argument.value.span)
 
 
 def _takes(signature: Signature) -> str:
@@ -167,16 +163,24 @@ def _fill(signature: Signature, values: Sequence[Any], bound: Bound, span: Span)
 
 
 def _positions(
-    signature: Signature, arguments: Sequence[Argument], bound: Bound, span: Span
+    signature: Signature,
+    arguments: Sequence[Argument],
+    bound: Bound,
+    evaluate: Callable[[Argument], Any],
 ) -> None:
-    open_ = [name for name in signature.config if name not in bound.config]
     for i, argument in enumerate(arguments):
-        if not open_[i : i + 1]:
-            message = f"{signature.name} gets {len(arguments)} arguments by position"
+        if i == len(signature.config):
+            value = evaluate(argument)
+            if isinstance(value, Missing):
+                raise value.error
+            message = f"{signature.name} takes {i} arguments by position, not {len(arguments)}"
             raise MlcError("argument", message, argument.span, help=_too_many(signature, bound))
-        bound.config[open_[i]] = [argument]
-        if open_[i] in signature.gathers:
-            bound.config[open_[i]] = list(arguments[i:])
+        name = signature.config[i]
+        if name in bound.config:
+            raise MlcError("argument", f"{name} is given twice", bound.config[name][0].span)
+        bound.config[name] = [argument]
+        if name in signature.gathers:
+            bound.config[name] = list(arguments[i:])
             return
 
 
@@ -199,15 +203,11 @@ def _complete(signature: Signature, bound: Bound, span: Span) -> None:
 
 def only_tensor(value: Any, name: str, callee: str, span: Span) -> Tensor | Absent | float | None:
     """A value as an input: a tensor, a number, or none."""
+    if isinstance(value, Missing):
+        raise value.error
     if is_tensor(value) or value is None or isinstance(value, (int, float)):
         tensor: Tensor | Absent | float | None = value
         return tensor
     message = f"{name} of {callee} takes a tensor, and gets {kind_of(value)}"
     help = "a tuple spreads over the inputs: `(a, b) -> op`" if isinstance(value, list) else None
     raise MlcError("argument", message, span, help=help)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`, did you mean x?` or nothing, to be put behind a message."""
-    best = closest(name, known)
-    return f"; did you mean {best}?" if best else ""

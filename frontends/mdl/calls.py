@@ -11,7 +11,7 @@ from ...compiler.graph import Scope
 from ...compiler.op import Op
 from . import syntax as s
 from .attribute import GATHERS
-from .bind import MISSING, Bound, Signature, bind, only_tensor, unknown_argument_name
+from .bind import Bound, Missing, Signature, bind, only_tensor
 from .construct import optional
 from .context import (
     CALLS,
@@ -181,8 +181,8 @@ class Calls:
         exprs: dict[str, Expr] = {}
         for name, (argument, *_) in bound.config.items():
             value = self.e.expressions.maybe(frame, argument)
-            if value is MISSING:
-                raise unknown_argument_name(argument)
+            if isinstance(value, Missing):
+                raise value.error
             if holds_tensors(value):
                 message = f"the hyper-parameter {name} takes no tensor"
                 raise MlcError("argument", message, argument.span,
@@ -238,6 +238,10 @@ class Calls:
         try:
             self.e.statements.parameters(inner, held.values, span)
             outputs = self.e.statements.body(inner, given, span)
+        except MlcError as error:
+            if error.span != span:
+                error.notes = (*error.notes, *self.trail()[:1])
+            raise
         finally:
             self.stack.pop()
         return self._returned(block, given, outputs)

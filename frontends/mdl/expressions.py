@@ -13,6 +13,7 @@ from ...compiler.expr import literal as literal_expr
 from ...compiler.graph import Fact, Layer, Scope, Weight
 from . import static
 from . import syntax as s
+from .bind import Missing
 from .context import (
     Absent,
     Frame,
@@ -137,14 +138,12 @@ class Expressions:
                        help=suggest(node.id, known) or "`mlc ops` lists the ops")  # fmt: skip
 
     def maybe(self, frame: Frame, argument: s.Argument) -> Any:
-        """The value of an argument; MISSING where it is a bare name that stands for nothing."""
-        from .bind import MISSING
-
+        """The value of an argument; a Missing where it is a bare name that stands for nothing."""
         node = argument.value
         if isinstance(node, s.Name):
             known = (frame.variables, self.e.blocks, self.e.ops)
             if not any(node.id in names for names in known):
-                return MISSING
+                return Missing(self._unknown(frame, node.id, node.span))
         return self.evaluate(frame, node)
 
     # --------------------------------------------------------------------------- operators
@@ -309,12 +308,11 @@ class Expressions:
 
     def _function(self, frame: Frame, node: s.Call, name: str) -> Any:
         """A static function's value; `self` where a tensor makes it an op."""
-        from .bind import MISSING
-
         if not node.arguments:
             return static.call(name, [], node.span)
-        first = self.maybe(frame, node.arguments[0]) if node.arguments[0].name is None else MISSING
-        if name in self.e.ops and (is_tensor(first) or first is MISSING):
+        first = self.maybe(frame, node.arguments[0])
+        named_first = node.arguments[0].name is not None
+        if name in self.e.ops and (is_tensor(first) or named_first or isinstance(first, Missing)):
             return self
         named = next((a for a in node.arguments if a.name is not None), None)
         if named is not None:

@@ -105,17 +105,7 @@ class Statements:
         """The values of the `out` names, of the types that their lines declare."""
         made: dict[str, Tensor] = {}
         for line in frame.block.outputs:
-            variable = frame.variables.get(line.name)
-            if variable is None:
-                raise MlcError("name", f"{line.name} is declared and never made", line.span)
-            value = variable.value
-            if value is Poisoned:
-                raise Poisoned
-            if isinstance(value, Absent):
-                value = self.e.construct.fill(frame, value)
-            if not isinstance(value, Tensor):
-                message = f"{line.name} must be a tensor, and is {kind_of(value)}"
-                raise MlcError("value", message, line.span)
+            value = self._output(frame, line)
             declared = declare.type(line.type)
             notes = [Note(f"{line.name} is made here", value.value.span)]
             declare.check(declared, value, line.name, line.span, notes)
@@ -123,6 +113,24 @@ class Statements:
             made[line.name] = Tensor(value.value, labels)
             frame.scope.outputs[line.name] = value.value
         return made
+
+    def _output(self, frame: Frame, line: s.Out) -> Tensor:
+        variable = frame.variables.get(line.name)
+        if variable is None and self.e.errors:
+            raise Poisoned
+        if variable is None:
+            help = suggest(line.name, assigned(frame.block.syntax.body))
+            message = f"{line.name} is declared and never made"
+            raise MlcError("name", message, line.span, help=help)
+        value = variable.value
+        if value is Poisoned:
+            raise Poisoned
+        if isinstance(value, Absent):
+            value = self.e.construct.fill(frame, value)
+        if not isinstance(value, Tensor):
+            message = f"{line.name} must be a tensor, and is {kind_of(value)}"
+            raise MlcError("value", message, line.span)
+        return value
 
     def run(self, frame: Frame, body: Sequence[s.Syntax]) -> None:
         """Runs statements; an error ends its statement alone."""
@@ -396,9 +404,10 @@ class Statements:
         if not isinstance(count, int):
             raise MlcError("static", f"the number of repeats, {count}, is not known",
                            node.table.span)  # fmt: skip
-        if count < 0 or count > ITERATIONS:
-            code = "value" if count < 0 else "limit"
-            raise MlcError(code, f"{count} repeats", node.table.span)
+        if count < 0:
+            raise MlcError("value", f"{count} repeats", node.table.span)
+        if count > ITERATIONS:
+            raise MlcError("limit", f"more than {ITERATIONS} repeats", node.table.span)
         return range(count)
 
     def _table(self, frame: Frame, node: s.Loop, rows: Sequence[Any]) -> Expr:
