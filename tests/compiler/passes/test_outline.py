@@ -1,0 +1,247 @@
+"""Outline gives back the classes, arguments, branches and loops that the source had."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mlc.compiler import expr
+from mlc.compiler.clone import clone
+from mlc.compiler.graph import Graph, Node
+from mlc.compiler.passes import CLEAN, apply
+from mlc.compiler.passes.outline import outline
+from mlc.compiler.program import Apply, Call, Chain, Class, If, Program, Repeat, walk
+from mlc.frontends.mdl import load
+
+RESIDUAL = """
+block Residual(width, stride = 1):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, ceil(H / stride), ceil(W / stride)]
+    main = x -> conv(width, 3, stride = stride, pad = 1) -> batch_norm -> relu -> conv(width, 3, pad = 1)
+    skip = x if C == width and stride == 1 else x -> conv(width, 1, stride = stride) -> batch_norm
+    y = relu(main + skip)
+"""
+
+NET = (
+    RESIDUAL
+    + """
+model Net(classes = 10):
+    in  image: f32[B, 3, H, W]
+    out logits: f32[B, classes]
+    h = image -> conv(16, 3, pad = 1)
+    for width, stride in [(16, 1), (32, 2), (64, 2)]:
+        h = h -> Residual(width, stride = stride) -> Residual(width)
+    logits = h -> mean(H, W) -> linear(classes)
+"""
+)
+
+
+def program(text: str, **params: Any) -> Program:
+    graph, _ = clone(load(text, params=params))
+    apply(graph, CLEAN)
+    return outline(graph)
+
+
+def classes(text: str, **params: Any) -> dict[str, Class]:
+    return {cls.name: cls for cls in program(text, **params).classes}
+
+
+def found(cls: Class, kind: type) -> list[Any]:
+    return [s for s in walk(cls.body) if isinstance(s, kind)]
+
+
+def arguments(call: Call) -> dict[str, str]:
+    given = {**call.sizes, **call.args}
+    return {name: expr.show(value) for name, value in given.items()}
+
+
+def test_a_block_is_one_class_for_all_its_instances() -> None:
+    made = classes(NET)
+    assert list(made) == ["Residual", "Net"]
+    residual = made["Residual"]
+    assert len(residual.scopes) == 6
+    assert [p.name for p in residual.params] == ["width", "stride"]
+    assert residual.needs == ["C"]
+    assert str(residual.outputs["y"].type.shape) == (
+        "(B, width, (H - 1) // stride + 1, (W - 1) // stride + 1)"
+    )
+
+
+def test_attributes_keep_the_expressions_of_the_source() -> None:
+    convs = [s for s in found(classes(NET)["Residual"], Apply) if s.op.name == "conv"]
+    shown = [(expr.show(c.attrs["features"]), expr.show(c.attrs["stride"])) for c in convs]
+    assert shown == [("width", "stride"), ("width", "1"), ("width", "stride")]
+
+
+def test_a_branch_that_not_all_instances_take_is_optional() -> None:
+    (branch,) = found(classes(NET)["Residual"], If)
+    assert expr.show(branch.condition) == "C == width and stride == 1"
+    assert isinstance(branch.optional, Chain)
+    assert branch.optional.member.name == "skip"
+    assert branch.phis[0].result.name == "skip"
+
+
+def test_a_loop_keeps_its_table_and_the_sizes_that_run_along() -> None:
+    (loop,) = found(classes(NET)["Net"], Repeat)
+    assert loop.chain == "blocks"
+    assert expr.show(loop.table) == "[(16, 1), (32, 2), (64, 2)]"
+    calls = [s for s in loop.body if isinstance(s, Call)]
+    assert [arguments(c) for c in calls] == [
+        {"C": "C", "width": "width", "stride": "stride"},
+        {"C": "width", "width": "width"},
+    ]
+    (size,) = [s for s in loop.sizes if s.name == "C"]
+    assert size.update is not None
+    assert (expr.show(size.start), expr.show(size.update)) == ("16", "width")
+
+
+def test_the_size_behind_a_loop_is_what_it_ran_to() -> None:
+    net = classes(NET)["Net"]
+    (linear,) = [s for s in found(net, Apply) if s.op.name == "linear"]
+    assert str(linear.weights["weight"]) == "f32[classes, C]"
+
+
+def test_a_loop_that_ran_once_is_still_a_loop() -> None:
+    text = NET.replace("[(16, 1), (32, 2), (64, 2)]", "[(32, 2)]")
+    (loop,) = found(classes(text)["Net"], Repeat)
+    assert len(loop.carried) == 1
+
+
+LOOPS = """
+block Layer(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    y = x -> linear(width) -> relu
+model Net(layers = 3):
+    in  x: f32[B, 8]
+    out y: f32[B, 8]
+    h = x
+    repeat layers:
+        {body}
+    y = h
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "chain"),
+    [
+        ("h = h -> Layer(8)", "layers"),
+        ("h = h + (h -> Layer(8))", None),
+        ("h = h -> Layer(16) -> Layer(8)", "layers"),
+    ],
+)
+def test_a_loop_is_a_chain_where_each_member_takes_the_former_output(
+    body: str, chain: str | None
+) -> None:
+    (loop,) = found(classes(LOOPS.format(body=body))["Net"], Repeat)
+    assert loop.chain == chain
+    assert expr.show(loop.table) == "layers"
+
+
+def test_iterations_that_differ_are_written_out() -> None:
+    text = """
+model Net():
+    in  x: f32[B, 8]
+    out y: f32[B, 8]
+    xs = [x]
+    for i in range(3):
+        xs += [xs[i] + xs[0] -> linear(8)]
+    y = xs[3]
+"""
+    net = classes(text)["Net"]
+    assert not found(net, Repeat)
+    assert [s.member.name for s in found(net, Apply) if s.op.name == "linear"] == [
+        "layers_0", "layers_1", "layers_2",
+    ]  # fmt: skip
+
+
+def test_instances_that_no_expression_reconciles_become_two_classes() -> None:
+    text = """
+block Act(kind):
+    in  x: f32[B, D]
+    out y: like x
+    y = relu(x) if kind == 1 else sigmoid(x)
+model Net():
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    y = x -> Act(1) -> Act(2)
+"""
+    made = classes(text)
+    (branch,) = found(made["Act"], If)
+    assert len(branch.then) == len(branch.orelse) == 1
+
+
+def test_an_arm_that_nobody_took_freezes_what_decides_it() -> None:
+    text = """
+model Net(deep = true, width = 4):
+    in  x: f32[B, 4]
+    out y: f32[B, width]
+    h = x -> linear(width)
+    if deep:
+        h = h -> linear(width)
+    y = h
+"""
+    net = classes(text)["Net"]
+    assert [p.name for p in net.params] == ["width"]
+    assert not found(net, If)
+
+
+def test_a_shared_block_is_constructed_once() -> None:
+    text = """
+block Tower(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    y = x -> linear(width)
+model Net():
+    in  a: f32[B, 6]
+    in  b: f32[B, 6]
+    out y: f32[B, 3]
+    tower = Tower(3)
+    y = tower(a) + tower(b)
+"""
+    calls = found(classes(text)["Net"], Call)
+    assert [c.first for c in calls] == [True, False]
+    assert {c.member.name for c in calls} == {"tower"}
+
+
+def test_the_order_of_independent_nodes_does_not_matter() -> None:
+    graph, _ = clone(load(NET))
+    shown = [shape(c) for c in outline(graph).classes]
+    _shuffle(graph, random.Random(1))
+    assert [shape(c) for c in outline(graph).classes] == shown
+
+
+def shape(cls: Class) -> list[str]:
+    """The statements in outline: kinds, members and arguments."""
+    lines = [cls.name, *(p.name for p in cls.params)]
+    for s in walk(cls.body):
+        what = s.op.name if isinstance(s, Apply) else type(s).__name__
+        member = getattr(s, "member", None)
+        lines.append(f"{what} {member.name if member else ''}")
+    return lines
+
+
+def _shuffle(graph: Graph, source: random.Random) -> None:
+    """Moves nodes forward as far as their inputs allow, at random."""
+    for node in list(graph):
+        before = [n for n in graph if n is not node]
+        before = before[: sum(1 for _ in _until(graph, node))]
+        first = max(
+            (before.index(v.node) + 1 for v in node.values if v.node is not None), default=0
+        )
+        target = source.randint(first, len(before))
+        if target == len(before):
+            continue
+        node.prev.next, node.next.prev = node.next, node.prev
+        graph._size -= 1
+        graph.insert_before(node, before[target])
+
+
+def _until(graph: Graph, node: Node) -> Iterator[Node]:
+    for each in graph:
+        if each is node:
+            return
+        yield each
