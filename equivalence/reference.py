@@ -69,18 +69,28 @@ class Joint:
 
 def joint(graph: Graph, training: bool) -> Joint:
     """The reference of `graph` in one mode; every dropout has rate 0."""
-    forward, _ = clone(graph)
-    _settle(forward, training)
-    keys = {name: Key("output", name) for name in forward.outputs}
+    alone, _ = clone(graph)
+    _settle(alone, training)
+    keys = {name: Key("output", name) for name in alone.outputs}
     try:
-        both = _differentiate(forward, keys)
+        both = _differentiate(alone, keys)
         reason = ""
     except MlcError as error:
-        both, reason = forward, error.message
+        both, reason = alone, error.message
     expanded, values = clone(both)
     discrete = {values[node.outputs[0]].node for node in both if node.outputs and is_discrete(node)}
     expand(expanded, _Spelt())
-    return Joint(forward, both, expanded, keys, reason, discrete)
+    return Joint(alone, both, expanded, keys, reason, discrete)
+
+
+def forward(graph: Graph, training: bool) -> Joint:
+    """The reference of `graph` in one mode, without gradients."""
+    both, _ = clone(graph)
+    _settle(both, training)
+    expanded, _ = clone(both)
+    expand(expanded, _Spelt())
+    keys = {name: Key("output", name) for name in both.outputs}
+    return Joint(both, both, expanded, keys, "they were not asked for")
 
 
 class _Spelt(Container[Any]):
@@ -101,9 +111,9 @@ def _settle(graph: Graph, training: bool) -> None:
     resolve(graph, training)
 
 
-def _differentiate(forward: Graph, keys: dict[str, Key]) -> Graph:
+def _differentiate(alone: Graph, keys: dict[str, Key]) -> Graph:
     """A copy with the gradients of sum(output * cotangent) as further outputs, named in `keys`."""
-    graph, _ = clone(forward)
+    graph, _ = clone(alone)
     seeds: dict[str, Value] = {}
     for name, value in graph.outputs.items():
         if value.type.floating:

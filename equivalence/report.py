@@ -49,6 +49,30 @@ class Deviated:
     tensors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Where a target first differs.
+
+    `layer` is the path of the first layer whose result is off, "" where all agree and the fault
+    comes after them; `lines` are the places in the artefact's source that name it. `suspects` are
+    the nodes between it and the last results that agree, as text with their place in the model.
+    """
+
+    target: str
+    mode: str
+    layer: str
+    ratio: float
+    lines: tuple[str, ...]
+    suspects: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = f"the result of {self.layer}" if self.layer else "what follows the last layer"
+        where = f" ({', '.join(self.lines)})" if self.lines else ""
+        off = f", {self.ratio:.3g} times the rounding noise off" if self.layer else ""
+        among = f"; among {', '.join(self.suspects)}" if self.suspects else ""
+        return f"{self.target} first differs in {what}{where}{off}{among}"
+
+
 @dataclass
 class Report:
     """The result of `verify`. `gradient_error` is the reference's own against differences."""
@@ -58,6 +82,7 @@ class Report:
     engines: list[EngineReport] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     deviations: list[Deviated] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     gradient_error: float = 0.0
 
     @property
@@ -97,6 +122,7 @@ class Report:
             if engine.problem
         ]
         lines += [f"  {_line(row)}" for row in self.worst_of_each()]
+        lines += [f"  {finding}" for finding in self.findings]
         return "\n".join(lines)
 
     def worst_of_each(self) -> list[Row]:
@@ -117,6 +143,7 @@ class Report:
             "gradient_error": self.gradient_error,
             "engines": [asdict(engine) for engine in self.engines],
             "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
+            "findings": [asdict(finding) for finding in self.findings],
             "unseen": [asdict(unseen) for unseen in self.unseen],
             "deviations": [asdict(deviation) for deviation in self.deviations],
         }
@@ -174,6 +201,8 @@ def render(report: Report, console: Any) -> None:
     console.print(_table(report))
     for row in report.worst_of_each():
         console.print(_line(row), style=COLOURS[row.verdict], markup=False, highlight=False)
+    for finding in report.findings:
+        console.print(str(finding), markup=False, highlight=False)
     for engine in report.engines:
         if engine.problem:
             text = f"{engine.target} {engine.problem}: {engine.message}"

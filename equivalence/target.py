@@ -37,7 +37,15 @@ class Target:
             write(path, self.map.convert(weights))
         return str(path)
 
-    def job(self, feed: Feed, training: bool, label: str, *, watch: bool = False) -> Job:
+    def job(
+        self,
+        feed: Feed,
+        training: bool,
+        label: str,
+        *,
+        watch: bool = False,
+        trace: Sequence[str] = (),
+    ) -> Job:
         """The feed as the target takes it; with cotangents if it can differentiate."""
         return Job(
             str(self.folder.resolve()),
@@ -48,6 +56,7 @@ class Target:
             _stored(feed.cotangents, self.interface.outputs) if self.differentiable else {},
             training,
             watch,
+            tuple(trace),
         )
 
     def tensors(self, result: Result) -> Truth:

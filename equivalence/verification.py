@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from ..compiler.graph import Graph, Node
 from . import feeds
+from .bisect import bisect
 from .case import MODES, Case, settle
 from .compare import LIMIT, Row, judge
 from .deviation import deviate, touched
@@ -149,7 +150,15 @@ class _Run:
             second = self._rows(again, target, self._send(again, target))
             confirmed = {row.key: row for row in second}
             rows = [_confirm(row, confirmed.get(row.key)) for row in rows]
+            self._find(case, target)
         self.report.rows += rows
+
+    def _find(self, case: Case, target: Target) -> None:
+        """Looks for the first layer that is off, once for each target."""
+        if all(finding.target != target.name for finding in self.report.findings):
+            with suppress(EngineMissing, EngineDied):
+                found = bisect(self.graph, target, case.feed, case.mode, self.pool)
+                self.report.findings += [found] if found is not None else []
 
     def _rows(self, case: Case, target: Target, job: Future[Result]) -> list[Row]:
         """A row for each tensor of the reference that the target should have."""

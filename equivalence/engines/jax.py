@@ -33,6 +33,9 @@ def run(job: Job) -> Result:
     _ = model.train() if job.training else model.eval()
     if job.watch:
         return Result({}, drops=tuple(_watch(model, job)))
+    if job.trace:
+        with _no_dropout(model):
+            return Result({}, trace=_trace(model, job))
     with _no_dropout(model):
         graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
         floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
@@ -139,3 +142,32 @@ def _watch(model: Any, job: Job) -> list[Drop]:
     finally:
         layer.__call__ = plain
     return drops
+
+
+def _trace(model: Any, job: Job) -> dict[str, list[Any]]:
+    """What each call of the job's modules gives, not compiled; the model's state stays."""
+    model = nnx.clone(model)
+    modules = dict(nnx.iter_modules(model))
+    names = {id(module): ".".join(map(str, path)) for path, module in modules.items()}
+    found: dict[str, list[Any]] = {}
+    kinds: set[Any] = {type(module) for module in modules.values() if callable(module)}
+    plain = {kind: kind.__call__ for kind in kinds}
+
+    def watched(kind: Any) -> Any:
+        def call(module: Any, *args: Any, **options: Any) -> Any:
+            y = plain[kind](module, *args, **options)
+            name = names.get(id(module), "")
+            if name in job.trace:
+                found.setdefault(name, []).append(np.array(y[0] if isinstance(y, tuple) else y))
+            return y
+
+        return call
+
+    try:
+        for kind in kinds:
+            kind.__call__ = watched(kind)
+        model(*_arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
+    finally:
+        for kind, call in plain.items():
+            kind.__call__ = call
+    return found

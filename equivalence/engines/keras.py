@@ -33,6 +33,9 @@ def run(job: Job) -> Result:
     feeds = {name: tf.constant(array) for name, array in job.feeds.items()}
     if job.watch:
         return Result({}, drops=tuple(_watch(model, job, feeds)))
+    if job.trace:
+        with _no_dropout(model):
+            return Result({}, trace=_trace(model, job, feeds))
     wanted = {name: x for name, x in feeds.items() if job.cotangents and x.dtype.is_floating}
     variables = model.trainable_variables if job.cotangents else []
     with _no_dropout(model), tf.GradientTape() as tape:
@@ -132,3 +135,23 @@ def _watch(model: Any, job: Job, feeds: dict[str, Any]) -> list[Drop]:
     finally:
         keras.layers.Dropout.call = plain
     return drops
+
+
+def _trace(model: Any, job: Job, feeds: dict[str, Any]) -> dict[str, list[Any]]:
+    """What each call of the job's layers gives."""
+    found: dict[str, list[Any]] = {}
+    plain = keras.layers.Layer.__call__
+
+    def call(layer: Any, *args: Any, **options: Any) -> Any:
+        y = plain(layer, *args, **options)
+        name = layer.path or layer.name
+        if name in job.trace:
+            found.setdefault(name, []).append(_array(y[0] if isinstance(y, tuple) else y))
+        return y
+
+    keras.layers.Layer.__call__ = call
+    try:
+        _call(model, job, feeds)
+    finally:
+        keras.layers.Layer.__call__ = plain
+    return found

@@ -15,7 +15,7 @@ from . import package
 from .pool import THREADS
 from .protocol import Job, Result, Settings
 
-_sessions: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}
+_sessions: dict[tuple[str, str, tuple[str, ...]], tuple[Any, dict[str, Any]]] = {}
 
 
 def settings() -> Settings:
@@ -27,22 +27,30 @@ def settings() -> Settings:
 def run(job: Job) -> Result:
     """Runs one job; see `protocol`. There are no gradients."""
     session, weights = _session(job)
+    if job.trace:
+        names = [y.name for y in session.get_outputs() if y.name in job.trace]
+        results = session.run(names, _feeds(session, job, weights))
+        return Result({}, trace={n: [np.array(y)] for n, y in zip(names, results, strict=True)})
+    results = session.run(list(job.outputs), _feeds(session, job, weights))
+    return Result({name: np.array(y) for name, y in zip(job.outputs, results, strict=True)})
+
+
+def _feeds(session: Any, job: Job, weights: dict[str, Any]) -> dict[str, Any]:
     wanted = [given.name for given in session.get_inputs()]
     feeds = {name: job.feeds[name] for name in wanted if name in job.feeds}
-    feeds |= {name: weights[name] for name in wanted if name in weights}
-    results = session.run(list(job.outputs), feeds)
-    return Result({name: np.array(y) for name, y in zip(job.outputs, results, strict=True)})
+    return feeds | {name: weights[name] for name in wanted if name in weights}
 
 
 def _session(job: Job) -> tuple[Any, dict[str, Any]]:
     """The session of the folder's model, its initialisers taken from the job's weights."""
-    key = (package.digest(job.folder), job.weights)
+    key = (package.digest(job.folder), job.weights, job.trace)
     if key not in _sessions:
         _sessions.clear()
         (path,) = Path(job.folder).glob("*.onnx")
         model = onnx.load(path, load_external_data=False)
         weights = dict(load_file(job.weights))
         _fill(model.graph, weights)
+        _expose(model.graph, job.trace)
         onnx.checker.check_model(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = THREADS
@@ -66,3 +74,12 @@ def _fill(graph: Any, weights: dict[str, Any]) -> None:
         if list(old.dims) != list(new.dims) or old.data_type != new.data_type:
             raise ValueError(f"the initialiser {name} is {old.dims}, the weight {new.dims}")
         old.CopyFrom(new)
+
+
+def _expose(graph: Any, names: tuple[str, ...]) -> None:
+    """Makes results of these names outputs of the graph."""
+    known = {value.name for value in graph.output}
+    for node in graph.node:
+        for name in node.output:
+            if name in names and name not in known:
+                graph.output.append(onnx.helper.make_empty_tensor_value_info(name))

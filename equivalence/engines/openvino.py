@@ -22,25 +22,49 @@ def settings() -> Settings:
 
 def run(job: Job) -> Result:
     """Runs one job; see `protocol`. There are no gradients."""
-    model = _model(job)
+    model = _traced(job) if job.trace else _model(job)
     names = [_name(port, job.inputs, i) for i, port in enumerate(model.inputs)]
     results = model([job.feeds[name] for name in names], share_inputs=False)
-    ports = model.outputs
-    found = {_name(port, job.outputs, i): np.array(results[port]) for i, port in enumerate(ports)}
+    if job.trace:
+        traced = model.outputs[len(job.outputs) :]
+        layers = (port.node.input_value(0).node.friendly_name for port in traced)
+        return Result(
+            {}, trace={n: [np.array(results[p])] for n, p in zip(layers, traced, strict=True)}
+        )
+    found = {
+        _name(port, job.outputs, i): np.array(results[port]) for i, port in enumerate(model.outputs)
+    }
     return Result({name: found[name] for name in job.outputs})
 
 
 def _model(job: Job) -> Any:
+    """The compiled model of the job, kept for the next."""
     key = (package.digest(job.folder), job.weights)
     if key not in _models:
         _models.clear()
-        model = package.load(job.folder).build(weights=job.weights)
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
-        _models[key] = _core.compile_model(model, "CPU", options)
-        executed = _models[key].get_property("INFERENCE_PRECISION_HINT")
-        if executed != ov.Type.f32:
-            raise RuntimeError(f"it would run in {executed}, not in f32")
+        _models[key] = _compile(package.load(job.folder).build(weights=job.weights))
     return _models[key]
+
+
+def _compile(model: Any) -> Any:
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
+    compiled = _core.compile_model(model, "CPU", options)
+    executed = compiled.get_property("INFERENCE_PRECISION_HINT")
+    if executed != ov.Type.f32:
+        raise RuntimeError(f"it would run in {executed}, not in f32")
+    return compiled
+
+
+def _traced(job: Job) -> Any:
+    """The model with the results of the job's layers as further outputs."""
+    model = package.load(job.folder).build(weights=job.weights)
+    layers = [
+        node.output(0)
+        for node in model.get_ordered_ops()
+        if node.friendly_name in job.trace and node.get_type_name() != "Constant"
+    ]
+    model.add_outputs(layers)
+    return _compile(model)
 
 
 def _name(port: Any, names: tuple[str, ...], index: int) -> str:

@@ -22,6 +22,7 @@ class Job:
                 Empty: none are.
     training    the mode; every dropout has rate 0
     watch       instead, at the artefact's own rates: what its dropout layers do
+    trace       names of layers, whose results are wanted too; no gradients then
     """
 
     folder: str
@@ -32,6 +33,7 @@ class Job:
     cotangents: Arrays = field(default_factory=dict)
     training: bool = False
     watch: bool = False
+    trace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,17 @@ class Drop:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: arrays by name, gradients and updated tensors under the target's keys."""
+    """What a run gave: arrays by name, gradients and updated tensors under the target's keys.
+
+    `trace` holds what each call of a layer that was asked for gave.
+    """
 
     outputs: Arrays
     input_gradients: Arrays = field(default_factory=dict)
     parameter_gradients: Arrays = field(default_factory=dict)
     updates: Arrays = field(default_factory=dict)
     drops: tuple[Drop, ...] = ()
+    trace: dict[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ def run(job: Job) -> Result:
     feeds = {name: torch.from_numpy(np.array(array)) for name, array in job.feeds.items()}
     if job.watch:
         return Result({}, drops=tuple(_watch(model, job, feeds)))
+    if job.trace:
+        with _no_dropout(model), torch.no_grad():
+            return Result({}, trace=_trace(model, job, feeds))
     wanted = {name: x for name, x in feeds.items() if job.cotangents and x.is_floating_point()}
     for x in wanted.values():
         x.requires_grad_(True)
@@ -130,3 +133,22 @@ def _watch(model: nn.Module, job: Job, feeds: dict[str, torch.Tensor]) -> list[D
         for hook in hooks:
             hook.remove()
     return drops
+
+
+def _trace(model: nn.Module, job: Job, feeds: dict[str, torch.Tensor]) -> dict[str, list[Any]]:
+    """What each call of the job's modules gives."""
+    found: dict[str, list[Any]] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if name in job.trace:
+
+            def record(module: Any, args: Any, y: Any, name: str = name) -> None:
+                found.setdefault(name, []).append(_array(y[0] if isinstance(y, tuple) else y))
+
+            hooks.append(module.register_forward_hook(record))
+    try:
+        _call(model, job, feeds)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
