@@ -8,6 +8,7 @@ one; nothing is handed to Python's `eval`.
 from __future__ import annotations
 
 import ast
+import copy
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +73,7 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
             node.args = [self.visit(x) for x in node.args]
             return node
 
-    copied = ast.parse(ast.unparse(expr), mode="eval").body
+    copied = copy.deepcopy(expr)  # not by way of text: a name may be a keyword of Python
     result = Replace().visit(copied)
     assert isinstance(result, ast.expr)
     return result

@@ -28,6 +28,7 @@ class Construct:
         self.graph = graph
         self.ops = ops
         self.warnings = warnings
+        self.used: set[Layer] = set()
         self.size = 0
 
     # ----------------------------------------------------------------------------- layers
@@ -49,9 +50,10 @@ class Construct:
     def weights(self, layer: Layer, types: Sequence[Type | None], attrs: Any, span: Span) -> None:
         """Makes the weights of a layer by its first use; checks that later ones agree."""
         params = self._params(layer.op, types, attrs, span)
-        if layer.weights or not params:
+        if layer in self.used:
             self._check_shared(layer, params, span)
             return
+        self.used.add(layer)
         layer.attrs = attrs
         for part, param in params.items():
             path = f"{layer.path}.{part}"
@@ -90,7 +92,7 @@ class Construct:
 
     def weight_of(self, layer: Layer, part: str, span: Span) -> Tensor:
         """The weight `part` of a layer, also before its first use where its config decides it."""
-        if not layer.weights:
+        if layer not in self.used:
             tensors = [None] * len(layer.op.inputs)
             try:
                 self.weights(layer, tensors, complete(layer.op, layer.attrs, span), span)
@@ -131,7 +133,7 @@ class Construct:
                 values.append(value)
                 types.append(value.type if value else None)
         results = self._infer(op, types, attrs, span)
-        self._compare_labels(op, inputs, span)
+        self._compare_labels(frame, op, inputs, span)
         node = self._append(
             Node(
                 op, values, results, attrs, exprs=held.exprs, layer=layer, scope=frame.scope,
@@ -179,19 +181,18 @@ class Construct:
             message = f"{op.name} cannot take these arguments: {failure}"
             raise MlcError("argument", message, span) from failure
 
-    def _compare_labels(self, op: Op, inputs: Sequence[Tensor | None], span: Span) -> None:
-        """Warns where an elementwise op meets axes of two different labels."""
+    def _compare_labels(
+        self, frame: Frame, op: Op, inputs: Sequence[Tensor | None], span: Span
+    ) -> None:
+        """Warns where an elementwise op meets axes of two labels, each of the label's own size."""
         shown = [t for t in inputs if t is not None]
-        if op.layout != "any" or len(shown) < 2:
+        if op.layout != "any" or len(shown) < 2 or any(w.span == span for w in self.warnings):
             return
         for axis in range(-max(t.type.rank for t in shown), 0):
-            labels = {
-                t.labels[axis] for t in shown
-                if t.type.rank >= -axis and t.type.shape[axis] != 1 and t.labels[axis]
-            }  # fmt: skip
+            present = [t for t in shown if t.type.rank >= -axis and _is_whole(frame, t, axis)]
+            labels = sorted({str(t.labels[axis]) for t in present})
             if len(labels) > 1:
-                both = " and ".join(sorted(str(label) for label in labels))
-                message = f"{op.name} aligns axes labelled {both}"
+                message = f"{op.name} aligns axes labelled {' and '.join(labels)}"
                 self.warnings.append(MlcError("label", message, span))
 
     # --------------------------------------------------------------------------- constants
@@ -239,3 +240,9 @@ def complete(op: Op, attrs: Mapping[str, Any], span: Span) -> dict[str, Any]:
         message = f"{op.name} needs {' and '.join(missing)}"
         raise MlcError("argument", message, span, help=f"it takes {takes}")
     return full
+
+
+def _is_whole(frame: Frame, tensor: Tensor, axis: int) -> bool:
+    """Whether an axis is all of what its label stands for, not a part or a multiple of it."""
+    variable = frame.variables.get(tensor.labels[axis] or "")
+    return variable is not None and bool(variable.value == tensor.type.shape[axis])

@@ -22,6 +22,7 @@ from .facts import prune
 from .index import Indexing
 from .plan import make_plan
 from .statements import Statements
+from .static import bounded
 from .symbolic import express
 
 
@@ -93,6 +94,7 @@ def elaborate(
     if elaborator.errors:
         raise_all(elaborator.errors)
     graph.facts = prune(graph.facts)
+    graph.layers = [layer for layer in graph.layers if layer in elaborator.construct.used]
     return graph
 
 
@@ -118,13 +120,15 @@ def _check_params(block: Block, params: Mapping[str, Any]) -> None:
             help = suggest(name, known) or f"it has {listed(known) or 'none'}"
             message = f"{block.definition.name} has no hyper-parameter {name}"
             raise MlcError("argument", message, block.syntax.head, help=help)
-        if not _is_plain(value):
+        if not _is_plain(value, block.syntax.head):
             raise MlcError("value", f"{name} takes a number, string, bool or list of such")
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, span: Span) -> bool:
+    """Whether a value from outside is static; MlcError where it is too large."""
+    bounded(value, span)
     if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
+        return all(_is_plain(item, span) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))
 
 

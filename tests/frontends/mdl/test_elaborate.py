@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -10,6 +13,9 @@ from mlc.compiler import expr
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph, Input, Node
 from mlc.frontends.mdl import load
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "mnist.mdl"
 
 
 def body(lines: str, header: str = "", inputs: str = "in x: f32[B, C = 8]") -> Graph:
@@ -378,3 +384,39 @@ def test_the_comment_above_a_definition_is_its_doc() -> None:
     g = load(text, params={"width": 4})
     assert g.root.definition is not None
     assert g.root.definition.doc == "One line,\nand another."
+
+
+def test_labels_of_parts_of_an_axis_do_not_warn() -> None:
+    g = load(
+        "model M:\n    in x: f32[B, d]\n    in r: f32[B, half = d / 2]\n    out y: f32[B, half]\n"
+        "    y = x[:, :half] * r\n"
+    )
+    assert g.warnings == []
+
+
+def test_layers_that_are_never_applied_are_no_part_of_the_graph() -> None:
+    g = body("f = linear(8)\ny = relu(x)")
+    assert g.layers == []
+    assert [w.message for w in g.warnings] == ["value f is never used"]
+
+
+def test_layers_have_all_of_their_configuration() -> None:
+    g = body("y = x -> dropout(0.3) -> layer_norm")
+    assert g.layers[0].attrs["rate"] == 0.3
+    assert all(layer.attrs.keys() == layer.op.config.keys() for layer in g.layers)
+
+
+def test_names_may_be_keywords_of_python() -> None:
+    g = load(
+        "model M(class = 2):\n    in x: f32[B, lambda = 4]\n    out y: f32[B, 2 * class]\n"
+        "    def = class + class\n    y = x -> linear(def)\n"
+    )
+    assert expr.show(only(g, "linear").exprs["features"]) == "class + class"
+
+
+def test_loading_imports_no_numpy() -> None:
+    code = (
+        "import sys; from mlc.frontends.mdl import load; "
+        f"load(open({str(EXAMPLE)!r}).read()); sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
