@@ -92,6 +92,7 @@ class Step:
 
     permute  (axes)          axis i of the result is axis axes[i], as in NumPy's transpose
     reshape  (before, after) both shapes, so that it can be inverted
+    flip     (axes)          reverses these axes
     concat   (axis, sizes)   joins the tensors, whose sizes along `axis` are `sizes`, to one
     """
 
@@ -133,6 +134,12 @@ def _unreshape(tensors: list[Any], before: tuple[int, ...], after: tuple[int, ..
     return _reshape(tensors, after, before)
 
 
+def _flip(tensors: list[Any], *axes: int) -> list[Any]:
+    import numpy as np
+
+    return [np.flip(x, axes) for x in tensors]
+
+
 def _concat(tensors: list[Any], axis: int, sizes: tuple[int, ...]) -> list[Any]:
     import numpy as np
 
@@ -150,6 +157,7 @@ def _unconcat(tensors: list[Any], axis: int, sizes: tuple[int, ...]) -> list[Any
 STEPS: Mapping[str, Kind] = {
     "permute": Kind(_permute, _unpermute, _unpermute),
     "reshape": Kind(_reshape, _unreshape, _unreshape),
+    "flip": Kind(_flip, _flip, _flip),
     "concat": Kind(_concat, _unconcat, _unconcat),
 }
 """Every kind of step. They only move elements, so the inverse is the transpose as well."""

@@ -75,6 +75,16 @@ def _conv_transpose(p: Parts) -> Expr:
         low, high = (number(side) for side in elements(pair))
         reach = number(dilation) * (number(kernel) - 1)
         rows.append((reach - low, reach - high + number(more)))
+    if not is_literal(p["groups"], 1):
+        return p.fill(
+            "nnx.Conv({inputs}, {features}, {kernel}, padding={rows}, input_dilation={stride}, "
+            "kernel_dilation={dilation}, feature_group_count={groups}, use_bias={bias}, "
+            "kernel_init=uniform({fan}), bias_init={start}, rngs=rngs)",
+            **{
+                **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+                "rows": literal(rows), "dilation": _unless(p, "dilation", 1), "fan": _fan(p),
+            },
+        )  # fmt: skip
     return p.fill(
         "nnx.ConvTranspose({inputs}, {features}, {kernel}, {stride}, padding={rows}, "
         "kernel_dilation={dilation}, use_bias={bias}, transpose_kernel=True, "
@@ -204,8 +214,6 @@ def native(node: Node) -> bool:
         x = node.inputs[0]
         assert x is not None
         return tuple(attrs["axes"]) == (x.type.rank - 1,)
-    if name == "conv_transpose":
-        return bool(attrs["groups"] == 1)
     if name == "prelu":
         return not attrs["per_channel"]
     return name != "dropout" or node.inputs[1] is None

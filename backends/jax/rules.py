@@ -224,6 +224,8 @@ def _concat(p: Parts) -> Expr:
 
 
 def _split(p: Parts) -> Expr:
+    if p.value("parts") == 1:
+        return p.fill("{x}")
     return p.fill("jnp.split({x}, {parts}, axis={axis})")
 
 

@@ -25,7 +25,7 @@ def entry(weight: Weight, path: Path) -> Entry:
     for name, index in holders:
         pieces += ["layers", name] if name.isdigit() else [free(name, ATTRIBUTES)]
         pieces += [] if index is None else [str(index)]
-    if weight.layer is None or len(holders) < len(path) - 1:
+    if weight.layer is None or part != weight.part:
         return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), ())
     name, steps = place(weight)
     return Entry(".".join([*pieces, name]), (weight.path,), steps)
@@ -46,6 +46,33 @@ def _conv(weight: Weight) -> Place:
     if weight.part != "weight":
         return weight.part, ()
     return "kernel", (Step("permute", (*range(2, weight.type.rank), 1, 0)),)
+
+
+def _conv_transpose(weight: Weight) -> Place:
+    """(in, out / groups, *kernel) as (*kernel, out, in): NNX turns it round.
+
+    With groups it is an `nnx.Conv` of the stretched input: (*kernel, in / groups, out), flipped.
+    """
+    assert weight.layer is not None
+    groups: int = weight.layer.attrs["groups"]
+    if weight.part != "weight" or groups == 1:
+        return _conv(weight)
+    rank = weight.type.rank
+    inputs, outputs, *kernel = (size for size in weight.type.shape if isinstance(size, int))
+    places = range(3, rank + 1)
+    split = (groups, inputs // groups, outputs, *kernel)
+    return "kernel", (
+        Step("flip", tuple(range(2, rank))),
+        Step("reshape", ((inputs, outputs, *kernel), split)),
+        Step("permute", (*places, 1, 0, 2)),
+        Step(
+            "reshape",
+            (
+                (*kernel, inputs // groups, groups, outputs),
+                (*kernel, inputs // groups, groups * outputs),
+            ),
+        ),
+    )
 
 
 def _named(weight: Weight) -> Place:
@@ -102,7 +129,7 @@ VIEWS: Mapping[str, Callable[[Expr, WeightVar], Expr]] = {
 """A layer's weight as the source has it."""
 
 _KINDS: Mapping[str, Callable[[Weight], Place]] = {
-    "linear": _linear, "conv": _conv, "conv_transpose": _conv, "embedding": _named,
+    "linear": _linear, "conv": _conv, "conv_transpose": _conv_transpose, "embedding": _named,
     "prelu": _prelu, "attention": _attention,
     **dict.fromkeys(
         ("batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"), _named

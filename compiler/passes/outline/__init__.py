@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ...diagnose import MlcError
 from ...graph import Definition, Graph, Scope, Weight
 from ...program import Class, Program
-from .classes import Builder, Made
+from .classes import Builder, Made, loose
 from .frame import Disagree
 from .tree import Tree
 
@@ -107,7 +107,10 @@ def _segments(tree: Tree, weight: Weight) -> tuple[tuple[str, int | None], ...]:
     parts: list[tuple[str, int | None]] = [(weight.part, None)]
     holder = weight.layer
     scope: Scope | None = weight.scope
-    if holder is not None:
+    if holder is not None and holder not in tree.applied:
+        scope = weight.scope.block
+        parts = [(loose(weight.path[len(scope.path) :].lstrip(".")), None)]
+    elif holder is not None:
         parts.insert(0, _held(tree, holder.member, holder.index, holder.scope))
         scope = holder.scope
     while scope is not None and scope.parent is not None:

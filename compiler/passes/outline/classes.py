@@ -194,13 +194,14 @@ class Builder:
         kind = sizes.type(candidate, [w.type for w in same_weights])
         shape = tuple(sizes.expression(size) for size in kind.shape)
         layer = weight.layer
-        if layer is not None:
+        if layer is not None and layer in self.tree.applied:
             return WeightVar(weight.name, kind, weight.order, Member(layer.member), weight.part)
-        var = WeightVar(weight.part, kind, weight.order, None, weight.part)
+        name = loose(local) if layer is not None else weight.part
+        var = WeightVar(name, kind, weight.order, None, name)
         for size in shape:
             self.uses_init(size)
         self.parameters[local] = Parameter(
-            weight.part, shape, kind, weight.init, weight.trainable, weight.site, var
+            name, shape, kind, weight.init, weight.trainable, weight.site, var
         )
         return var
 
@@ -382,4 +383,9 @@ def _prune(body: list[Statement], outputs: set[Var]) -> None:
             statement.results = kept
 
 
-__all__ = ["Builder", "Made"]
+def loose(path: str) -> str:
+    """What the class calls a weight whose layer was written out in smaller ops."""
+    return path.replace(".", "_")
+
+
+__all__ = ["Builder", "Made", "loose"]

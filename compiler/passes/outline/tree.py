@@ -45,6 +45,7 @@ class Tree:
     def __init__(self, graph: Graph, unrolled: set[tuple[Definition, int]]) -> None:
         self.graph = graph
         self.unrolled = unrolled
+        self.applied = {node.layer for node in graph if node.layer is not None}
         self.items: dict[Scope, list[Item]] = {graph.root: []}
         self.scopes: list[Scope] = []
         self._seen: set[Scope] = {graph.root}
