@@ -274,8 +274,6 @@ class Expressions:
             if node.site in frame.block.plan.chains and isinstance(branch, s.Pipe):
                 return self._chain(frame, node, branch)
             value = self.evaluate(frame, branch)
-        if is_static(value):
-            del frame.scope.ifs[node.site]
         return value
 
     def _chain(self, frame: Frame, node: s.Conditional, pipe: s.Pipe) -> Any:

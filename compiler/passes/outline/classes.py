@@ -280,8 +280,9 @@ class Builder:
                        if not any(isinstance(f.names.get(n), Size) for f in self.frames)}  # fmt: skip
         known = set(self.definition.params) | fixed_sizes
         for require in self.scopes[0].requires:
-            if expr.names(require.condition) <= known:
-                self.checks.append(Check(self.fix(require.condition), require.message))
+            condition = self.fix(require.condition)
+            if expr.names(condition) and expr.names(condition) <= known:
+                self.checks.append(Check(condition, require.message))
         for condition, arms in self._arms.values():
             fixed = self.fix(condition)
             if len(arms) == 2 or not expr.names(fixed) or not expr.names(fixed) <= known:

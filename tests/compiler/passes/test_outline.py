@@ -189,6 +189,35 @@ model Net(deep = true, width = 4):
     assert not found(net, If)
 
 
+def test_a_choice_between_blocks_freezes_what_decides_it() -> None:
+    text = """
+block A(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    y = x -> linear(width)
+block C(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    y = x -> linear(width) -> relu
+model Net(depth = 18, width = 4):
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    require depth in [18, 50], "no net of {depth}"
+    Unit = A if depth < 50 else C
+    counts = [2, 2] if depth == 18 else [3, 4]
+    h = x
+    for count in counts:
+        h = h -> Unit(width)
+        repeat count:
+            h = h -> Unit(width)
+    y = h
+"""
+    net = classes(text)["Net"]
+    assert [p.name for p in net.params] == ["width"]
+    assert not net.checks
+    assert expr.show(found(net, Repeat)[0].table) == "[2, 2]"
+
+
 def test_a_shared_block_is_constructed_once() -> None:
     text = """
 block Tower(width):
