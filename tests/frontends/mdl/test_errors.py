@@ -16,7 +16,6 @@ from mlc.frontends.mdl.errors import REFUSED
 
 HERE = Path(__file__).parent
 CASES = (HERE / "errors.txt").read_text().split("\n=== ")[1:]
-EXAMPLES = Path(__file__).parents[3] / "examples"
 FRONTEND = Path(mdl.__file__).parent
 
 
@@ -69,38 +68,6 @@ def test_every_code_is_documented_and_has_a_case() -> None:
 def test_what_is_refused_by_name_has_a_case() -> None:
     told = "\n".join(parts(case)[2] for case in CASES)
     assert [word for word, help in REFUSED.items() if help not in told] == []
-
-
-TOKEN = re.compile(r'[A-Za-z_]\w*|\d+\.\d+|\d+|"[^"\n]*"|->|:=|\+=|\*\*|//|[<>=!]=|[^\s\w]')
-
-
-def mutated(text: str, chance: random.Random) -> tuple[str, int]:
-    """The text with one token deleted, doubled, swapped, misspelt or replaced, and its line."""
-    tokens = [t for t in TOKEN.finditer(text) if "#" not in text[: t.start()].rsplit("\n", 1)[-1]]
-    i = chance.randrange(len(tokens) - 1)
-    one, two, other = tokens[i], tokens[i + 1], chance.choice(tokens)[0]
-    start, end = text[: one.start()], text[one.end() :]
-    place = chance.randrange(len(one[0]))
-    line = start.count("\n") + 1
-    swapped = f"{two[0]}{text[one.end() : two.start()]}{one[0]}{text[two.end() :]}"
-    misspelt = f"{one[0][:place]}{chance.choice('xq7_')}{one[0][place + 1 :]}{end}"
-    return start + chance.choice(
-        [end, f"{one[0]} {one[0]}{end}", swapped, misspelt, other + end]
-    ), line
-
-
-def test_mutations_are_errors_near_the_change() -> None:
-    """1,000 mutations of the examples: no traceback, and the line within 1 in nine of ten."""
-    chance = random.Random(5)
-    texts = [path.read_text() for path in sorted(EXAMPLES.glob("*.mdl"))]
-    near: list[bool] = []
-    for _ in range(1000):
-        text, line = mutated(chance.choice(texts).replace("layers = 12", "layers = 1"), chance)
-        errors = [e for e in errors_of(text) if e.code not in ("unused", "label")]
-        if errors:
-            near.append(errors[0].span is not None and abs(errors[0].span.line - line) <= 1)
-    assert len(near) > 700
-    assert sum(near) >= 0.9 * len(near)
 
 
 HEADER = "model M:\n    in x: f32[B, 8]\n    out y: like x\n    "
