@@ -24,7 +24,7 @@ DTYPES = ("bool", "u8", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64")
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """What is known of a tensor: element type, sizes, and the labels of its axes (None: no label)."""
+    """What is known of a tensor: element type, sizes, labels of its axes (None: no label)."""
 
     dtype: str
     shape: tuple[Dim, ...]
@@ -179,7 +179,7 @@ class Layer:
 
 
 class Value:
-    """A tensor: the output of a node, or an Input or a Weight. `name` is the source's, if it has one.
+    """A tensor: the output of a node, or an Input or a Weight. `name` is the source's, if any.
 
     `order` is set by the layout pass alone: axis i as it is stored is axis order[i] of `type`.
     """
@@ -379,8 +379,8 @@ class Graph:
     """A model: inputs, weights by path, nodes in order, outputs by name.
 
     `updates` maps a buffer (a Weight that is not trainable) to the value it takes after a training
-    call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took the
-    place of a value, so that scope records, which are shared by copies of a graph, stay readable.
+    call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took
+    the place of a value, so that scope records, which copies of a graph share, stay readable.
     `warnings` are what the frontend found doubtful and not wrong.
     """
 

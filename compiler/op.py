@@ -78,9 +78,9 @@ class Op:
                 Never calls the body.
     body        (b, *values, **attrs) -> value(s): the same in smaller ops, stable in f32; None for
                 the core ops that every backend spells
-    grad        (b, g, y, *inputs, **attrs) -> a gradient or None for each input; `g` and `y` are the
-                output's gradient and the output (tuples where there are several, a missing gradient
-                None); BODY; or None where no gradient is defined (integers, comparisons)
+    grad        (b, g, y, *inputs, **attrs) -> a gradient or None for each input; `g` and `y` are
+                the output's gradient and the output (tuples where there are several, a missing
+                gradient None); BODY; or None where no gradient is defined (integers, comparisons)
     patterns    further spellings by which imported graphs write it: callables like `body`
     rounding    what f32 does to its result: "exact", "elementwise", "sum" (a sum of products or
                 terms, whose error is bounded by the op on absolute values), "body" (as its body)

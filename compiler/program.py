@@ -46,7 +46,7 @@ class WeightVar(Var):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a class holds under a name: a layer, a block, a chain; or an element of a list of such."""
+    """What a class holds under a name: a layer, a block, a chain; or an element of a list."""
 
     name: str
     listed: bool = False

@@ -1,9 +1,9 @@
 """Statements from expressions: what is nested, what gets a name of its own, and which name.
 
-A backend says what each tensor of a class body is (`define`), where it loops and branches, and what
-it returns. Tensors are placeholders until the end; then a value that is used once and has no name in
-the source is written where it is used, as long as the line stays readable, and the rest are named as
-in the source: a name is used again only where its former tensor is no longer needed.
+A backend says what each tensor of a class body is, where it loops and branches, what it returns.
+Tensors are placeholders until the end; then a value that is used once and has no name in the source
+is written where it is used, as long as the line stays readable, and the rest are named as in the
+source: a name is used again only where its former tensor is no longer needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Channels last, where a target wants them: orders on values, and transposes only where they must be.
+"""Channels last, where a target wants them: orders on values, transposes only where they must be.
 
 Types and attributes stay in source order. `Value.order` says how a value is stored, and a RELAYOUT
 node stands where a value is needed in another order. Convolutions, pools and channel norms ask for

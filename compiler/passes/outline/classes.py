@@ -12,8 +12,20 @@ from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
 from ...graph import Definition, Scope, Type, Value, Weight
 from ...program import (
-    Apply, Call, Chain, Check, Class, Hyper, If, Member, Parameter, Repeat, Statement, Var,
-    WeightVar, walk,
+    Apply,
+    Call,
+    Chain,
+    Check,
+    Class,
+    Hyper,
+    If,
+    Member,
+    Parameter,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
 )  # fmt: skip
 from .body import Body
 from .frame import Frame, agree, disagree, plain, same
@@ -276,9 +288,8 @@ class Builder:
 
     def _checks(self) -> None:
         """`require` lines, and the static ifs whose other arm nobody has seen."""
-        fixed_sizes = {n for n in self.definition.sizes
-                       if not any(isinstance(f.names.get(n), Size) for f in self.frames)}  # fmt: skip
-        known = set(self.definition.params) | fixed_sizes
+        unknown = {n for f in self.frames for n, v in f.names.items() if isinstance(v, Size)}
+        known = {*self.definition.params, *self.definition.sizes} - unknown
         for require in self.scopes[0].requires:
             condition = self.fix(require.condition)
             if expr.names(condition) and expr.names(condition) <= known:

@@ -20,7 +20,8 @@ RESIDUAL = """
 block Residual(width, stride = 1):
     in  x: f32[B, C, H, W]
     out y: f32[B, width, ceil(H / stride), ceil(W / stride)]
-    main = x -> conv(width, 3, stride = stride, pad = 1) -> batch_norm -> relu -> conv(width, 3, pad = 1)
+    main = x -> conv(width, 3, stride = stride, pad = 1) -> batch_norm -> relu
+             -> conv(width, 3, pad = 1)
     skip = x if C == width and stride == 1 else x -> conv(width, 1, stride = stride) -> batch_norm
     y = relu(main + skip)
 """

@@ -36,19 +36,27 @@ def _mutated(text: str, source: random.Random) -> tuple[str, int]:
     return new, text.count("\n", 0, a.start()) + 1
 
 
+def _error(text: str, path: Path) -> MlcError | None:
+    try:
+        load(text, path.name, params=PARAMS.get(path.stem, {}))
+    except MlcError as error:
+        return error
+    return None
+
+
 def test_mutations_give_errors_at_their_place() -> None:
     source = random.Random(20)
     near = total = 0
     for number in range(COUNT):
         path = EXAMPLES[number % len(EXAMPLES)]
         text, line = _mutated(path.read_text(), source)
-        try:
-            load(text, path.name, params=PARAMS.get(path.stem, {}))
-        except MlcError as error:
-            total += 1
-            errors = getattr(error, "errors", (error,))
-            places = [e.span for e in errors] + [n.span for e in errors for n in e.notes]
-            near += any(p is not None and abs(p.line - line) <= 1 for p in places)
-            assert errors[0].span is not None, f"{error}: no place in\n{text}"
+        error = _error(text, path)
+        if error is None:
+            continue
+        total += 1
+        errors = getattr(error, "errors", (error,))
+        places = [e.span for e in errors] + [n.span for e in errors for n in e.notes]
+        near += any(p is not None and abs(p.line - line) <= 1 for p in places)
+        assert errors[0].span is not None, f"{error}: no place in\n{text}"
     assert total > COUNT // 2
     assert near >= 0.9 * total, f"{near} of {total} errors stand within a line of the slip"
