@@ -156,6 +156,9 @@ class Artefact:
         """The framework's model, built by the emitted code itself, with the weights if given."""
         from tempfile import TemporaryDirectory
 
+        if self.interface.weights and self.weights is None:
+            text = f"a model for {self.target} holds its weights, and none were given"
+            raise MlcError("weights-file", text, help="compile it with weights")
         with TemporaryDirectory(prefix="mlc_") as directory:
             folder = self.save(directory)
             package = import_package(folder)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,13 @@ def test_build_runs_the_emitted_code_itself() -> None:
     assert net.config == {"width": 3}
     assert b"kernel" in net.weights
     assert ARTEFACT.build().weights is None
+
+
+def test_a_target_that_needs_weights_says_so() -> None:
+    fixed = replace(ARTEFACT, interface=replace(INTERFACE, weights=True))
+    with pytest.raises(MlcError, match="none were given"):
+        fixed.build()
+    assert "weights" in vars(fixed.with_weights(WEIGHTS).build())
 
 
 def test_the_init_file_is_what_a_linter_wants(tmp_path: Path) -> None:
