@@ -68,11 +68,13 @@ def broadcast(*types: Type, dtype: str | None = None) -> Type:
 def _axis(present: list[Type], axis: int, types: tuple[Type, ...]) -> tuple[Dim, str | None]:
     """Size and label of one axis (counted from the right) of the result."""
     size: Dim = 1
-    shown = " and ".join(str(t) for t in types)
     for t in present:
-        if t.shape[axis] != 1:
+        if size == 1:
+            size = t.shape[axis]
+        elif t.shape[axis] not in (1, size):
+            shown = " and ".join(str(t) for t in types)
             message = f"{shown} do not broadcast: {size} is not {t.shape[axis]}"
-            size = t.shape[axis] if size == 1 else require_equal(size, t.shape[axis], message)
+            size = require_equal(size, t.shape[axis], message)
     ordered = sorted(present, key=lambda t: t.shape[axis] == 1 and size != 1)
     return size, next((t.labels[axis] for t in ordered if t.labels[axis] is not None), None)
 
