@@ -200,8 +200,8 @@ def settings(graph: Graph, count: int) -> list[dict[str, int]]:
     steps = {name: _step(graph, name) for name in graph.symbols}
     found: list[dict[str, int]] = []
     for attempt in range(4000):
-        widest = 3 + attempt // 40
-        sizes = {name: step * source.randint(1, widest) for name, step in steps.items()}
+        low, high = 2 if attempt < 2000 else 1, 4 + attempt // 40
+        sizes = {name: step * source.randint(low, high) for name, step in steps.items()}
         fresh = not any(sizes[name] == last[name] for last in found[-1:] for name in sizes)
         if (fresh or attempt > 3000) and _valid(graph, sizes):
             found.append(sizes)
