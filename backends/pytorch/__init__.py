@@ -2,90 +2,106 @@
 
 from __future__ import annotations
 
-from ...compiler.graph import Graph, Weight
-from ...compiler.program import Apply, Class, Program, walk
+import ast
+from collections.abc import Iterable
+
+from ...compiler.graph import Fact, Graph
+from ...compiler.program import Apply, Program, walk
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Interface, Port, module_name
-from ..source.module import docstring, formatted, join
-from ..source.names import free
+from ..source.module import formatted, join, title
+from ..source.names import free, rename
 from ..source.prepare import prepare
-from ..source.scope import Scope, hint
-from .attention import attention
-from .layers import LAYERS
-from .printer import Module
+from ..source.scope import hint
+from .attention import Attention, uses
+from .module import Module
+from .native import native
 from .reserved import ATTRIBUTES, LOCALS
-from .rules import RULES
 
 
 def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     """The artefact for PyTorch; it keeps the source's order of axes in any case."""
-    _, program = prepare(graph, {*RULES, *LAYERS})
+    del keep_layout
+    prepared, program = prepare(graph, native)
     stem = module_name(name)
-    model = program.model.name
+    text = source(prepared, program)
     return Artefact(
         "pytorch",
         stem,
-        {f"{stem}.py": source(graph, program)},
+        {f"{stem}.py": text},
         WeightMap([Entry(_key(path), (w.path,), ()) for w, path in program.weights.items()]),
         Interface(
-            model,
+            program.model.name,
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in graph.inputs),
             tuple(Port.of(v, n) for n, v in graph.outputs.items()),
         ),
     )
 
 
-def _key(path: tuple[tuple[str, int | None], ...]) -> str:
-    """The name in the state dict."""
+def _key(path: Iterable[tuple[str, int | None]]) -> str:
+    """The name in the state dict: `blocks.0.conv1.weight`."""
     parts = []
     for name, index in path:
-        parts.append(
-            name if "." in name else free(name, ATTRIBUTES) if not name.isdigit() else name
-        )
-        parts += [] if index is None else [str(index)]
+        own = name if "." in name or name.isdigit() else free(name, ATTRIBUTES)
+        parts += [own] if index is None else [own, str(index)]
     return ".".join(parts)
 
 
 def source(graph: Graph, program: Program) -> str:
-    """The text of the file."""
-    classes = frozenset({cls.name for cls in program.classes} | {"Attention"})
+    """The text of the file; the program's classes get names that are safe in it."""
+    taken = {*LOCALS, "build"}
+    names = rename((cls.name for cls in program.classes), taken)
+    for cls in program.classes:
+        cls.name = names[cls.name]
+    taken |= set(names.values())
+    used = uses(program)
+    attention = Attention(_own_name(taken), used) if used else None
+    taken |= {attention.name} if attention else set()
     optional = {v.name: v for v in graph.inputs if v.default is not None}
-    printed = [
-        Module(cls, classes, optional if cls is program.model else {}).source()
-        for cls in program.classes
-    ]
-    title = docstring(program.model.doc or f"{program.model.name}, written by mlc.")
-    body = join([*attention(program), *printed, _build(program.model)])
-    return formatted(join([title, _imports(body), body]))
+    classes = []
+    for cls in program.classes:
+        model = cls is program.model
+        facts: list[Fact] = graph.facts if model else []
+        given = optional if model else {}
+        classes.append(Module(cls, frozenset(taken), attention, given, facts).source())
+    pieces = [*([attention.source()] if attention else []), *classes, _build(program)]
+    body = join(pieces)
+    head = title(program.model, "pytorch")
+    return formatted(join([head, _imports(body), body]))
+
+
+def _own_name(taken: set[str]) -> str:
+    return "MultiHeadAttention" if "Attention" in taken else free("Attention", taken)
 
 
 def _imports(body: str) -> str:
-    lines = ["import torch"] if "torch." in body else []
-    lines += ["import torch.nn.functional as F"] if "F." in body else []
-    return "\n".join([
-        "from pathlib import Path\n", *lines, "from safetensors.torch import load_file",
-        "from torch import Tensor, nn",
-    ])  # fmt: skip
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    standard = {
+        "OrderedDict": "from collections import OrderedDict",
+        "Path": "from pathlib import Path",
+        "Any": "from typing import Any",
+    }
+    lines = [line for name, line in standard.items() if name in used]
+    lines += ["", *(["import torch"] if "torch" in used else [])]
+    lines += ["import torch.nn.functional as F"] if "F" in used else []
+    return "\n".join([*lines, "from safetensors.torch import load_file", "from torch import Tensor, nn"])
 
 
-def _build(cls: Class) -> str:
+def _build(program: Program) -> str:
+    cls = program.model
     kinds = sorted({hint(p.value) for p in cls.params})
-    config = f", **config: {' | '.join(kinds)}" if kinds else ""
-    given = "**config" if kinds else ""
+    config = f", **config: {kinds[0] if len(kinds) == 1 else 'Any'}" if kinds else ""
+    statements = (s for each in program.classes for s in walk(each.body))
+    modal = any(isinstance(s, Apply) and s.op.effect in ("state", "random") for s in statements)
+    mode = " in training mode" if modal else ""
     return (
         f"def build(weights: str | Path | None = None{config}) -> {cls.name}:\n"
-        '    """Return the model in training mode, with the weights of a safetensors file if given."""\n'
-        f"    model = {cls.name}({given})\n"
+        f'    """Return the model{mode}, with the weights of a safetensors file if one is given."""\n'
+        f"    model = {cls.name}({'**config' if kinds else ''})\n"
         "    if weights is not None:\n"
         "        model.load_state_dict(load_file(weights))\n"
         "    return model\n"
     )
 
 
-def uses(program: Program, op: str) -> list[Apply]:
-    """All applications of an op."""
-    statements = (s for cls in program.classes for s in walk(cls.body))
-    return [s for s in statements if isinstance(s, Apply) and s.op.name == op]
-
-
-__all__ = ["LOCALS", "Scope", "Weight", "emit", "source", "uses"]
+__all__ = ["emit", "source"]

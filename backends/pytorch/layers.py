@@ -1,17 +1,16 @@
-"""How PyTorch constructs the ops that are modules, with every default that frameworks disagree on."""
+"""How PyTorch constructs and applies layers, with every default that frameworks disagree on."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
-from ..source.tree import is_literal, number
-
-
-def _given(p: Parts, name: str, default: object) -> Expr | None:
-    """The attribute, or None where it is what PyTorch takes by itself."""
-    return None if is_literal(p[name], default) else p[name]
+from ..source.tree import number, real
+from .rules import axis, long
+from .shapes import elements
+from .windows import cropped, cropping, padded, padding, pooling, spatial, taps
 
 
 def _size(p: Parts, axis: int) -> Expr:
@@ -19,86 +18,179 @@ def _size(p: Parts, axis: int) -> Expr:
     return p.place(literal(p.x.type.shape[axis]))
 
 
-def _rank(p: Parts) -> int:
-    return p.x.type.rank - 2
+def _bias(p: Parts) -> Expr | None:
+    return p.unless("bias", True)
+
+
+# ------------------------------------------------------------------------------------------ layers
 
 
 def _conv(p: Parts) -> Expr:
-    dims = _rank(p)
     return p.fill(
-        f"nn.Conv{dims}d({{C}}, {{features}}, {{kernel}}, stride={{stride}}, padding={{pad}}, "
-        "dilation={dilation}, groups={groups}, bias={bias})",
-        C=_size(p, 1), stride=_given(p, "stride", 1), pad=_pad(p), bias=_given(p, "bias", True),
-        dilation=_given(p, "dilation", 1), groups=_given(p, "groups", 1),
-    )  # fmt: skip
-
-
-def _pad(p: Parts) -> Expr | None:
-    return _given(p, "pad", 0)
+        f"nn.Conv{spatial(p)}d({{C}}, {{features}}, {{kernel}}, stride={{stride}}, "
+        "padding={pad}, dilation={dilation}, groups={groups}, bias={bias})",
+        **{**taps(p), "C": _size(p, 1), "bias": _bias(p)},
+    )
 
 
 def _conv_transpose(p: Parts) -> Expr:
-    dims = _rank(p)
+    pad, _ = cropping(p)
     return p.fill(
-        f"nn.ConvTranspose{dims}d({{C}}, {{features}}, {{kernel}}, stride={{stride}}, padding={{pad}}, "
-        "output_padding={out}, groups={groups}, bias={bias}, dilation={dilation})",
-        C=_size(p, 1), stride=_given(p, "stride", 1), pad=_pad(p), bias=_given(p, "bias", True),
-        out=_given(p, "output_pad", 0), groups=_given(p, "groups", 1),
-        dilation=_given(p, "dilation", 1),
+        f"nn.ConvTranspose{spatial(p)}d({{C}}, {{features}}, {{kernel}}, stride={{stride}}, "
+        "padding={pad}, output_padding={out}, groups={groups}, bias={bias}, dilation={dilation})",
+        **{**taps(p), "C": _size(p, 1), "pad": pad, "bias": _bias(p),
+           "out": p.unless("output_pad", 0)},
     )  # fmt: skip
 
 
 def _linear(p: Parts) -> Expr:
-    return p.fill(
-        "nn.Linear({C}, {features}, bias={bias})", C=_size(p, -1), bias=_given(p, "bias", True)
-    )
+    return p.fill("nn.Linear({C}, {features}, bias={bias})", C=_size(p, -1), bias=_bias(p))
 
 
 def _batch_norm(p: Parts) -> Expr:
     dims = {2: 1, 3: 1, 4: 2, 5: 3}[p.x.type.rank]
-    axis = 1 if p.x.type.rank > 2 else -1
     return p.fill(
-        f"nn.BatchNorm{dims}d({{C}}, eps={{eps}}, momentum={{momentum}})", C=_size(p, axis)
-    )
+        f"nn.BatchNorm{dims}d({{C}}, eps={{eps}}, momentum={{momentum}}, affine={{affine}})",
+        C=_size(p, 1), affine=p.unless("affine", True),
+    )  # fmt: skip
 
 
-def _layer_norm(p: Parts) -> Expr:
-    return p.fill("nn.LayerNorm({C}, eps={eps})", C=_size(p, -1))
+def _over_axes(kind: str, bias: bool) -> Rule:
+    """A norm over the last axes, which share one weight."""
 
+    def rule(p: Parts) -> Expr:
+        axes = p.fixed("axes")
+        sizes = [_size(p, axis) for axis in axes]
+        shape = sizes[0] if len(sizes) == 1 else ast.Tuple(sizes, ast.Load())
+        return p.fill(
+            f"nn.{kind}({{shape}}, eps={{eps}}, elementwise_affine={{affine}}, bias={{bias}})",
+            shape=shape, affine=p.unless("affine", True), bias=_bias(p) if bias else None,
+        )  # fmt: skip
 
-def _rms_norm(p: Parts) -> Expr:
-    return p.fill("nn.RMSNorm({C}, eps={eps})", C=_size(p, -1))
+    return rule
 
 
 def _group_norm(p: Parts) -> Expr:
-    return p.fill("nn.GroupNorm({groups}, {C}, eps={eps})", C=_size(p, 1))
+    return p.fill(
+        "nn.GroupNorm({groups}, {C}, eps={eps}, affine={affine})",
+        C=_size(p, 1), affine=p.unless("affine", True),
+    )  # fmt: skip
+
+
+def _instance_norm(p: Parts) -> Expr:
+    """The only norm of PyTorch that has no weight unless told."""
+    return p.fill(
+        f"nn.InstanceNorm{spatial(p)}d({{C}}, eps={{eps}}, affine={{affine}})",
+        C=_size(p, 1), affine=p.unless("affine", False),
+    )  # fmt: skip
 
 
 def _prelu(p: Parts) -> Expr:
     (weight,) = p.apply.weights.values()
-    return p.fill("nn.PReLU({n})", n=p.place(literal(weight.shape[0])))
-
-
-def _dropout(p: Parts) -> Expr:
-    return p.fill("nn.Dropout({rate})")
-
-
-def _attention(p: Parts) -> Expr:
-    return p.fill("Attention({C}, {heads})", C=_size(p, -1))
+    size = weight.shape[0]
+    return p.fill("nn.PReLU({n})", n=None if size == 1 else p.place(literal(size)))
 
 
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
-    "embedding": "nn.Embedding({count}, {width})",
-    "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
-    "group_norm": _group_norm, "prelu": _prelu, "dropout": _dropout, "attention": _attention,
+    "embedding": "nn.Embedding({count}, {width})", "batch_norm": _batch_norm,
+    "layer_norm": _over_axes("LayerNorm", True), "rms_norm": _over_axes("RMSNorm", False),
+    "group_norm": _group_norm, "instance_norm": _instance_norm, "prelu": _prelu,
+    "dropout": "nn.Dropout({rate})",
 }  # fmt: skip
-"""Constructors by op."""
+"""Constructors by op; that of `attention` belongs to the file's own class."""
 
-FUNCTIONS: Mapping[str, Rule] = {
-    "relu": "nn.ReLU()", "gelu": "nn.GELU()", "silu": "nn.SiLU()", "sigmoid": "nn.Sigmoid()",
-    "tanh": "nn.Tanh()", "relu6": "nn.ReLU6()",
+
+def _apply_conv(p: Parts) -> Expr:
+    return p.fill("{name}({x})", x=padded(p, p["x"]))
+
+
+def _apply_transpose(p: Parts) -> Expr:
+    return cropped(p, p.fill("{name}({x})"))
+
+
+def _apply_embedding(p: Parts) -> Expr:
+    narrow = p.x.type.dtype not in ("i32", "i64")
+    return p.fill("{name}({index})", index=long(p, "index") if narrow else p["index"])
+
+
+APPLIED: Mapping[str, Rule | None] = {
+    **dict.fromkeys(LAYERS), "conv": _apply_conv, "conv_transpose": _apply_transpose,
+    "embedding": _apply_embedding,
 }  # fmt: skip
-"""Modules of ops without weights, for chains."""
+"""How layers are applied, None for just `f(x)`."""
 
-__all__ = ["FUNCTIONS", "LAYERS", "number"]
+
+# ------------------------------------------------------------------- modules of ops without weights
+
+
+def _axis(name: str) -> Rule:
+    return lambda p: p.fill(f"nn.{name}(dim={{axis}})", axis=axis(p))
+
+
+def _alpha(name: str) -> Rule:
+    def rule(p: Parts) -> Expr:
+        return p.fill(f"nn.{name}({{a}})", a=None if number(p["alpha"]) == 1 else p["alpha"])
+
+    return rule
+
+
+def _max_pool(p: Parts) -> Expr:
+    return p.fill(
+        f"nn.MaxPool{spatial(p)}d({{kernel}}, stride={{stride}}, padding={{pad}}, "
+        "dilation={dilation}, ceil_mode={ceil})",
+        **pooling(p),
+    )
+
+
+def _avg_pool(p: Parts) -> Expr:
+    return p.fill(
+        f"nn.AvgPool{spatial(p)}d({{kernel}}, stride={{stride}}, padding={{pad}}, "
+        "ceil_mode={ceil}, count_include_pad={count})",
+        **pooling(p),
+    )
+
+
+def _flatten(p: Parts) -> Expr:
+    last = p.fixed("end") in (-1, p.x.type.rank - 1)
+    return p.fill(
+        "nn.Flatten({start}, {end})",
+        start=None if last and p.fixed("start") == 1 else p["start"], end=None if last else p["end"]
+    )  # fmt: skip
+
+
+def _gelu(p: Parts) -> Expr:
+    return p.fill("nn.GELU(approximate={a})", a=p.unless("approximate", "none"))
+
+
+MODULES: Mapping[str, Rule] = {
+    **{op: f"nn.{name}()" for op, name in {
+        "relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "mish": "Mish", "sigmoid": "Sigmoid",
+        "tanh": "Tanh", "softplus": "Softplus", "softsign": "Softsign", "selu": "SELU",
+        "hard_sigmoid": "Hardsigmoid", "hard_swish": "Hardswish", "hard_tanh": "Hardtanh",
+        "identity": "Identity"}.items()},
+    "gelu": _gelu, "elu": _alpha("ELU"), "celu": _alpha("CELU"),
+    "leaky_relu": "nn.LeakyReLU({slope})", "softmax": _axis("Softmax"),
+    "log_softmax": _axis("LogSoftmax"), "glu": _axis("GLU"),
+    "max_pool": _max_pool, "avg_pool": _avg_pool, "flatten": _flatten,
+}  # fmt: skip
+"""Modules of ops without weights, for linear branches that become one `nn.Sequential`."""
+
+
+def around(p: Parts) -> tuple[Expr | None, Expr | None]:
+    """The modules that a stage of an `nn.Sequential` needs before and after itself."""
+    if p.op.name == "conv_transpose":
+        _, cut = cropping(p)
+        return None, _pad_module(p, cut, 0.0)
+    if p.op.name in ("conv", "max_pool", "avg_pool"):
+        _, before = padding(p)
+        return _pad_module(p, before, float("-inf") if p.op.name == "max_pool" else 0.0), None
+    return None, None
+
+
+def _pad_module(p: Parts, pads: Expr | None, value: float) -> Expr | None:
+    if pads is None or all(number(end) == 0 for end in elements(pads)):
+        return None
+    return p.fill(
+        f"nn.ConstantPad{spatial(p)}d({{pads}}, {{value}})", pads=pads, value=real(value)
+    )

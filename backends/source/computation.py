@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -28,7 +27,7 @@ from .constructor import listed, optional_member
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
-from .tree import tree
+from .tree import real, tree
 
 
 class Computation:
@@ -81,6 +80,14 @@ class Computation:
         del statement
         return False
 
+    def optional_member(self, statement: If) -> Chain | Apply | Call | None:
+        """The member that an If passes by, if that is all it does."""
+        return optional_member(statement)
+
+    def chain(self, statement: Chain) -> None:
+        """Adds the application of a linear branch."""
+        self.define((statement.output,), self.called(statement.member, (statement.input,)))
+
     # --------------------------------------------------------------------------- statements
 
     def body(self, statements: Sequence[Statement]) -> None:
@@ -92,8 +99,8 @@ class Computation:
                         self._apply(statement)
                 case Call(member=member, inputs=inputs, outputs=outputs):
                     self.define(outputs, self.called(member, inputs))
-                case Chain(member=member, input=given, output=output):
-                    self.define((output,), self.called(member, (given,)))
+                case Chain():
+                    self.chain(statement)
                 case If():
                     self._if(statement)
                 case Repeat():
@@ -138,7 +145,7 @@ class Computation:
         return spell(self.rules, self.parts(statement), self.target)
 
     def _if(self, statement: If) -> None:
-        optional = optional_member(statement)
+        optional = self.optional_member(statement)
         if optional is not None:
             (phi,) = statement.phis
             given = optional.input if isinstance(optional, Chain) else optional.inputs[0]
@@ -295,9 +302,7 @@ def number(statement: Apply, place: Callable[[Expr], Expr]) -> Expr:
     value = value.item() if hasattr(value, "item") else value
     kind = statement.outputs[0].type
     value = bool(value) if kind.dtype == "bool" else float(value) if kind.floating else int(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return tree("float({text})", text=expr.literal(str(value)))
-    return expr.literal(value)
+    return real(value) if isinstance(value, float) else expr.literal(value)
 
 
 __all__ = ["Computation", "number", "numbers", "singular"]

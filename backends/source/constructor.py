@@ -69,6 +69,10 @@ class Constructor:
         yield self.set(name, self.absent)
         yield ast.If(condition, made, [])
 
+    def optional_member(self, statement: If) -> Chain | Apply | Call | None:
+        """The member that an If passes by, if that is all it does."""
+        return optional_member(statement)
+
     # --------------------------------------------------------------------------- statements
 
     def statements(self) -> Iterator[ast.stmt]:
@@ -138,7 +142,7 @@ class Constructor:
         condition = self.scope.init(statement.condition)
         if not then:
             condition, then, orelse = expr.negate(condition), orelse, then
-        optional = optional_member(statement)
+        optional = self.optional_member(statement)
         if optional is not None:
             assert optional.member is not None
             yield from self.optional(condition, self.scope.attribute(optional.member.name), then)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from ...compiler.diagnose import MlcError
+from ...compiler.dim import Dim
+from ...compiler.graph import Fact
 from ...compiler.program import Class, Var
+from .. import TARGETS
 from .tree import text
 
 LINE = 100
@@ -17,8 +21,16 @@ LINE = 100
 
 def block(statements: Iterable[ast.stmt], indent: int) -> str:
     """Statements as text, indented by so many levels."""
-    lines = "\n".join(text(s) for s in statements) or "pass"
+    lines = "\n".join(_statement(s) for s in statements) or "pass"
     return textwrap.indent(lines, "    " * indent)
+
+
+def _statement(statement: ast.stmt) -> str:
+    """`return a, b` without the parentheses that trees are shown with."""
+    match statement:
+        case ast.Return(value=ast.Tuple(elts=[_, _, *_] as values)):
+            return f"return {', '.join(text(v) for v in values)}"
+    return text(statement)
 
 
 def docstring(content: str) -> str:
@@ -28,24 +40,64 @@ def docstring(content: str) -> str:
     return f'"""{plain}{end}"""'
 
 
-def describe(cls: Class, orders: bool = True) -> str:
-    """`Image (B, 3, H, W) -> logits (B, classes)`, under the comment above the block, if any."""
-    ins = ", ".join(_port(name, var, orders) for name, var in cls.inputs.items())
-    outs = ", ".join(_port(name, var, orders) for name, var in cls.outputs.items())
+def title(cls: Class, target: str) -> str:
+    """The docstring of the file: the model, its comment, and the versions it was verified with."""
+    doc = " ".join(cls.doc.split()).rstrip(".:")
+    named = doc.lower().startswith(cls.name.lower())
+    versions = " and ".join(f"{k} {v}" for k, v in TARGETS[target].versions.items())
+    first = doc if named or not doc else f"{cls.name}: {_lower(doc)}"
+    lines = [f"{first or f'{cls.name}, written by mlc'}.", "", f"Verified with {versions}."]
+    wrapped = [part for line in lines for part in (textwrap.wrap(line, LINE - 4) or [""])]
+    return docstring("\n".join(wrapped))
+
+
+def _lower(sentence: str) -> str:
+    """`A network` as `a network`; a name or abbreviation at the start stays."""
+    word = sentence.split()[0]
+    plain = word[1:] == word[1:].lower() and word.isalpha()
+    return f"{sentence[0].lower()}{sentence[1:]}" if plain else sentence
+
+
+def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str:
+    """`Image (B, 3, H, W) -> logits (B, classes)`, under the comment above a block, if any.
+
+    A model's comment stands at the head of the file. `facts` are shown where a size first stands.
+    """
+    limits = {str(f.left): f"{f.left} <= {f.right}" for f in facts if f.relation == "<="}
+    short = all(len(name) == 1 for name in (*cls.inputs, *cls.outputs)) and len(cls.inputs) == 1
+    ins = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.inputs.items())
+    outs = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.outputs.items())
     shapes = f"{ins} -> {outs}"
-    if not cls.doc:
-        return f"{shapes[0].upper()}{shapes[1:]}."
-    first = cls.doc.strip().splitlines()[0].rstrip(".:")
+    doc = "" if cls.definition.kind == "model" else cls.doc.strip()
+    if not doc:
+        shown = shapes if len(next(iter(cls.inputs), "")) < 2 else f"{shapes[0].upper()}{shapes[1:]}"
+        return _wrapped(f"{shown}.")
+    first = " ".join(doc.split()).rstrip(".:")
     whole = f"{first}: {shapes}."
-    return whole if len(whole) < LINE - 12 else f"{first}.\n\n{shapes[0].upper()}{shapes[1:]}."
+    return whole if len(whole) < LINE - 12 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
 
 
-def _port(name: str, var: Var, orders: bool) -> str:
+def _wrapped(line: str) -> str:
+    return "\n    ".join(textwrap.wrap(line, LINE - 10))
+
+
+def _port(name: str, var: Var, orders: bool, short: bool, limits: dict[str, str]) -> str:
+    """`logits (B, classes)`; a limit is shown once."""
     order = var.order if orders and var.order else range(var.type.rank)
-    sizes = [
-        "?" if str(var.type.shape[i]).startswith("size_") else str(var.type.shape[i]) for i in order
-    ]
-    return f"{name} ({', '.join(sizes)})"
+    sizes = [limits.pop(size, size) for size in (_size(var.type.shape[i]) for i in order)]
+    shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    return shape if short else f"{name} {shape}"
+
+
+def _size(size: Dim) -> str:
+    """`ceil(H / 2)` for `(H - 1) // 2 + 1`, `?` for a size that no name gives."""
+    shown = str(size)
+    if shown.startswith("size_"):
+        return "?"
+    for pattern in (r"\((\w+) - 1\) // (\w+) \+ 1", r"\((\w+) \+ 1\) // (2)"):
+        if found := re.fullmatch(pattern, shown):
+            return f"ceil({found[1]} / {found[2]})"
+    return shown
 
 
 def formatted(source: str) -> str:

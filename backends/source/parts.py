@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeAlias
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Var
-from .tree import Part, number, tree
+from .tree import Part, is_literal, number, tree
 
 Place: TypeAlias = "Callable[[Expr], Expr]"
 Rule: TypeAlias = "str | Callable[[Parts], Expr]"
@@ -18,17 +18,26 @@ Rule: TypeAlias = "str | Callable[[Parts], Expr]"
 class Parts:
     """One op for a rule: `p["x"]` is a tensor or an attribute as a tree, None where it is absent.
 
-    A weight that is called like an attribute (`bias`) is `p["bias_tensor"]`. Axis attributes are already counted in the order in which the layout pass stores the tensor.
-    `p.apply` is the record, for a rule that must look at types; `p.value(name)` is an attribute's
-    literal value, or None where it is an expression over hyper-parameters; `p.name` is what the
-    layer is called, for targets that name layers where they are made.
+    A weight that is called like an attribute (`bias`) is `p["bias_tensor"]`. Axis attributes are
+    already counted in the order in which the layout pass stores the tensor. `p.apply` is the
+    record, for a rule that must look at types; `p.name` is what the layer is called, for targets
+    that name layers where they are made; `p.device` is where new tensors belong, for targets that
+    must be told. `numbers` are the tensors that are written as Python numbers.
     """
 
     def __init__(
-        self, apply: Apply, ref: Callable[[Var], Expr], place: Place, name: Expr | None = None
+        self,
+        apply: Apply,
+        ref: Callable[[Var], Expr],
+        place: Place,
+        name: Expr | None = None,
+        numbers: Container[Var] = (),
+        device: Expr | None = None,
     ) -> None:
         self.apply = apply
         self.name = name
+        self.numbers = numbers
+        self.device = device
         self.op = apply.op
         self.place = place
         self.ref = ref
@@ -54,6 +63,21 @@ class Parts:
     def value(self, name: str) -> Any:
         """The attribute's literal value; None where it is an expression, or None itself."""
         return number(self.apply.attrs.get(name))
+
+    def fixed(self, name: str) -> Any:
+        """The attribute's literal value; MlcError where only hyper-parameters tell it."""
+        if name in self.apply.attrs and self.value(name) is None and self[name] is not None:
+            what = f"{self.op.name} with a {name} that depends on hyper-parameters"
+            raise MlcError("unsupported", what, help=f"write {name} as a literal")
+        return self.apply.values[name]
+
+    def unless(self, name: str, default: object) -> Expr | None:
+        """The attribute, or None where it is what the target takes by itself."""
+        return None if is_literal(self[name], default) else self[name]
+
+    def is_number(self, name: str) -> bool:
+        """Whether the tensor input of that name is written as a Python number."""
+        return self.var(name) in self.numbers
 
     def var(self, name: str) -> Var | None:
         """The tensor input of that name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -107,6 +108,13 @@ def number(node: ast.expr | None) -> Any:
         return expr.evaluate(node, {})
     except TypeError:
         return None
+
+
+def real(value: float) -> ast.expr:
+    """A float as a tree; `float("-inf")` where it has no literal."""
+    if not math.isfinite(value):
+        return tree("float({text})", text=expr.literal(str(value)))
+    return expr.literal(float(value))
 
 
 def is_literal(node: ast.expr, value: Any) -> bool:

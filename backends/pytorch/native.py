@@ -1,0 +1,89 @@
+"""Which nodes PyTorch has as they are; the rest is written out in smaller ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...compiler.graph import Node
+from ...compiler.ops.window import Window
+from .layers import LAYERS
+from .rules import RULES
+
+
+def native(node: Node) -> bool:
+    """Whether PyTorch has exactly this op, with these attributes and on tensors of these types."""
+    name = node.op.name
+    made = node.layer is not None and (name in LAYERS or name == "attention")
+    fits = _FITS.get(name)
+    return (made or name in RULES) and (fits is None or fits(node))
+
+
+def _trailing(node: Node) -> bool:
+    """Norms share a weight over the last axes."""
+    axes, rank = node.attrs["axes"], _rank(node)
+    return tuple(axes) == tuple(range(rank - len(axes), rank))
+
+
+def _rank(node: Node) -> int:
+    x = node.inputs[0]
+    assert x is not None
+    return x.type.rank
+
+
+def _symmetric(node: Node) -> bool:
+    """Pools pad both ends alike: what is added before them counts as part of the image."""
+    x = node.inputs[0]
+    assert x is not None
+    names = {key: node.attrs[key] for key in ("kernel", "stride", "pad", "dilation", "ceil")
+             if key in node.attrs}  # fmt: skip
+    window = Window.of(x.type.shape[2:], **names)
+    return all(low == high for low, high in window.pads)
+
+
+def _max_pool(node: Node) -> bool:
+    return not node.attrs["ceil"] or _symmetric(node)
+
+
+def _avg_pool(node: Node) -> bool:
+    counted = node.attrs["count_pad"] and not node.attrs["ceil"]
+    return bool(counted) or _symmetric(node)
+
+
+def _windows(node: Node) -> bool:
+    return not node.attrs["ceil"] and _each(node.attrs["dilation"], 1)
+
+
+def _each(value: Any, wanted: int) -> bool:
+    return all(v == wanted for v in (value if isinstance(value, tuple) else (value,)))
+
+
+def _sdpa(node: Node) -> bool:
+    """Its tensors have all axes but the last two in common, and its mask at least two."""
+    q, k, v, mask = (None if value is None else value.type for value in node.inputs)
+    assert q is not None
+    assert k is not None
+    assert v is not None
+    alike = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    return alike and (mask is None or mask.rank >= 2)
+
+
+def _plain_dropout(node: Node) -> bool:
+    return node.inputs[1] is None
+
+
+def _prelu(node: Node) -> bool:
+    """PyTorch's has a slope for axis 1, and none for a number."""
+    return _rank(node) > (1 if node.attrs["per_channel"] else 0)
+
+
+def _reducible(node: Node) -> bool:
+    return _rank(node) > 0
+
+
+_FITS: Mapping[str, Callable[[Node], bool]] = {
+    "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
+    "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
+    "prelu": _prelu, "logsumexp": _reducible,
+}  # fmt: skip
+"""Where having the name is not enough."""
