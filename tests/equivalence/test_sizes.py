@@ -35,7 +35,7 @@ def test_sizes_differ_from_each_other_and_in_parity() -> None:
         (Fact("divides", H, W), lambda s: s["W"] % s["H"] == 0),
         (Fact("==", H * W, 21), lambda s: s["H"] * s["W"] == 21),
     ],
-    ids=str,
+    ids=lambda part: str(part) if isinstance(part, Fact) else "sizes",
 )
 def test_facts_hold(fact: Fact, check) -> None:  # type: ignore[no-untyped-def]
     choices = choose(graph(fact))
