@@ -97,17 +97,23 @@ def _attentions(program: Program) -> Iterator[Apply]:
 
 
 def _attend(found: list[Apply]) -> str:
-    scaled = any(apply.values.get("scale") is not None for apply in found)
-    scale = ", scale: float | None = None" if scaled else ""
-    given = ", scale=scale" if scaled else ""
-    options = scale or ", is_causal: bool = False"
-    return (
-        "def attend(query: jax.Array, key: jax.Array, value: jax.Array, "
-        f"mask: jax.Array | None = None, *{options}, **_) -> jax.Array:\n"
-        '    """Attention of (B, T, heads, d); a query that may attend to nothing gets zeros."""\n'
-        f"    y = jax.nn.dot_product_attention(query, key, value, mask=mask{given})\n"
-        "    return y if mask is None else jnp.where(mask.any(-1).mT[..., None], y, 0)\n"
+    """NNX' own attention has no scale, and gives an average where nothing may be attended to."""
+    head = "def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array"
+    title = "Attention of (B, T, heads, d); a query that may attend to nothing gets zeros."
+    if all(apply.values.get("scale") is None for apply in found):
+        return f'''{head}, **_) -> jax.Array:
+    """{title}"""
+    y = jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return jnp.where(mask.any(-1).mT[..., None], y, 0)
+'''
+    options = "scale: float | None = None, is_causal: bool = False"
+    return f'''{head} | None, *, {options}, **_) -> jax.Array:
+    """{title}"""
+    y = jax.nn.dot_product_attention(
+        query, key, value, mask=mask, scale=scale, is_causal=is_causal
     )
+    return y if mask is None else jnp.where(mask.any(-1).mT[..., None], y, 0)
+'''
 
 
 def _build(cls: Class) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
@@ -17,10 +18,10 @@ from ..source.module import block, describe, docstring
 from ..source.names import free
 from ..source.parts import Parts, Rule, spell
 from ..source.scope import Scope, signature
-from ..source.tree import tree
+from ..source.tree import is_literal, tree
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
-from .rules import RULES, dtype, permuted
+from .rules import RULES, cut, dtype
 from .weights import VARIABLES, VIEWS
 
 Make: TypeAlias = Callable[[Apply, Expr], Expr]
@@ -92,8 +93,27 @@ class Call(Computation):
         view = VIEWS.get(op)
         return view(held, var) if view and var.part == "weight" else held
 
+    def _picked(self, statement: Apply) -> Apply | None:
+        """The slice of single elements, the axes of which the statement takes away: `x[:, 0]`."""
+        given = statement.inputs[0] if statement.op.name == "squeeze" else None
+        cut = self.made.get(given) if given is not None else None
+        if given is None or cut is None or cut.op.name != "slice" or len(self.users[given]) > 1:
+            return None
+        sizes = [given.type.shape[axis] for axis in statement.values["axes"]]
+        fits = set(statement.values["axes"]) <= set(cut.values["axes"]) and set(sizes) == {1}
+        return cut if fits and is_literal(cut.attrs["steps"], 1) else None
+
+    def skips(self, statement: Apply) -> bool:
+        users = self.users.get(statement.outputs[0], ())
+        return any(isinstance(u, Apply) and self._picked(u) is statement for u in users)
+
     def spelled(self, statement: Apply) -> Expr:
         """An embedding's weight as the last layer is what NNX calls `attend`."""
+        picked = self._picked(statement)
+        if picked is not None:
+            order = statement.inputs[0].order  # type: ignore[union-attr]
+            axes = statement.values["axes"]
+            return cut(self.parts(picked), [order.index(a) for a in axes] if order else axes)
         if statement.op.name == "linear" and statement.inputs[2] is None:
             rows, table, _ = statement.inputs
             member = table.member if isinstance(table, WeightVar) else None
@@ -123,10 +143,16 @@ class Module:
     def source(self) -> str:
         """The class as text."""
         arguments = ", ".join(["self", *signature(self.cls, self.scope), "*", "rngs: nnx.Rngs"])
+        call = self._call()
+        self.scope.kept = {
+            name: attribute
+            for name, attribute in self.scope.kept.items()
+            if re.search(rf"\bself\.{attribute}\b", call)
+        }
         made = block(self.members.statements(), 2)
         return (
             f"class {self.cls.name}(nnx.Module):\n    {docstring(describe(self.cls))}\n\n"
-            f"    def __init__({arguments}) -> None:\n{made}\n\n{self._call()}"
+            f"    def __init__({arguments}) -> None:\n{made}\n\n{call}"
         )
 
     def _call(self) -> str:
@@ -168,11 +194,12 @@ def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
     """The array that a weight starts as."""
     a, b = (*map(literal, init.args), None, None)[:2]
     other = None if kind == "f32" else dtype(kind)
-    size = ast.Tuple(shape, ast.Load())
+    size = shape[0] if len(shape) == 1 else ast.Tuple(shape, ast.Load())
     fixed = {"zeros": "jnp.zeros({size}, dtype={d})", "ones": "jnp.ones({size}, dtype={d})",
              "constant": "jnp.full({size}, {a}, dtype={d})"}  # fmt: skip
     if init.kind in fixed:
         return tree(fixed[init.kind], size=size, a=a, d=other)
+    size = ast.Tuple(shape, ast.Load())
     drawn = {
         "normal": "nnx.initializers.normal({a})",
         "uniform": "partial(jax.random.uniform, minval={a}, maxval={b})",
@@ -185,4 +212,4 @@ def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
     return tree(f"{drawn}(rngs.params(), {{size}}, {{d}})", size=size, a=a, b=b, d=other)
 
 
-__all__ = ["Module", "permuted"]
+__all__ = ["Make", "Module"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ...compiler.expr import Expr, literal
@@ -177,8 +177,8 @@ def _index(x: Expr, index: Sequence[Expr]) -> Expr:
     return ast.Subscript(x, index[0] if len(index) == 1 else ast.Tuple(list(index), ast.Load()))
 
 
-def _slice(p: Parts) -> Expr:
-    """`x[:, 1:T]`."""
+def cut(p: Parts, picked: Container[int] = ()) -> Expr:
+    """`x[:, 1:T]`; of the axes in `picked`, as they are stored, only one element: `x[:, 0]`."""
     axes = [_order(p).index(axis) for axis in p.apply.values["axes"]]
     steps = p["steps"]
     each = elements(steps) if isinstance(steps, (ast.Tuple, ast.List)) else [steps] * len(axes)
@@ -187,6 +187,9 @@ def _slice(p: Parts) -> Expr:
     index: list[Expr] = []
     for axis in range(max(given) + 1):
         start, end, step = given.get(axis, [None, None, None])
+        if axis in picked and start is not None:
+            index.append(literal(0) if _absent(start) else start)
+            continue
         index.append(
             ast.Slice(
                 None if start is None or is_literal(start, 0) or _absent(start) else start,
@@ -309,7 +312,7 @@ def _leaky_relu(p: Parts) -> Expr:
 
 def _linear(p: Parts) -> Expr:
     product = p.fill("{x} @ {weight}.T")
-    return product if p["bias"] is None else p.fill("{y} + {bias}", y=product)
+    return product if p["bias_tensor"] is None else p.fill("{y} + {bias_tensor}", y=product)
 
 
 # ----------------------------------------------------------------------- windows over images
@@ -400,7 +403,7 @@ RULES: Mapping[str, Rule] = {
     "min": _reduce("min"), "any": _reduce("any"), "all": _reduce("all"),
     "logsumexp": _logsumexp, "var": _spread, "std": _spread, "argmax": _arg, "argmin": _arg,
     "reshape": _reshape, "expand": _expand, "flatten": _flatten, "transpose": _transpose,
-    "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": _slice, "pad": _pad,
+    "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": cut, "pad": _pad,
     "flip": "jnp.flip({x}, {axes})", "tile": "jnp.tile({x}, {repeats})",
     "concat": _concat, "stack": "jnp.stack([*{xs}], axis={axis})", "split": _split,
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",

@@ -70,11 +70,15 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str
     shapes = f"{ins} -> {outs}"
     doc = "" if cls.definition.kind == "model" else cls.doc.strip()
     if not doc:
-        shown = shapes if len(next(iter(cls.inputs), "")) < 2 else f"{shapes[0].upper()}{shapes[1:]}"
+        shown = (
+            shapes if len(next(iter(cls.inputs), "")) < 2 else f"{shapes[0].upper()}{shapes[1:]}"
+        )
         return _wrapped(f"{shown}.")
     first = " ".join(doc.split()).rstrip(".:")
     whole = f"{first}: {shapes}."
-    return whole if len(whole) < LINE - 12 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
+    return (
+        whole if len(whole) < LINE - 12 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
+    )
 
 
 def _wrapped(line: str) -> str:

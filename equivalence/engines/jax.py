@@ -43,12 +43,11 @@ def run(job: Job) -> Result:
         call = partial(_call, graph, job.inputs, job.outputs)
         if not job.cotangents:
             outputs, state = jax.jit(call)(parameters, floats, rest, others)
-            return Result(_arrays(outputs), updates=_flat(state) if job.training else {})
+            return Result(_arrays(outputs), updates=_flat(state))
         step = jax.jit(_differentiated(call))
         gradients, (outputs, state) = step(parameters, floats, rest, others, job.cotangents)
     by_parameter, by_input = gradients
-    updates = _flat(state) if job.training else {}
-    return Result(_arrays(outputs), _arrays(by_input), _flat(by_parameter), updates)
+    return Result(_arrays(outputs), _arrays(by_input), _flat(by_parameter), _flat(state))
 
 
 def _model(job: Job) -> Any:

@@ -42,7 +42,7 @@ def run(job: Job) -> Result:
         tape.watch(list(wanted.values()))
         outputs = _call(model, job, feeds)
         loss = sum(tf.reduce_sum(outputs[name] * c) for name, c in job.cotangents.items())
-    updates = {v.path: _array(v) for v in model.non_trainable_weights} if job.training else {}
+    updates = {v.path: _array(v) for v in model.non_trainable_weights}
     found = (
         tape.gradient(
             loss,

@@ -43,7 +43,7 @@ def run(job: Job) -> Result:
     parameters = dict(model.named_parameters()) if job.cotangents else {}
     with _no_dropout(model), torch.set_grad_enabled(bool(job.cotangents)):
         outputs = _call(model, job, feeds)
-    updates = {name: _array(x) for name, x in model.named_buffers()} if job.training else {}
+    updates = {name: _array(x) for name, x in model.named_buffers()}
     leaves = {**wanted, **parameters}
     found = _gradients(outputs, job, list(leaves.values())) if leaves else []
     return Result(

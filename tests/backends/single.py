@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlc.backends.artefact import Artefact
+from mlc.compiler.dim import symbol
 from mlc.compiler.graph import Definition, Layer
 from mlc.compiler.op import Op
 from mlc.compiler.run import run
@@ -21,12 +22,22 @@ from tests.compiler.ops.sample import Sample, make
 _numbers = itertools.count()
 
 
-def sample(op: Op, number: int) -> Sample:
-    """The sample with a definition, its weights those of a layer, its buffers updated."""
-    made = make(op, number)
+def sample(op: Op, number: int, symbolic: bool = False) -> Sample:
+    """The sample with a definition, its weights those of a layer, its buffers updated.
+
+    Where `symbolic`, sizes that no weight depends on are unknown.
+    """
+    made = make(op, number, symbolic)
     graph, node = made.graph, made.node
     names = tuple(value.name for value in graph.inputs)
-    graph.root.definition = Definition("Single", "model", {}, {}, names, tuple(graph.outputs))
+    sizes = {
+        str(size): (value.name, axis)
+        for value in reversed(graph.inputs)
+        for axis, size in enumerate(value.type.shape)
+        if not isinstance(size, int)
+    }
+    graph.root.definition = Definition("Single", "model", {}, sizes, names, tuple(graph.outputs))
+    graph.root.values.update({name: symbol(name) for name in sizes})
     if not op.weights:
         return made
     layer = Layer(op, graph.root, "layer", None, "layer", node.attrs, {}, 0)

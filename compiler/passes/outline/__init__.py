@@ -14,14 +14,8 @@ from ...diagnose import MlcError
 from ...graph import Definition, Graph, Scope, Weight
 from ...program import Class, Program
 from .classes import Builder, Made, loose
-from .frame import Disagree
+from .frame import Disagree, Unroll
 from .tree import Tree
-
-
-class _Unroll(Exception):
-    def __init__(self, place: tuple[Definition, int]) -> None:
-        super().__init__(place[0].name)
-        self.place = place
 
 
 def outline(graph: Graph) -> Program:
@@ -30,7 +24,7 @@ def outline(graph: Graph) -> Program:
     while True:
         try:
             return _outline(Tree(graph, unrolled))
-        except _Unroll as found:
+        except Unroll as found:
             unrolled.add(found.place)
 
 
@@ -88,9 +82,7 @@ def _part(difference: Disagree) -> Sequence[list[Scope]]:
     iteration = next((f.iteration for f in difference.frames if f.iteration), None)
     if iteration is None or iteration.scope.loop is None:
         raise MlcError("internal", f"instances of one class differ in {difference}")
-    definition = iteration.block.scope.definition
-    assert definition is not None
-    raise _Unroll((definition, iteration.scope.loop.site))
+    raise Unroll(iteration.scope)
 
 
 def _distinct_names(classes: Sequence[Class]) -> None:

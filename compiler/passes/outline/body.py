@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ... import expr
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
-from ...program import Apply, Call, Chain, Hyper, If, Member, Phi, Statement, Var
-from .frame import Disagree, Frame, agree, common, disagree, plain, same
+from ...program import Apply, Call, Chain, Hyper, If, Member, Phi, Statement, Var, WeightVar
+from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
 from .sizes import Sizes
-from .tree import Item, external, leaving
+from .tree import Item, earlier, external, leaving
 
 if TYPE_CHECKING:
     from .classes import Builder
@@ -118,6 +118,10 @@ class Body:
             return carried
         found = [self._lookup(f, v) for f, v in zip(frames, present, strict=True)]
         if any(var is None for var in found):
+            state = self._state(frames, present, found)
+            if state is not None:
+                return state
+            self._unroll(frames, present, found)
             disagree(
                 frames, [var is None or f.number for f, var in zip(frames, found, strict=True)]
             )
@@ -125,6 +129,27 @@ class Body:
         if all(var is variables[0] for var in variables):
             return variables[0]
         return self._phi(frames, variables, present)
+
+    def _state(
+        self, frames: Sequence[Frame], values: Sequence[Value], found: Sequence[Var | None]
+    ) -> Var | None:
+        """The buffer, where the values are what it is at the start of each call of one instance."""
+        known = {var for var in found if var is not None}
+        rest = [(f, v) for f, v, var in zip(frames, values, found, strict=True) if var is None]
+        handed = all(earlier(v, f.block.scope) for f, v in rest)
+        var = known.pop() if len(known) == 1 else None
+        return var if handed and isinstance(var, WeightVar) else None
+
+    def _unroll(
+        self, frames: Sequence[Frame], values: Sequence[Value], found: Sequence[Var | None]
+    ) -> None:
+        """Writes out a loop, one iteration of which makes a value that is needed outside."""
+        for frame, value, var in zip(frames, values, found, strict=True):
+            scope = value.node.scope if var is None and value.node is not None else None
+            for outer in scope.ancestors() if scope is not None else ():
+                ours = outer.kind == "iteration" and outer.block is frame.block.scope
+                if ours and not self.tree.dissolved(outer):
+                    raise Unroll(outer)
 
     def _lookup(self, frame: Frame, value: Value) -> Var | None:
         found = frame.find(value)
@@ -245,7 +270,10 @@ class Part:
         if source is None:
             return None
         bindings = self.items[i].bindings
-        return self.builder.fix(expr.substitute(source, bindings) if bindings else source)
+        if bindings and expr.names(source) & set(bindings):
+            known = {name: expr.evaluate(value, {}) for name, value in bindings.items()}
+            source = expr.reduce(source, known)
+        return self.builder.fix(source)
 
     def _weights(
         self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]

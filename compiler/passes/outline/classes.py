@@ -100,13 +100,13 @@ class Builder:
         """
         frozen: dict[str, Any] = {}
         if self.definition.kind == "model":
-            names = self.frames[0].names
-            known = {name: names.get(name) for name in self.definition.sizes}
+            model = self.frames[0].names
+            known = {name: model.get(name) for name in self.definition.sizes}
             frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
-        for condition, arms in self._arms.values():
-            if len(arms) == 2:
-                continue
-            for name in expr.names(condition) & set(self.definition.params):
+        decided = [self.tree.tables.get(self.definition, set())]
+        decided += [expr.names(c) for c, arms in self._arms.values() if len(arms) < 2]
+        for names in decided:
+            for name in names & set(self.definition.params):
                 values = [frame.names[name] for frame in self.frames]
                 if all(same(plain(v), plain(values[0])) for v in values):
                     frozen[name] = values[0]
@@ -309,7 +309,11 @@ class Builder:
             given = [graph.updates.get(weight) for weight in weights]
             if agree(self.frames, [g is None for g in given]):
                 continue
-            var = body.operand(self.frames, [g[0] for g in given if g])
+            values = [g[0] for g in given if g]
+            last = [f for f, v in zip(self.frames, values, strict=True) if f.find(v)]
+            var = body.operand(
+                last, [v for f, v in zip(self.frames, values, strict=True) if f in last]
+            )
             assert var is not None
             result.append((parameter, var))
         return result

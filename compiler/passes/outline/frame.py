@@ -72,6 +72,17 @@ class Disagree(Exception):
         return list(parted.values())
 
 
+class Unroll(Exception):
+    """A loop whose iterations must be told apart: `scope` is one of them."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope.path)
+        definition = scope.block.definition
+        assert definition is not None
+        assert scope.loop is not None
+        self.place = (definition, scope.loop.site)
+
+
 def agree(frames: Sequence[Frame], values: Sequence[Any]) -> Any:
     """The common value of all frames; Disagree if there is none."""
     first = values[0]

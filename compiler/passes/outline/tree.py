@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ...expr import Expr, literal
+from ...expr import Expr, literal, names
 from ...graph import Definition, Graph, Loop, Node, Scope, Value, Weight
 
 
@@ -46,6 +46,7 @@ class Tree:
         self.graph = graph
         self.unrolled = unrolled
         self.applied = {node.layer for node in graph if node.layer is not None}
+        self.tables: dict[Definition, set[str]] = {}
         self.items: dict[Scope, list[Item]] = {graph.root: []}
         self.scopes: list[Scope] = []
         self._seen: set[Scope] = {graph.root}
@@ -74,6 +75,9 @@ class Tree:
             return
         assert scope.loop is not None
         if self.dissolved(scope):
+            definition = scope.block.definition
+            assert definition is not None
+            self.tables.setdefault(definition, set()).update(names(scope.loop.table))
             return
         home = (scope.parent, scope.loop)
         if home not in self._loops:
@@ -123,15 +127,22 @@ def owned(weight: Weight, scope: Scope) -> bool:
     return own == path or path == "" or own.startswith(path + ".")
 
 
+def earlier(value: Value, scope: Scope) -> bool:
+    """Whether another call of the instance that `scope` is a call of made the value."""
+    return value.node is not None and _again(value.node.scope, scope)
+
+
 def external(tree: Tree, scope: Scope) -> list[Value]:
     """The values that come into `scope` from outside, in order of first use."""
     found: dict[Value, None] = {}
+    passed = {tree.graph.current(value) for value in scope.inputs.values()}
     for node in tree.nodes(scope):
         for value in node.values:
             if isinstance(value, Weight):
                 outside = not owned(value, scope)
             else:
                 outside = value.node is None or not within(value.node.scope, scope)
+                outside = outside and (value in passed or not earlier(value, scope))
             if outside:
                 found[value] = None
     return list(found)
@@ -139,9 +150,21 @@ def external(tree: Tree, scope: Scope) -> list[Value]:
 
 def leaving(tree: Tree, scope: Scope, live: set[Value]) -> list[Value]:
     """The values made in `scope` that are used outside, in order."""
+    named = {tree.graph.current(value) for value in scope.outputs.values()}
     return [
         output
         for node in tree.nodes(scope)
         for output in node.outputs
-        if output in live or any(not within(user.scope, scope) for user in output.users)
+        if output in live
+        or any(
+            not within(user.scope, scope) and (output in named or not _again(user.scope, scope))
+            for user in output.users
+        )
     ]
+
+
+def _again(inner: Scope, scope: Scope) -> bool:
+    """Whether `inner` lies in another call of the instance that `scope` is a call of."""
+    return scope.kind == "block" and any(
+        s is not scope and s.kind == "block" and s.path == scope.path for s in inner.ancestors()
+    )

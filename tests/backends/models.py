@@ -1,0 +1,136 @@
+"""Models that a source backend must be able to write, each with something the others have not."""
+
+from __future__ import annotations
+
+MODELS: dict[str, str] = {
+    "unet": """
+block Double(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H, W]
+    y = x -> conv(width, 3, pad = 1) -> group_norm(2) -> silu -> conv(width, 3, pad = 1) -> silu
+
+model UNet(widths = [4, 6], classes = 3):
+    in  image: f32[B, 3, H, W]
+    out mask: f32[B, classes, H, W]
+    require H % 4 == 0 and W % 4 == 0, "the sides are multiples of 4"
+    h = image
+    skips = []
+    for width in widths:
+        h = h -> Double(width)
+        skips += [h]
+        h = h -> max_pool(2)
+    h = h -> Double(8)
+    for i in range(len(widths)):
+        h = h -> conv_transpose(widths[-1 - i], 2, stride = 2)
+        h = concat(skips[-1 - i], h, axis = 1) -> Double(widths[-1 - i])
+    mask = h -> conv(classes, 1)
+""",
+    "encoder": """
+block Heads(heads, drop = 0.1):
+    in  x: f32[B, T, D]
+    in? keep: bool[B, T] = true
+    out y: like x
+    require D % heads == 0, "width {D} does not divide into {heads} heads"
+    y = x + (x -> layer_norm -> attention(heads, keep = keep) -> dropout(drop))
+
+model Encoder(vocab = 19, D = 8, layers = 2):
+    in  ids: i32[B, T <= 32]
+    in? keep: bool[B, T] = true
+    out h: f32[B, T, D]
+    out pooled: f32[B, D]
+    param position: f32[32, D] = normal(0.02)
+    h = (ids -> embedding(vocab, D)) + position[:T]
+    repeat layers:
+        h = h -> Heads(2, keep = keep)
+    pooled = h[:, 0] -> linear(D) -> tanh
+""",
+    "branches": """
+model Branches(width = 6, deep = true):
+    in  x: f32[B, C = 4, L]
+    out a: f32[B, width]
+    out b: f32[B]
+    skip = x if width == 4 else x -> conv(width, 1) -> relu -> batch_norm
+    main = x -> conv(width, 3, pad = 1, groups = 2) -> instance_norm -> prelu(per_channel = true)
+    h = main + skip
+    if deep:
+        h = h -> conv(width, 3, pad = 2, dilation = 2) -> gelu
+    a = h -> max(L)
+    b = h -> avg_pool(2, pad = 1, ceil = true) -> flatten(start = 1, end = 2) -> mean(axes = [1])
+""",
+    "state": """
+block Count:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    state calls: f32[4] = zeros
+    param scale: f32[4] = ones
+    calls := calls + 1.0
+    y = x * scale + calls
+
+model Twice:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    count = Count()
+    y = x -> count -> linear(4) -> count
+""",
+    "tied": """
+model Tied(vocab = 23, D = 6):
+    in  ids: i32[B, T]
+    out logits: f32[B, T, vocab]
+    out first: f32[B, D]
+    token = embedding(vocab, D)
+    mix = linear(D)
+    h = token(ids) -> mix -> gelu
+    q, k = h -> linear(2 * D) -> split(2, axis = -1)
+    logits = (q * k + h) @ transpose(token.weight)
+    first = h[:, 0] -> mix
+""",
+    "cross": """
+model Cross(heads = 2):
+    in  x: f32[B, T, D = 8]
+    in  memory: f32[B, S, M = 6]
+    in  seen: bool[B, S]
+    out y: f32[B, T, D]
+    h = x + (x -> rms_norm -> attention(heads, context = memory, keep = seen))
+    h = h + (h -> layer_norm -> attention(heads, causal = true, bias = false))
+    y = h -> linear(D) -> softmax
+""",
+    "volume": """
+model Volume:
+    in  x: f32[B, 2, D, H, W]
+    out y: f32[B, 5]
+    h = x -> conv(4, 3, stride = (1, 2, 2), pad = (1, 0, 1), bias = false) -> batch_norm -> relu6
+    h = h -> avg_pool(2, count_pad = true, pad = 1) -> leaky_relu(0.2)
+    y = h -> mean(D, H, W) -> linear(5) -> log_softmax
+""",
+    "maths": """
+model Maths(p = 2.0):
+    in  x: f32[B, N]
+    in  n: i32[B, N]
+    out y: f32[B, N]
+    out k: i32[B]
+    a = x / (1.0 + abs(x)) + exp(-x * x) - 0.5 * sin(x) ** p
+    b = where(n % 3 == 1, a, sqrt(abs(a) + 1.0))
+    c = maximum(minimum(b, 0.7), -0.7) * cast(n // 2, f32)
+    y = (c - mean(c, axes = [1], keep = true)) * rsqrt(var(c, axes = [1], keep = true) + 1e-3)
+    k = argmax(y, axis = 1)
+""",
+    "nested": """
+block Unit(width, times = 1):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    h = x -> linear(width)
+    repeat times:
+        h = h + (h -> layer_norm -> linear(width) -> silu)
+    y = h
+
+model Nested(table = [(4, 2), (6, 1)], classes = 3):
+    in  x: f32[B, 5]
+    out y: f32[B, classes]
+    h = x
+    for width, times in table:
+        h = h -> Unit(width, times = times) -> dropout(0.2)
+        h = h * sigmoid(h -> linear(width))
+    y = h -> linear(classes)
+""",
+}
+"""By name: .mdl text with one model."""
