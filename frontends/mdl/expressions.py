@@ -52,6 +52,7 @@ class Expressions:
 
     def __init__(self, elaborator: Elaborator) -> None:
         self.e = elaborator
+        self._seen: dict[int, Any] = {}
 
     def evaluate(self, frame: Frame, node: s.Syntax) -> Any:
         """The value of an expression."""
@@ -139,6 +140,8 @@ class Expressions:
 
     def maybe(self, frame: Frame, argument: s.Argument) -> Any:
         """The value of an argument; a Missing where it is a bare name that stands for nothing."""
+        if id(argument) in self._seen:
+            return self._seen.pop(id(argument))
         node = argument.value
         if isinstance(node, s.Name):
             known = (frame.variables, self.e.blocks, self.e.ops)
@@ -302,7 +305,11 @@ class Expressions:
                 if made is not self:
                     return made
         callee = self.callee(frame, node.callee)
-        return self.e.calls.call(frame, callee, None, node.arguments, node)
+        try:
+            return self.e.calls.call(frame, callee, None, node.arguments, node)
+        finally:
+            for argument in node.arguments[:1]:
+                self._seen.pop(id(argument), None)
 
     def _function(self, frame: Frame, node: s.Call, name: str) -> Any:
         """A static function's value; `self` where a tensor makes it an op."""
@@ -311,12 +318,16 @@ class Expressions:
         first = self.maybe(frame, node.arguments[0])
         named_first = node.arguments[0].name is not None
         if name in self.e.ops and (is_tensor(first) or named_first or isinstance(first, Missing)):
+            # What it makes is made once: the call that follows takes this value.
+            self._seen[id(node.arguments[0])] = first
             return self
         named = next((a for a in node.arguments if a.name is not None), None)
         if named is not None:
             raise MlcError("argument", f"{name} takes no argument {named.name}", named.span)
         rest = [self.evaluate(frame, a.value) for a in node.arguments[1:]]
-        values = [self.evaluate(frame, node.arguments[0].value), *rest]
+        if isinstance(first, Missing):
+            raise first.error
+        values = [first, *rest]
         if name not in ("len", "zip", "enumerate") and any(map(holds_tensors, values)):
             message = f"{name} is a function of static values and takes no tensors"
             raise MlcError("call", message, node.span)

@@ -132,5 +132,18 @@ model Nested(table = [(4, 2), (6, 1)], classes = 3):
         h = h * sigmoid(h -> linear(width))
     y = h -> linear(classes)
 """,
+    "siamese": """
+block Tower(width):
+    in  x: f32[B, C, L]
+    out y: f32[B, width]
+    y = x -> conv(width, 3) -> batch_norm -> relu -> mean(L)
+
+model Siamese(width = 5):
+    in  a: f32[B, 3, L]
+    in  b: f32[B, 3, L]
+    out d: f32[B]
+    tower = Tower(width)
+    d = mean(abs(tower(a) - tower(b)), axes = [1])
+""",
 }
 """By name: .mdl text with one model."""

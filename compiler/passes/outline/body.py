@@ -278,14 +278,15 @@ class Part:
     def _weights(
         self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]
     ) -> dict[str, Type]:
-        own = [own_weights(node) for node in nodes]
-        if not own[0]:
+        # A later call of a shared layer takes the buffers as the call before has left them.
+        own = [{**(n.layer.weights if n.layer else {}), **own_weights(n)} for n in nodes]
+        if not own_weights(nodes[0]):
             return {}
         op = nodes[0].op
         plain = [var.type if var else None for var in inputs[: len(op.inputs)]]
         made = self.sizes.params(op, plain, attrs)
         result = {}
-        for part in own[0]:
+        for part in own_weights(nodes[0]):
             types = [weights[part].type for weights in own]
             result[part] = self.sizes.type(made.get(part), types)
             for size in result[part].shape:

@@ -28,7 +28,7 @@ from ...program import (
     walk,
 )  # fmt: skip
 from .body import Body
-from .frame import Frame, agree, disagree, plain, same
+from .frame import Disagree, Frame, agree, disagree, plain, same
 from .sizes import Sizes
 from .tree import Tree, external, leaving
 
@@ -155,6 +155,16 @@ class Builder:
     def literal(self, frames: Sequence[Frame], value: Any) -> Expr:
         """A literal; its symbolic sizes in names of the class."""
         return expr.literal(self._own(frames[0], plain(value)))
+
+    def _expressed(self, size: Dim) -> Dim | None:
+        """An unknown size of the first instance in names of the class; None if it has none."""
+        if not isinstance(size, Size):
+            return None
+        try:
+            own: Dim = self._own(self.frames[0], size)
+        except Disagree:
+            return None
+        return own
 
     def _own(self, frame: Frame, value: Any) -> Any:
         if isinstance(value, tuple):
@@ -355,7 +365,10 @@ class Builder:
             labels = [label if label in self.definition.sizes else None
                       for label in first.type.labels]  # fmt: skip
             names = [places.get((name, axis)) or labels[axis] for axis in range(first.type.rank)]
-            shape = tuple(symbol(n) if n and n not in self.frozen else None for n in names)
+            shape = tuple(
+                symbol(n) if n and n not in self.frozen else self._expressed(size)
+                for n, size in zip(names, first.type.shape, strict=True)
+            )
             candidate = first.type.with_(shape=shape)
             kind = sizes.type(candidate, [v.type for v in present])
             agree(self.frames, [v.order for v in present])
