@@ -1,0 +1,97 @@
+"""An emitted class is right for other hyper-parameters too, or does not offer them.
+
+Each hyper-parameter of the emitted model is set to another value; the class must then compute what
+the source means by that value, with that model's weights under that model's names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mlc.backends.artefact import import_package
+from mlc.backends.pytorch import emit
+from mlc.compiler.clone import clone
+from mlc.compiler.diagnose import MlcError
+from mlc.compiler.dim import evaluate
+from mlc.compiler.graph import Graph
+from mlc.compiler.init import initialise
+from mlc.compiler.passes.mode import resolve
+from mlc.compiler.run import run
+from mlc.compiler.tensor import write
+from mlc.frontends.mdl import load
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL: dict[str, dict[str, Any]] = {
+    "mnist": {}, "lenet": {}, "tiny_resnet": {}, "resnet": {"depth": 18},
+    "gpt": {"vocab": 11, "D": 8, "layers": 2, "heads": 2},
+}  # fmt: skip
+SIZES = {"B": 2, "T": 5, "H": 33, "W": 35}
+
+
+def _others(value: Any) -> list[Any]:
+    """Values to try in place of `value`, most telling first."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [2 * value, value + 1, value // 2]
+    if isinstance(value, float):
+        return [value / 2]
+    if isinstance(value, (list, tuple)):
+        return [[*value, value[-1]], [2 * v for v in value]] if value else []
+    return []
+
+
+def _graph(text: str, params: dict[str, Any]) -> Graph | None:
+    try:
+        return load(text, params=params)
+    except MlcError:
+        return None
+
+
+def _agrees(package: Any, graph: Graph, config: dict[str, Any], folder: Path) -> None:
+    """`build(**config)` computes what `graph` does, with its weights."""
+    weights = initialise(graph, seed=3)
+    path = folder / "weights.safetensors"
+    write(path, emit(graph, "other").weight_map.convert(weights))
+    model = package.build(path, **config).eval()
+    random = np.random.default_rng(5)
+    inputs = {}
+    for given in graph.inputs:
+        shape = [evaluate(size, SIZES) for size in given.type.shape]
+        whole = given.type.dtype == "i32"
+        inputs[given.name] = (
+            random.integers(0, 7, shape).astype("i4") if whole
+            else random.normal(size=shape).astype("f4")
+        )  # fmt: skip
+    inference, _ = clone(graph)
+    resolve(inference, False)
+    expected = run(inference, inputs, weights).outputs
+    with torch.no_grad():
+        made = model(*(torch.tensor(x) for x in inputs.values()))
+    outputs = made if isinstance(made, tuple) else (made,)
+    for (name, want), got in zip(expected.items(), outputs, strict=True):
+        scale = np.abs(want).max()
+        assert np.abs(want - got.numpy()).max() < 1e-5 * scale, f"{name} at {config}"
+
+
+@pytest.mark.parametrize("example", sorted(SMALL))
+def test_every_setting_that_is_offered_is_right(example: str, tmp_path: Path) -> None:
+    text = (EXAMPLES / f"{example}.mdl").read_text()
+    base = SMALL[example]
+    graph = load(text, params=base)
+    package = import_package(emit(graph, example).save(tmp_path))
+    model = getattr(package, emit(graph, example).interface.model)
+    offered = [p for p in inspect.signature(model).parameters.values() if p.name != "self"]
+    assert offered, "the model has no hyper-parameter left"
+    for parameter in offered:
+        values = _others(parameter.default)
+        made = ((v, _graph(text, {**base, parameter.name: v})) for v in values)
+        value, other = next(((v, g) for v, g in made if g is not None), (None, None))
+        assert other is not None, f"no other value of {parameter.name} is valid"
+        _agrees(package, other, {parameter.name: value}, tmp_path)
