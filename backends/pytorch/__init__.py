@@ -84,7 +84,9 @@ def _imports(body: str) -> str:
     lines = [line for name, line in standard.items() if name in used]
     lines += ["", *(["import torch"] if "torch" in used else [])]
     lines += ["import torch.nn.functional as F"] if "F" in used else []
-    return "\n".join([*lines, "from safetensors.torch import load_file", "from torch import Tensor, nn"])
+    return "\n".join(
+        [*lines, "from safetensors.torch import load_file", "from torch import Tensor, nn"]
+    )
 
 
 def _build(program: Program) -> str:

@@ -226,7 +226,9 @@ class Attention:
         lines: list[str] = []
         if keep and mask and "some" in (keep, mask):
             both = f"mask & {kept}"
-            join = f"mask = {kept} if mask is None else {both}" if mask == "some" else f"mask = {both}"
+            join = (
+                f"mask = {kept} if mask is None else {both}" if mask == "some" else f"mask = {both}"
+            )
             lines = ["if keep is not None:", f"    {join}"] if keep == "some" else [join]
             keep, mask = "", "some" if mask == "some" else "all"
         if "some" not in (keep, mask):

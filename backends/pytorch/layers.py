@@ -191,6 +191,4 @@ def around(p: Parts) -> tuple[Expr | None, Expr | None]:
 def _pad_module(p: Parts, pads: Expr | None, value: float) -> Expr | None:
     if pads is None or all(number(end) == 0 for end in elements(pads)):
         return None
-    return p.fill(
-        f"nn.ConstantPad{spatial(p)}d({{pads}}, {{value}})", pads=pads, value=real(value)
-    )
+    return p.fill(f"nn.ConstantPad{spatial(p)}d({{pads}}, {{value}})", pads=pads, value=real(value))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...compiler.graph import Node
+from ...compiler.ops.elementwise import STOP_GRADIENT
 from ...compiler.ops.window import Window
 from .layers import LAYERS
 from .rules import RULES
@@ -22,7 +23,18 @@ def native(node: Node) -> bool:
 def _trailing(node: Node) -> bool:
     """Norms share a weight over the last axes."""
     axes, rank = node.attrs["axes"], _rank(node)
-    return tuple(axes) == tuple(range(rank - len(axes), rank))
+    return tuple(axes) == tuple(range(rank - len(axes), rank)) and _known(node, *axes)
+
+
+def _channels(node: Node) -> bool:
+    return _known(node, 1)
+
+
+def _known(node: Node, *axes: int) -> bool:
+    """Whether a constructor can be told these sizes of the first input."""
+    x = node.inputs[0]
+    assert x is not None
+    return all(isinstance(x.type.shape[axis], int) for axis in axes)
 
 
 def _rank(node: Node) -> int:
@@ -77,6 +89,13 @@ def _prelu(node: Node) -> bool:
     return _rank(node) > (1 if node.attrs["per_channel"] else 0)
 
 
+def _kl_div(node: Node) -> bool:
+    """PyTorch's has no gradient for a target of 0."""
+    target = node.inputs[1]
+    assert target is not None
+    return target.node is not None and target.node.op is STOP_GRADIENT
+
+
 def _reducible(node: Node) -> bool:
     return _rank(node) > 0
 
@@ -84,6 +103,7 @@ def _reducible(node: Node) -> bool:
 _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
-    "prelu": _prelu, "logsumexp": _reducible,
+    "prelu": _prelu, "logsumexp": _reducible, "kl_div": _kl_div,
+    "group_norm": _channels, "instance_norm": _channels,
 }  # fmt: skip
 """Where having the name is not enough."""

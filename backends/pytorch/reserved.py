@@ -23,5 +23,7 @@ ATTRIBUTES = frozenset(
 )
 """What `dir(nn.Module())` lists but for double underscores: a member so called would hide it."""
 
-LOCALS = frozenset({"self", "torch", "nn", "F", "Tensor", "Path", "OrderedDict", "load_file"} | {"Any"})
+LOCALS = frozenset(
+    {"self", "torch", "nn", "F", "Tensor", "Path", "OrderedDict", "load_file"} | {"Any"}
+)
 """What emitted files import."""

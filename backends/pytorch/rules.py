@@ -280,8 +280,8 @@ def _prelu(p: Parts) -> Expr:
 
 
 RULES: Mapping[str, Rule] = {
-    "constant": _constant, "iota": _iota, "identity": "{x}", "cast": _cast,
-    "stop_gradient": "{x}.detach()",
+    "constant": _constant, "iota": _iota, "cast": _cast,
+    "identity": "{x}", "relayout": "{x}", "stop_gradient": "{x}.detach()",
     "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
     "mod": _binary("%"), "matmul": _binary("@"), "pow": _pow, "floor_div": _floor_div,
     "neg": "-{x}", "equal": _binary("=="), "not_equal": _binary("!="), "less": _binary("<"),

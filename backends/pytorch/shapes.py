@@ -31,7 +31,7 @@ def _reshape(p: Parts) -> Expr:
         start, end = split
         sizes = ast.Tuple(_open(shape[start : end + 1]), ast.Load())
         return p.fill("{x}.unflatten({axis}, {sizes})", axis=literal(start), sizes=sizes)
-    return p.fill("{x}.reshape(*{shape})", shape=_open(shape))
+    return p.fill("{x}.reshape(*{shape})", shape=_open(shape) or [p["shape"]])
 
 
 def _joined(long: Sequence[Dim], short: Sequence[Dim]) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ def _flatten(p: Parts) -> Expr:
 
 
 def _expand(p: Parts) -> Expr:
-    return p.fill("{x}.expand(*{shape})", shape=elements(p["shape"]))
+    return p.fill("{x}.expand(*{shape})", shape=elements(p["shape"]) or [p["shape"]])
 
 
 def _squeeze(p: Parts) -> Expr:

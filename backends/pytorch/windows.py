@@ -28,7 +28,7 @@ def padding(p: Parts) -> tuple[Expr | None, Expr | None]:
     if is_literal(pad, 0):
         return None, None
     if is_literal(pad, "same"):
-        if p.op.name == "conv" and is_literal(_one(p["stride"]), 1):
+        if p.op.name == "conv" and is_literal(_one(p["stride"]), 1) and _even(p):
             return pad, None
         pad = _same(p)
     if not isinstance(pad, (ast.Tuple, ast.List)):
@@ -43,6 +43,15 @@ def _one(value: Expr) -> Expr:
     """`(2, 2)` as `2`."""
     items = elements(value)
     return items[0] if len({text(item) for item in items}) == 1 else value
+
+
+def _even(p: Parts) -> bool:
+    """Whether "same" pads both ends alike, for which PyTorch needs no copy."""
+    kernel, dilation = (p.value(name) for name in ("kernel", "dilation"))
+    if kernel is None or dilation is None:
+        return True
+    window = Window.of(p.x.type.shape[2:], kernel, 1, "same", dilation)
+    return all(low == high for low, high in window.pads)
 
 
 def _same(p: Parts) -> Expr:
@@ -72,8 +81,7 @@ def padded(p: Parts, x: Expr, value: float = 0.0) -> Expr:
 
 
 def taps(p: Parts) -> dict[str, Expr | None]:
-    """stride, padding, dilation and groups as arguments, those that PyTorch takes by itself left
-    out."""
+    """The arguments of a convolution, without those that PyTorch takes by itself."""
     pad, _ = padding(p)
     return {
         "stride": p.unless("stride", 1), "pad": pad,

@@ -176,7 +176,7 @@ class Composer:
             return False
         renaming = isinstance(place, ast.Name)
         named = bool(inner.targets[0].name) and var not in self.final
-        if renaming and isinstance(outer, Assign):
+        if renaming and isinstance(outer, (Assign, Return)):
             return True
         if named and not self._trivial(inner.value):
             return False
