@@ -13,9 +13,9 @@ def unused(file: s.File) -> list[MlcError]:
     """One warning for each name that is never read; a leading underscore says that it is meant."""
     return [
         MlcError("unused", f"{what} {name} is never used", span)
-        for definition in file.definitions
+        for definition, read in ((d, _read(d)) for d in file.definitions)
         for what, name, span in _made(definition)
-        if name not in _read(definition) and not name.startswith("_")
+        if name not in read and not name.startswith("_")
     ]
 
 
