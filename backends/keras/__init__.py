@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from ...compiler.diagnose import MlcError
+from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Weight
-from ...compiler.passes.layout import channels_last
+from ...compiler.passes.layout import Folds, channels_last, fold_flatten
 from ...compiler.program import Class, Program
-from ...compiler.weight import Entry, Step, WeightMap
+from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import docstring, formatted, join
 from ..source.names import rename, snake
 from ..source.prepare import prepare
 from ..source.scope import hint
-from .layers import LAYERS, POOLS
+from .custom import title
+from .layers import native
 from .printer import Function
 from .reserved import LOCALS
-from .rules import RULES
-from .weights import entry
+from .shorten import Shortener
+from .weights import Places
 
 
 def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
-    """The artefact for Keras; images are stored channels last unless `keep_layout`."""
-    stored, program = prepare(graph, {*RULES, *LAYERS, *POOLS}, channels_last)
-    if stored.updates and any(when == "always" for _, when in stored.updates.values()):
-        raise MlcError("unsupported", "Keras source for `state` is not there yet",
-                       help="choose another target")  # fmt: skip
+    """The artefact for Keras; images are stored channels last, inputs and outputs unless
+    `keep_layout`."""
+    folds: Folds = {}
+
+    def layout(copied: Graph) -> int:
+        changes = channels_last(copied, keep_ports=keep_layout)
+        folds.update(fold_flatten(copied))
+        return changes
+
+    stored, program = prepare(graph, native, layout)
     stem = module_name(name)
-    entries = [entry(weight, path) for weight, path in program.weights.items()]
+    file = File(stored, program, stem)
+    text = file.source()
+    places = Places(program, file.holders, folds)
+    entries = [places.entry(weight, path) for weight, path in program.weights.items()]
     _distinct(entries)
     return Artefact(
         "keras",
         stem,
-        {f"{stem}.py": source(program)},
+        {f"{stem}.py": text},
         WeightMap(entries),
         Interface(
             snake(program.model.name),
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
-            _deviations(list(graph.weights.values())),
+            _deviations(program.weights),
         ),
     )
 
 
-def _distinct(entries: list[Entry]) -> None:
+def _distinct(entries: Iterable[Entry]) -> None:
     """Names are joined by `_`, so that `a_b` + `c` and `a` + `b_c` would be one."""
     seen: set[str] = set()
     for each in entries:
@@ -52,21 +64,59 @@ def _distinct(entries: list[Entry]) -> None:
         seen.add(each.target)
 
 
-def _deviations(weights: list[Weight]) -> tuple[Deviation, ...]:
+def _deviations(weights: Iterable[Weight]) -> tuple[Deviation, ...]:
     """Keras' batch norm keeps the biased variance of the batch, the language's the unbiased one."""
-    paths = tuple(w.path for w in weights if w.part == "running_var")
+    paths = tuple(w.path for w in weights if w.layer is not None and w.part == "running_var")
     formula = "the running variance takes in the batch's biased variance: factor (n - 1) / n"
     return (Deviation("running_var", formula, paths),) if paths else ()
 
 
-def source(program: Program) -> str:
-    """The text of the file."""
-    functions = rename({c.name: snake(c.name) for c in program.classes}.values(), LOCALS)
-    names = {c.name: functions[snake(c.name)] for c in program.classes}
-    printed = [Function(cls, names, {}).source() for cls in program.classes]
-    title = docstring(program.model.doc or f"{program.model.name}, written by mlc.")
-    body = join([*printed, _build(program.model, names[program.model.name])])
-    return formatted(join([title, _imports(body), body]))
+class File:
+    """The emitted file; `holders` says which of its layers holds a parameter, once it is printed."""
+
+    def __init__(self, graph: Graph, program: Program, stem: str) -> None:
+        self.graph = graph
+        self.program = program
+        self.stem = stem
+        names = [c.name for c in program.classes]
+        self.functions = dict(zip(names, rename(map(snake, names), LOCALS).values(), strict=True))
+        self.optional = {v.name: v for v in graph.inputs if v.default is not None}
+        self.holders: dict[tuple[Class, str], str] = {}
+        self.names: set[str] = set()
+
+    def source(self) -> str:
+        """The text of the file."""
+        shortener = Shortener({*LOCALS, *self.functions.values()})
+        self._pieces(shortener.count)
+        shortener.settle()
+        pieces = self._pieces(shortener.made)
+        model = self.program.model
+        heading = docstring(model.doc or f"{model.name}, written by mlc.")
+        body = join([*shortener.source(), *pieces, _build(model, self.functions[model.name])])
+        return formatted(join([heading, _imports(body), body]))
+
+    def _pieces(self, shorten: Callable[[Expr], Expr]) -> list[str]:
+        """Layers and functions, those of callees first."""
+        self.names = set()
+        pieces: list[str] = []
+        for cls in self.program.classes:
+            optional = self.optional if cls is self.program.model else {}
+            function = Function(cls, self.functions, optional, self._layer_name, shorten)
+            pieces += [custom.source(self.stem) for custom in function.layers]
+            pieces.append(function.source())
+            for custom in function.layers:
+                for parameter in custom.group.parameters:
+                    assert custom.member is not None
+                    self.holders[cls, parameter.name] = custom.member
+        return pieces
+
+    def _layer_name(self, wish: str) -> str:
+        """A class name that no other layer has."""
+        name, number = title(wish), 2
+        while name in self.names:
+            name, number = f"{title(wish)}{number}", number + 1
+        self.names.add(name)
+        return name
 
 
 def _imports(body: str) -> str:
@@ -91,4 +141,4 @@ def _build(cls: Class, function: str) -> str:
     )
 
 
-__all__ = ["Step", "emit", "source"]
+__all__ = ["emit"]

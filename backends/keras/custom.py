@@ -1,9 +1,4 @@
-"""Small layers for what a functional model cannot hold: tensors of its own, and open sizes.
-
-A variable may be used only inside a layer's `call`, and a size that is not known until then too. So
-the ops of a class that read a `param`, or whose attributes name an open size, are gathered into
-layers of their own: `Position` holds `position` and adds it.
-"""
+"""The small layers of a class as text: each computes a group of ops (see `clusters`)."""
 
 from __future__ import annotations
 
@@ -14,177 +9,254 @@ from ...compiler import expr
 from ...compiler.dim import Size
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Init
-from ...compiler.program import Apply, Class, Parameter, Var, WeightVar, walk
-from ..source.compose import Assign, Composer, Return
-from ..source.module import block
-from ..source.names import identifier
-from ..source.parts import Parts, spell
+from ...compiler.program import Class, Parameter, Var, WeightVar
+from ..source.compose import Assign, Composer, Do, Return
+from ..source.computation import number, numbers
+from ..source.module import block, docstring
+from ..source.names import free, identifier
+from ..source.parts import spell
 from ..source.scope import hint
 from ..source.tree import text, tree
-from .layers import POOLS
-from .rules import RULES
-
-
-def clusters(cls: Class) -> dict[Var, Custom]:
-    """Which outputs of a class are computed by which layer of its own."""
-    open_sizes = {n for n in cls.sizes if isinstance(cls.scopes[0].values.get(n), Size)}
-    seeds = [s for s in walk(cls.body) if isinstance(s, Apply) and _inside(s, open_sizes)]
-    made = {out: seed for seed in seeds for out in seed.outputs}
-    users: dict[Var, list[object]] = {}
-    for statement in walk(cls.body):
-        for var in getattr(statement, "inputs", ()):
-            users.setdefault(var, []).append(statement)
-    groups: dict[Apply, list[Apply]] = {seed: [seed] for seed in seeds}
-    for seed in seeds:
-        only = users.get(seed.outputs[0], [])
-        heir = only[0] if len(only) == 1 else None
-        if (
-            isinstance(heir, Apply)
-            and heir in groups
-            and seed.outputs[0] not in cls.outputs.values()
-        ):
-            groups[heir] = [*groups[seed], *groups[heir]]
-            for member in groups[seed]:
-                groups[member] = groups[heir]
-    result: dict[Var, Custom] = {}
-    for seed in seeds:
-        if groups[seed][-1] is seed:
-            custom = Custom(cls, groups[seed], open_sizes, set(made))
-            result |= dict.fromkeys((o for s in groups[seed] for o in s.outputs), custom)
-    return result
-
-
-def _inside(statement: Apply, open_sizes: set[str]) -> bool:
-    own = any(isinstance(v, WeightVar) and v.member is None for v in statement.inputs)
-    names = {n for e in statement.attrs.values() for n in expr.names(e)}
-    folds = statement.op.name in ("reshape", "flatten")
-    return own or (bool(names & open_sizes) and not folds)
+from .clusters import Group
+from .reserved import ATTRIBUTES, LOCALS
+from .rules import INSIDE, Pieces, dtype
 
 
 class Custom:
-    """One such layer: `statements` in order, the last of which gives its output."""
+    """One such layer. `name` is its class's, `member` what it is called where it holds weights."""
 
-    def __init__(
-        self, cls: Class, statements: Sequence[Apply], open_sizes: set[str], made: set[Var]
-    ) -> None:
+    def __init__(self, cls: Class, group: Group, open_sizes: frozenset[str], name: str) -> None:
         self.cls = cls
-        self.statements = statements
-        self.output = statements[-1].outputs[0]
+        self.group = group
         self.open = open_sizes
-        own = {o for s in statements for o in s.outputs}
-        read = [v for s in statements for v in s.inputs if v is not None and v not in own]
-        variables = [v for v in read if isinstance(v, WeightVar)]
-        self.parameters = [p for p in cls.parameters if p.var in variables]
-        sizes = [cls.inputs[cls.sizes[n][0]] for n in sorted(self._names() & open_sizes)]
-        tensors = [v for v in (*read, *sizes) if not isinstance(v, WeightVar)]
-        self.inputs = list(dict.fromkeys(tensors)) or list(cls.inputs.values())[:1]
-        self.config = sorted((self._names() | self._shape_names()) - open_sizes)
-        held = self.parameters[0].name if self.parameters else self.output.name or "reshaped"
-        self.member = held
-        self.name = "".join(word.title() for word in identifier(held).split("_")) or "Layer"
+        self.name = name
+        self.numbers = numbers(cls)
+        self.inputs = group.inputs
+        taken = {"self", "keras", "shape"}
+        self.arguments: dict[Var, str] = {}
+        for i, var in enumerate(group.inputs):
+            self.arguments[var] = free(var.name or f"x{i}", {*taken, *self.arguments.values()})
+        self.read_from = {n: place for n in cls.sizes if (place := self._place_of(n)) is not None}
+        used = self._attribute_names() | self._weight_names()
+        config = sorted(used - set(self.read_from) - open_sizes)
+        self.config = {n: free(n, {*ATTRIBUTES, *LOCALS}) for n in config}
 
-    def _names(self) -> set[str]:
-        return {n for s in self.statements for e in s.attrs.values() for n in expr.names(e)}
+    @property
+    def member(self) -> str | None:
+        """The name of its weights' holder; None where it holds none."""
+        return self.group.parameters[0].name if self.group.parameters else None
 
-    def _shape_names(self) -> set[str]:
-        return {n for p in self.parameters for size in p.shape for n in expr.names(size)}
+    @property
+    def given(self) -> list[Var]:
+        """What it gives: its first input where it only changes a state."""
+        return self.group.outputs or self.group.inputs[:1]
+
+    def _place_of(self, size: str) -> tuple[Var, int] | None:
+        """The input of the layer, and the axis there as it is stored, that has a size."""
+        source, axis = self.cls.sizes[size]
+        var = self.cls.inputs.get(source)
+        if var is None or var not in self.inputs:
+            return None
+        return var, var.order.index(axis) if var.order else axis
+
+    def _attribute_names(self) -> set[str]:
+        """The names that its ops read."""
+        read = [self.numbers[v] for s in self.group.statements for v in s.inputs
+                if v in self.numbers]  # fmt: skip
+        statements = [*self.group.statements, *read]
+        return {n for s in statements for e in s.attrs.values() for n in expr.names(e)}
+
+    def _weight_names(self) -> set[str]:
+        """The names that the shapes of its weights are made of."""
+        return {n for p in self.group.parameters for e in p.shape for n in expr.names(e)}
+
+    # ------------------------------------------------------------------------- where it is used
 
     def call(
-        self, inputs: list[Expr], label: Callable[[str], Expr], place: Callable[[Expr], Expr]
+        self, inputs: Sequence[Expr], label: Expr | None, place: Callable[[Expr], Expr]
     ) -> Expr:
         """`Position(D, name="position")(x)`."""
         config = [place(expr.name(name)) for name in self.config]
-        name = label(self.member)
         return tree(f"{self.name}(*{{config}}, name={{name}})(*{{inputs}})",
-                    config=config, name=name, inputs=inputs)  # fmt: skip
+                    config=config, name=label, inputs=inputs)  # fmt: skip
 
-    def source(self) -> str:
+    # -------------------------------------------------------------------------------- as text
+
+    def source(self, package: str) -> str:
         """The class as text."""
         parts = [
-            f'@keras.saving.register_keras_serializable(package="{identifier(self.cls.name)}")\n'
-            f'class {self.name}(keras.layers.Layer):\n    """Gives {self._result()}."""\n',
-            self._constructor(), self._build(), self._call(), self._shape(), self._config(),
+            self._constructor(), self._build(), self._call(), self._shape(), self._get_config(),
         ]  # fmt: skip
-        return "\n".join(part for part in parts if part)
+        head = (f'@keras.saving.register_keras_serializable(package="{package}")\n'
+                f"class {self.name}(keras.layers.Layer):\n    {docstring(self._doc())}\n")  # fmt: skip
+        return head + "\n" + "\n".join(part for part in parts if part)
 
-    def _result(self) -> str:
-        sizes = ", ".join(str(s) for s in self.output.type.shape)
-        return f"{self.output.name or self.member} ({sizes})"
-
-    def _values(self) -> dict[str, object]:
-        return {name: self.cls.scopes[0].values.get(name, 0) for name in self.config}
+    def _doc(self) -> str:
+        shapes = ", ".join(_shown(self.arguments[v], v) for v in self.inputs)
+        outs = ", ".join(_shown(v.name or self.name.lower(), v) for v in self.given)
+        held = ", ".join(p.name for p in self.group.parameters)
+        return (f"Holds {held}: {shapes} -> {outs}." if held
+                else f"{shapes[:1].upper()}{shapes[1:]} -> {outs}.")  # fmt: skip
 
     def _constructor(self) -> str:
         if not self.config:
             return ""
-        arguments = "".join(f", {n}: {hint(v)}" for n, v in self._values().items())
-        lines = "".join(f"        self.{n} = {n}\n" for n in self.config)
+        values = self.cls.scopes[0].values
+        sizes = {n: hint(values.get(n, 0)) for n in self.config}
+        arguments = "".join(f", {self.config[n]}: {kind}" for n, kind in sizes.items())
+        lines = "".join(f"        self.{n} = {n}\n" for n in self.config.values())
         return (f"    def __init__(self{arguments}, **kwargs):\n"
                 f"        super().__init__(**kwargs)\n{lines}")  # fmt: skip
 
+    def _signature(self, *, single: str = "input_shape") -> str:
+        """The shapes that `build` and `compute_output_shape` take."""
+        if len(self.inputs) == 1:
+            return single
+        return ", ".join(f"{n}_shape" for n in self.arguments.values())
+
+    def _shape_of(self, var: Var) -> str:
+        return "input_shape" if len(self.inputs) == 1 else f"{self.arguments[var]}_shape"
+
     def _build(self) -> str:
-        if not self.parameters:
+        if not self.group.parameters:
             return ""
-        lines = [self._weight(p) for p in self.parameters]
-        return f"    def build(self, *shapes):\n{block(lines, 2)}\n"
+        lines = [self._weight(p) for p in self.group.parameters]
+        return f"    def build(self, {self._signature()}):\n{block(lines, 2)}\n"
+
+    def _attribute(self, parameter: Parameter) -> str:
+        return free(parameter.name, {*ATTRIBUTES, *self.config.values()})
 
     def _weight(self, parameter: Parameter) -> ast.stmt:
-        shape = [self._own(size) for size in parameter.shape]
+        kind = parameter.type.dtype
         call = tree(
-            "self.add_weight(shape=(*{shape},), initializer={init}, trainable={t}, name={name})",
-            shape=shape, init=initializer(parameter.init), name=literal(parameter.name),
-            t=None if parameter.trainable else literal(False),
+            "self.add_weight(shape=(*{shape},), initializer={init}, dtype={dtype}, "
+            "trainable={trainable}, name={name})",
+            shape=[self._static(size) for size in parameter.shape], init=initializer(parameter.init),
+            dtype=None if kind == "f32" else dtype(kind), name=literal(parameter.name),
+            trainable=None if parameter.trainable else literal(False),
         )  # fmt: skip
-        return ast.Assign([expr.parse(f"self.{identifier(parameter.name)}")], call)
+        return ast.Assign([expr.parse(f"self.{self._attribute(parameter)}")], call)
 
-    def _own(self, expression: Expr) -> Expr:
-        names = expr.names(expression)
-        return expr.substitute(expression, {n: expr.parse(f"self.{n}") for n in names})
+    def _static(self, expression: Expr) -> Expr:
+        """An expression where shapes are in sight."""
+
+        def name(each: str) -> Expr:
+            if each in self.config:
+                return expr.parse(f"self.{self.config[each]}")
+            var, axis = self.read_from[each]
+            return expr.parse(f"{self._shape_of(var)}[{_end(axis, var)}]")
+
+        return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
 
     def _call(self) -> str:
         out = Composer()
 
-        def name(identifier_: str) -> Expr:
-            if identifier_ not in self.open:
-                return expr.parse(f"self.{identifier_}")
-            source, axis = self.cls.sizes[identifier_]
-            var = self.cls.inputs[source]
-            place = var.order.index(axis) if var.order else axis
-            return tree("keras.ops.shape({x})[{i}]", x=out.ref(var), i=literal(place))
+        def name(each: str) -> Expr:
+            if each in self.config:
+                return expr.parse(f"self.{self.config[each]}")
+            var, axis = self.read_from[each]
+            if each in self.open:
+                return tree("keras.ops.shape({x})[{i}]", x=out.ref(var), i=literal(axis))
+            return tree("{x}.shape[{i}]", x=out.ref(var), i=literal(_end(axis, var)))
 
         def place(expression: Expr) -> Expr:
             return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
 
-        def ref(var: Var) -> Expr:
-            if isinstance(var, WeightVar):
-                return expr.parse(f"self.{identifier(var.part)}")
+        def read(var: Var) -> Expr:
+            if var in self.numbers:
+                return self._number(var, place)
+            if isinstance(var, WeightVar) and var.member is None and var in held:
+                return expr.parse(f"self.{held[var]}")
             return out.ref(var)
 
-        for statement in self.statements:
-            value = spell({**RULES, **POOLS}, Parts(statement, ref, place), "keras")
+        held = {p.var: self._attribute(p) for p in self.group.parameters}
+        for statement in self.group.statements:
+            value = spell(INSIDE, Pieces(statement, read, place, None, self.numbers), "Keras")
             out.lines.append(Assign(list(statement.outputs), value))
-        out.lines.append(Return(out.ref(self.output)))
-        names = {v: identifier(v.name or f"x{i}") for i, v in enumerate(self.inputs)}
-        body = out.finish(names, {"keras", "self"})
-        return f"    def call(self, {', '.join(names.values())}):\n{block(body, 2)}\n"
+        for parameter, value_var in self.group.updates:
+            change = tree(
+                "self.{p}.assign({v})".replace("{p}", held[parameter.var]), v=read(value_var)
+            )
+            out.lines.append(Do(change))
+        results = [self._result(v, read(v)) for v in self.given]
+        out.lines.append(
+            Return(results[0] if len(results) == 1 else ast.Tuple(results, ast.Load()))
+        )
+        body = out.finish(self.arguments, {"keras", "self"})
+        return f"    def call(self, {', '.join(self.arguments.values())}):\n{block(body, 2)}\n"
+
+    def _result(self, var: Var, value: Expr) -> Expr:
+        """A weight that is given out as it is must become a tensor."""
+        if isinstance(var, WeightVar):
+            return tree("keras.ops.convert_to_tensor({v})", v=value)
+        return value
+
+    def _number(self, var: Var, place: Callable[[Expr], Expr]) -> Expr:
+        """A constant; an open size among floats must become one."""
+        made = self.numbers[var]
+        value = number(made, place)
+        given = made.attrs.get("value")
+        if given is not None and expr.names(given) & self.open:
+            return tree("keras.ops.cast({v}, {d})", v=value, d=dtype(var.type.dtype))
+        return value
 
     def _shape(self) -> str:
-        """Sizes that no hyper-parameter gives are left open."""
-        order = self.output.order or range(self.output.type.rank)
-        sizes = []
-        for axis in order:
-            size = literal(self.output.type.shape[axis])
-            known = expr.names(size) <= set(self.config)
-            sizes.append(text(self._own(size)) if known else "None")
-        shape = f"({', '.join(sizes)},)" if sizes else "()"
-        return f"    def compute_output_shape(self, *shapes):\n        return {shape}\n"
+        """Sizes that neither hyper-parameters nor inputs give are left open."""
+        shapes = [self._output_shape(v) for v in self.given]
+        if all(v.type.dtype == "f32" for v in self.given):
+            shown = shapes[0] if len(shapes) == 1 else f"({', '.join(shapes)})"
+            signature = self._signature()
+            return f"    def compute_output_shape(self, {signature}):\n        return {shown}\n"
+        names = list(self.arguments.values())
+        lines = [f"        {self._shape_of(v)} = {n}.shape\n" for v, n in self.arguments.items()
+                 if any(self._shape_of(v) in s for s in shapes)]  # fmt: skip
+        specs = [f"keras.KerasTensor({s}, {text(dtype(v.type.dtype))})"
+                 for s, v in zip(shapes, self.given, strict=True)]  # fmt: skip
+        shown = specs[0] if len(specs) == 1 else f"({', '.join(specs)})"
+        return (f"    def compute_output_spec(self, {', '.join(names)}):\n"
+                f"{''.join(lines)}        return {shown}\n")  # fmt: skip
 
-    def _config(self) -> str:
+    def _output_shape(self, var: Var) -> str:
+        for given in self.inputs:
+            if given.type.shape == var.type.shape and given.order == var.order:
+                return self._shape_of(given)
+        order = var.order or range(var.type.rank)
+        sizes = [self._known(var.type.shape[axis]) for axis in order]
+        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+    def _known(self, size: int | Size) -> str:
+        expression = literal(size)
+        found = expr.names(expression)
+        bare = isinstance(expression, ast.Name)
+        if found & self.open and not bare:
+            return "None"
+        if not found <= {*self.config, *self.read_from}:
+            return "None"
+        return text(self._static(expression))
+
+    def _get_config(self) -> str:
         if not self.config:
             return ""
-        items = ", ".join(f'"{name}": self.{name}' for name in self.config)
+        items = ", ".join(f'"{n}": self.{n}' for n in self.config.values())
         return ("    def get_config(self):\n"
                 f"        return {{**super().get_config(), {items}}}\n")  # fmt: skip
+
+
+def _end(axis: int, var: Var) -> int:
+    """The last axis is counted from the end."""
+    return -1 if axis == var.type.rank - 1 else axis
+
+
+def _shown(name: str, var: Var) -> str:
+    order = var.order or range(var.type.rank)
+    sizes = [str(var.type.shape[axis]) for axis in order]
+    return f"{name} ({', '.join('?' if s.startswith('size_') else s for s in sizes)})"
+
+
+def title(name: str) -> str:
+    """`position_bias` as a class is called."""
+    words = identifier(name).split("_")
+    return "".join(word[:1].upper() + word[1:] for word in words if word) or "Own"
 
 
 def initializer(init: Init) -> Expr:
@@ -195,9 +267,17 @@ def initializer(init: Init) -> Expr:
         "constant": "keras.initializers.Constant({a})",
         "normal": "keras.initializers.RandomNormal(stddev={a})",
         "uniform": "keras.initializers.RandomUniform({a}, {b})",
-        "xavier_uniform": "keras.initializers.GlorotUniform()",
-        "kaiming_uniform": "keras.initializers.VarianceScaling(1 / 3, 'fan_in', 'uniform')",
-        "fan_uniform": "keras.initializers.VarianceScaling(1 / 3, 'fan_in', 'uniform')",
+        "fan_uniform": "keras.initializers.RandomUniform({low}, {high})",
+        "xavier_uniform": "'glorot_uniform'",
+        "kaiming_uniform": "keras.initializers.VarianceScaling({gain}, 'fan_in', 'uniform')",
     }
-    a, b = (*map(literal, init.args), None, None)[:2]
-    return tree(kinds[init.kind], a=a, b=b)
+    a, b = (*init.args, None, None)[:2]
+    bound = None if init.kind != "fan_uniform" or not a else a**-0.5
+    return tree(
+        kinds[init.kind], a=literal(a), b=literal(b),
+        low=literal(-bound) if bound else None, high=literal(bound) if bound else None,
+        gain=literal(a * a) if init.kind == "kaiming_uniform" and a else None,
+    )  # fmt: skip
+
+
+__all__ = ["Custom", "initializer", "title"]

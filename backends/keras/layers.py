@@ -1,48 +1,254 @@
-"""How Keras constructs and applies the ops that are layers."""
+"""How Keras constructs and applies the ops that are layers, and which nodes its layers say exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
+from ...compiler.graph import Node
+from ...compiler.ops.window import Window
+from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
+from .rules import RULES, elements
 
-
-def _unless(p: Parts, name: str, default: object) -> Expr | None:
-    return None if is_literal(p[name], default) else p[name]
+# -------------------------------------------------------------------------------------- windows
 
 
 def _rank(p: Parts) -> int:
+    """How many spatial axes the image has."""
     return p.x.type.rank - 2
 
 
-def _padding(p: Parts) -> tuple[Expr | None, Expr]:
-    """(the `padding` argument, the input): "same" where that is exact, else explicit zeros before."""
-    pad, kernel = p.value("pad"), p.value("kernel")
-    if pad == 0:
+def each(value: Expr, count: int) -> list[Expr]:
+    """A number, or one for each spatial axis, as a list."""
+    found = elements(value)
+    return found if isinstance(value, (ast.Tuple, ast.List)) else found * count
+
+
+def _short(items: Sequence[Expr]) -> Expr:
+    """`(3, 3)` as `3`."""
+    first = ast.dump(items[0])
+    same = all(ast.dump(item) == first for item in items)
+    return items[0] if same else ast.Tuple(list(items), ast.Load())
+
+
+def _ints(p: Parts, name: str) -> Expr:
+    return _short(each(p[name], _rank(p)))
+
+
+def pairs(pad: Expr, count: int) -> list[tuple[Expr, Expr]]:
+    """Padding as (low, high) for each spatial axis."""
+    rows = each(pad, count)
+    return [tuple(row.elts) if isinstance(row, ast.Tuple) else (row, row) for row in rows]  # type: ignore[misc]
+
+
+def _around(rows: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """`1`, `(1, 2)` or `((1, 0), (0, 2))`, as layers that pad and crop take it."""
+    if all(ast.dump(low) == ast.dump(high) for low, high in rows):
+        return _short([low for low, _ in rows])
+    sides: list[Expr] = [ast.Tuple([low, high], ast.Load()) for low, high in rows]
+    return sides[0] if len(sides) == 1 else ast.Tuple(sides, ast.Load())
+
+
+def _none(rows: Sequence[tuple[Expr, Expr]]) -> bool:
+    return all(is_literal(side, 0) for row in rows for side in row)
+
+
+def _same(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> bool:
+    """Whether this is what Keras calls "same" at stride 1: the odd element at the end."""
+    kernels = [number(k) for k in each(p["kernel"], _rank(p))]
+    dilations = [number(d) for d in each(p["dilation"], _rank(p))]
+    strides = [number(s) for s in each(p["stride"], _rank(p))]
+    if set(strides) != {1} or None in (*kernels, *dilations):
+        return False
+    wanted = [d * (k - 1) for k, d in zip(kernels, dilations, strict=True)]
+    found = [(number(low), number(high)) for low, high in rows]
+    return found == [(total // 2, total - total // 2) for total in wanted]
+
+
+def _padding(p: Parts, apart: bool) -> tuple[Expr | None, Expr]:
+    """(the `padding` argument, the input): "same" where that is exact, else zeros before.
+
+    `apart`: the stride is applied to the result, so that "same" of it means something else.
+    """
+    count = _rank(p)
+    if is_literal(p["pad"], "same"):
+        if not apart:
+            return literal("same"), p["x"]
+        attrs = {k: p.fixed(k) for k in ("kernel", "stride", "dilation")}
+        window = Window.of(p.x.type.shape[2:], pad="same", **attrs)
+        rows = [(literal(low), literal(high)) for low, high in window.pads]
+    else:
+        rows = pairs(p["pad"], count)
+    if _none(rows):
         return None, p["x"]
-    plain = is_literal(p["stride"], 1) and is_literal(p["dilation"], 1)
-    if plain and isinstance(pad, int) and isinstance(kernel, int) and 2 * pad == kernel - 1:
+    if _same(p, rows):
         return literal("same"), p["x"]
-    dims = _rank(p)
-    return None, p.fill(f"keras.layers.ZeroPadding{dims}D({{pad}})({{x}})")
+    return None, p.fill(f"keras.layers.ZeroPadding{count}D({{rows}})({{x}})", rows=_around(rows))
+
+
+def _ones(items: Sequence[Expr]) -> bool:
+    return all(is_literal(item, 1) for item in items)
+
+
+def depthwise(apply: Apply) -> bool:
+    """Whether each channel has a group of its own, and Keras a layer for that."""
+    x = apply.inputs[0]
+    assert x is not None
+    count = x.type.rank - 2
+    stride, dilation = each(apply.attrs["stride"], count), each(apply.attrs["dilation"], count)
+    if count > 2 or not (_ones(stride) or _ones(dilation)) or len({*map(ast.dump, stride)}) > 1:
+        return False
+    groups, features = apply.attrs["groups"], apply.attrs["features"]
+    channels = literal(x.type.shape[1])
+    if is_literal(groups, 1) or ast.dump(groups) != ast.dump(channels):
+        return False
+    numbers = number(features), number(groups)
+    return ast.dump(features) == ast.dump(groups) or None not in numbers
 
 
 def _conv(p: Parts) -> Expr:
-    padding, x = _padding(p)
-    dims = _rank(p)
-    return p.fill(
-        f"keras.layers.Conv{dims}D({{features}}, {{kernel}}, strides={{stride}}, padding={{padding}}, "
+    count = _rank(p)
+    stride, dilation = each(p["stride"], count), each(p["dilation"], count)
+    apart = not _ones(stride) and not _ones(dilation)
+    padding, x = _padding(p, apart)
+    kind, own = f"Conv{count}D", "{features}, {kernel}"
+    multiplier: Expr | None = None
+    if depthwise(p.apply):
+        kind, own = f"DepthwiseConv{count}D", "{kernel}"
+        features, groups = number(p["features"]), number(p["groups"])
+        multiplier = literal(features // groups) if features != groups else None
+    made = p.fill(
+        f"keras.layers.{kind}({own}, strides={{stride}}, padding={{padding}}, depth_multiplier={{m}}, "
         "dilation_rate={dilation}, groups={groups}, use_bias={bias}, name={name})({x})",
-        stride=_unless(p, "stride", 1), padding=padding, dilation=_unless(p, "dilation", 1),
-        groups=_unless(p, "groups", 1), bias=_unless(p, "bias", True), x=x,
+        kernel=_ints(p, "kernel"), padding=padding, x=x, m=multiplier,
+        stride=None if _ones(stride) or apart else _short(stride),
+        dilation=None if _ones(dilation) else _short(dilation),
+        groups=p.unless("groups", 1) if kind.startswith("Conv") else None,
+        bias=p.unless("bias", True),
     )  # fmt: skip
+    return _strided(made, stride) if apart else made
 
 
-def _linear(p: Parts) -> Expr:
-    return p.fill("keras.layers.Dense({features}, use_bias={bias}, name={name})({x})",
-                  bias=_unless(p, "bias", True))  # fmt: skip
+def _strided(x: Expr, stride: Sequence[Expr]) -> Expr:
+    """Every so many elements: Keras has no convolution with both a stride and a dilation."""
+    index: list[Expr] = [ast.Slice(), *(ast.Slice(None, None, s) for s in stride)]
+    return ast.Subscript(x, ast.Tuple(index, ast.Load()), ast.Load())
+
+
+def _conv_transpose(p: Parts) -> Expr:
+    """Keras' own, unpadded, of which the padding is cut off."""
+    count = _rank(p)
+    names = ("kernel", "stride", "dilation", "output_pad")
+    columns = [[_known(p, name, e) for e in each(p[name], count)] for name in names]
+    rows = [tuple(_known(p, "pad", e) for e in row) for row in pairs(p["pad"], count)]
+    _require_plain(p, columns[1], columns[2])
+    more: list[tuple[Expr, Expr]] = []
+    crop: list[tuple[Expr, Expr]] = []
+    for kernel, stride, dilation, extra, (low, high) in zip(*columns, rows, strict=True):
+        beyond = max(stride - dilation * (kernel - 1) - 1, 0)
+        high = high - extra + beyond
+        longer = -(-max(-high, 0) // stride)
+        more.append((literal(0), literal(longer)))
+        crop.append((literal(low), literal(high + longer * stride)))
+    x = p["x"]
+    if not _none(more):
+        x = p.fill(f"keras.layers.ZeroPadding{count}D({{rows}})({{x}})", rows=_around(more))
+    y = p.fill(
+        f"keras.layers.Conv{count}DTranspose({{features}}, {{kernel}}, strides={{stride}}, "
+        "dilation_rate={dilation}, use_bias={bias}, name={name})({x})",
+        kernel=_ints(p, "kernel"), stride=_unless_one(p, "stride"), x=x,
+        dilation=_unless_one(p, "dilation"), bias=p.unless("bias", True),
+    )  # fmt: skip
+    if _none(crop):
+        return y
+    return tree(f"keras.layers.Cropping{count}D({{rows}})({{y}})", rows=_around(crop), y=y)
+
+
+def _known(p: Parts, name: str, size: Expr) -> Any:
+    """The number; MlcError where only hyper-parameters tell it."""
+    found = number(size)
+    if found is None:
+        p.fixed(name)
+    return found
+
+
+def _require_plain(p: Parts, strides: Sequence[int], dilations: Sequence[int]) -> None:
+    """Raises for what Keras' transposed convolution does not have."""
+    if not is_literal(p["groups"], 1):
+        raise MlcError(
+            "unsupported", "Keras has no conv_transpose with groups",
+            help="split the channels into one conv_transpose a group, or choose another target",
+        )  # fmt: skip
+    if {*strides} != {1} and {*dilations} != {1}:
+        raise MlcError(
+            "unsupported", "Keras has no conv_transpose with both a stride and a dilation",
+            help="make one of them 1, or choose another target",
+        )  # fmt: skip
+
+
+def _unless_one(p: Parts, name: str) -> Expr | None:
+    items = each(p[name], _rank(p))
+    return None if _ones(items) else _short(items)
+
+
+def _pool(kind: str) -> Rule:
+    def rule(p: Parts) -> Expr:
+        count = _rank(p)
+        kernel = each(p["kernel"], count)
+        stride = kernel if p["stride"] is None else each(p["stride"], count)
+        same = [ast.dump(k) for k in kernel] == [ast.dump(s) for s in stride]
+        padding, x = _pool_padding(p, kind)
+        return p.fill(
+            f"keras.layers.{kind}Pooling{count}D({{kernel}}, strides={{stride}}, padding={{padding}})"
+            "({x})",
+            kernel=_short(kernel), stride=None if same else _short(stride), padding=padding, x=x,
+        )  # fmt: skip
+
+    return rule
+
+
+def _pool_padding(p: Parts, kind: str) -> tuple[Expr | None, Expr]:
+    """As for a convolution, but around a maximum there is minus infinity."""
+    count = _rank(p)
+    if is_literal(p["pad"], "same"):
+        return literal("same"), p["x"]
+    rows = pairs(p["pad"], count)
+    if _none(rows):
+        return None, p["x"]
+    if _odd(p, rows):
+        return literal("same"), p["x"]
+    if kind == "Average":
+        return None, p.fill(f"keras.layers.ZeroPadding{count}D({{r}})({{x}})", r=_around(rows))
+    zero = (literal(0), literal(0))
+    whole = [ast.Tuple(list(row), ast.Load()) for row in (zero, *rows, zero)]
+    return None, p.fill("keras.ops.pad({x}, (*{rows},), constant_values=float('-inf'))", rows=whole)
+
+
+def _odd(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> bool:
+    """Whether Keras' "same" of a stride of 1 pads like this, and does not count its padding."""
+    if p["stride"] is None or not _ones(each(p["stride"], _rank(p))):
+        return False
+    kernels = [number(k) for k in each(p["kernel"], _rank(p))]
+    found = [(number(low), number(high)) for low, high in rows]
+    plain = None not in kernels and found == [((k - 1) // 2, k // 2) for k in kernels]
+    return plain and not p.apply.values.get("count_pad", False)
+
+
+# ---------------------------------------------------------------------------------------- norms
+
+
+def _centre(p: Parts) -> dict[str, Expr | None]:
+    """`center=False` and `scale=False` where weights are absent."""
+    parts = p.apply.weights
+    return {
+        "scale": None if "weight" in parts else literal(False),
+        "center": None if "bias" in parts else literal(False),
+    }
 
 
 def _batch_norm(p: Parts) -> Expr:
@@ -51,38 +257,56 @@ def _batch_norm(p: Parts) -> Expr:
     kept = tree("1 - {m}", m=p["momentum"])
     if momentum is not None:
         kept = literal(round(1 - momentum, 12))
-    return p.fill("keras.layers.BatchNormalization(momentum={kept}, epsilon={eps}, name={name})({x})",
-                  kept=kept)  # fmt: skip
+    return p.fill("keras.layers.BatchNormalization(axis={axis}, momentum={kept}, epsilon={eps}, "
+                  "center={center}, scale={scale}, name={name})({x})",
+                  kept=kept, axis=_channels(p), **_centre(p))  # fmt: skip
+
+
+def _channels(p: Parts) -> Expr | None:
+    """The axis of the channels where it is not the last."""
+    return None if p.x.order or p.x.type.rank == 2 else literal(1)
+
+
+def _axes(p: Parts) -> Expr | None:
+    """The axes of a norm, counted from the end; None for the last."""
+    axes = [axis - p.x.type.rank for axis in p.apply.values["axes"]]
+    return None if axes == [-1] else literal(axes[0] if len(axes) == 1 else axes)
 
 
 def _layer_norm(p: Parts) -> Expr:
-    return p.fill("keras.layers.LayerNormalization(epsilon={eps}, name={name})({x})")
+    return p.fill("keras.layers.LayerNormalization(axis={axis}, epsilon={eps}, center={center}, "
+                  "scale={scale}, name={name})({x})", axis=_axes(p), **_centre(p))  # fmt: skip
 
 
 def _rms_norm(p: Parts) -> Expr:
-    return p.fill("keras.layers.RMSNormalization(epsilon={eps}, name={name})({x})")
+    return p.fill("keras.layers.RMSNormalization(axis={axis}, epsilon={eps}, name={name})({x})",
+                  axis=_axes(p))  # fmt: skip
 
 
 def _group_norm(p: Parts) -> Expr:
-    return p.fill("keras.layers.GroupNormalization({groups}, epsilon={eps}, name={name})({x})",
-                  )  # fmt: skip
+    groups = p["groups"] if p.op.name == "group_norm" else literal(-1)
+    return p.fill("keras.layers.GroupNormalization({n}, axis={axis}, epsilon={eps}, center={center}, "
+                  "scale={scale}, name={name})({x})",
+                  n=groups, axis=_channels(p), **_centre(p))  # fmt: skip
 
 
-def _embedding(p: Parts) -> Expr:
-    return p.fill("keras.layers.Embedding({count}, {width}, name={name})({x})")
+# -------------------------------------------------------------------------------------- others
 
 
-REVERSIBLE: Rule = "keras.layers.ReversibleEmbedding({count}, {width}, name={name})({x})"
+def _linear(p: Parts) -> Expr:
+    return p.fill("keras.layers.Dense({features}, use_bias={bias}, name={name})({x})",
+                  bias=p.unless("bias", True))  # fmt: skip
+
+
+REVERSIBLE: Rule = "keras.layers.ReversibleEmbedding({count}, {width}, name={name})({index})"
 """An embedding whose weight also gives the logits; `name` is a part where it is used."""
 
 
-def _dropout(p: Parts) -> Expr:
-    return p.fill("keras.layers.Dropout({rate}, name={name})({x})")
-
-
 def _prelu(p: Parts) -> Expr:
-    shared = list(range(1, p.x.type.rank - 1))
-    return p.fill("keras.layers.PReLU(shared_axes={shared}, name={name})({x})",
+    """One slope a channel, or one for all."""
+    last = p.x.type.rank if is_literal(p["per_channel"], False) else p.x.type.rank - 1
+    shared = list(range(1, last))
+    return p.fill("keras.layers.PReLU('zeros', shared_axes={shared}, name={name})({x})",
                   shared=literal(shared) if shared else None)  # fmt: skip
 
 
@@ -91,47 +315,91 @@ def _attention(p: Parts) -> Expr:
     context = p["context"] if p["context"] is not None else p["x"]
     return p.fill(
         "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, name={name})("
-        "{x}, {context}, key_mask={keep}, attention_mask={mask}, use_causal_mask={causal})",
-        width=width, context=context, bias=_unless(p, "bias", True),
-        mask=p["mask"], causal=None if is_literal(p["causal"], False) else p["causal"],
+        "{x}, {context}, use_causal_mask={causal})",
+        width=width, context=context, bias=p.unless("bias", True),
+        causal=p.unless("causal", False),
     )  # fmt: skip
 
 
-def _pool(kind: str) -> Rule:
-    def rule(p: Parts) -> Expr:
-        dims, pad = _rank(p), p.value("pad")
-        kernel, stride = p["kernel"], p["stride"]
-        same_stride = stride is None or number(stride) == number(kernel)
-        return p.fill(
-            f"keras.layers.{kind}Pooling{dims}D({{kernel}}, strides={{stride}})({{x}})",
-            stride=None if same_stride else stride,
-            x=p["x"] if pad == 0 else padded(p),
-        )  # fmt: skip
-
-    return rule
-
-
-def padded(p: Parts) -> Expr:
-    """The image with minus infinity around it: what a max pool's padding means."""
-    pad = p.value("pad")
-    dims = _rank(p)
-    pairs = [(pad, pad)] * dims if isinstance(pad, int) else list(pad)
-    whole = [(0, 0), *[q if isinstance(q, tuple) else (q, q) for q in pairs], (0, 0)]
-    return p.fill("keras.ops.pad({x}, {pads}, constant_values=float('-inf'))", pads=literal(whole))
-
-
 LAYERS: Mapping[str, Rule] = {
-    "conv": _conv, "linear": _linear, "embedding": _embedding, "batch_norm": _batch_norm,
-    "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm,
-    "dropout": _dropout, "prelu": _prelu, "attention": _attention,
+    "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
+    "embedding": "keras.layers.Embedding({count}, {width}, name={name})({index})",
+    "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
+    "group_norm": _group_norm, "instance_norm": _group_norm, "prelu": _prelu,
+    "dropout": "keras.layers.Dropout({rate}, name={name})({x})", "attention": _attention,
 }  # fmt: skip
 """Layers with a name."""
 
-POOLS: Mapping[str, Rule] = {"max_pool": _pool("Max")}
+POOLS: Mapping[str, Rule] = {"max_pool": _pool("Max"), "avg_pool": _pool("Average")}
 """Layers without weights."""
 
-VARIABLES: Mapping[str, str] = {
-    "weight": "kernel", "bias": "bias", "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}  # fmt: skip
-"""What Keras calls the parts of a layer; norms call their weight `gamma` and their bias `beta`."""
+
+# ------------------------------------------------------------------------------------ exactness
+
+
+def native(node: Node) -> bool:
+    """Whether Keras has exactly this; the rest is written out in smaller ops."""
+    name, attrs = node.op.name, node.attrs
+    if name in POOLS:
+        return _pools(node)
+    if name in ("var", "std"):
+        return bool(attrs["correction"] == 0)
+    if name not in LAYERS or (node.layer is None and name in RULES):
+        return name in RULES
+    if node.layer is None:
+        return False
+    match name:
+        case "rms_norm":
+            return bool(attrs["affine"]) and _at_the_end(node)
+        case "layer_norm":
+            return _at_the_end(node)
+        case "dropout":
+            return node.inputs[1] is None
+        case "attention":
+            return _attends(node)
+    return True
+
+
+def _at_the_end(node: Node) -> bool:
+    """Whether a norm is over the last axes."""
+    x = node.inputs[0]
+    assert x is not None
+    axes = tuple(node.attrs["axes"])
+    return axes == tuple(range(x.type.rank - len(axes), x.type.rank))
+
+
+def _pools(node: Node) -> bool:
+    """Keras pools have no dilation and no ceiling, and count no padding that they make."""
+    attrs, x = node.attrs, node.inputs[0]
+    assert x is not None
+    dilation = attrs.get("dilation", 1)
+    plain = dilation == 1 or (isinstance(dilation, tuple) and set(dilation) == {1})
+    if attrs["ceil"] or not plain:
+        return False
+    if node.op.name == "max_pool":
+        return True
+    if attrs["pad"] == "same":
+        return not attrs["count_pad"] or _unpadded(node)
+    window = Window.of(x.type.shape[2:], attrs["kernel"], attrs["stride"], attrs["pad"])
+    same = set(window.stride) == {1} and all(
+        pair == ((k - 1) // 2, k // 2) for pair, k in zip(window.pads, window.kernel, strict=True)
+    )
+    return attrs["count_pad"] or same or _unpadded(node)
+
+
+def _unpadded(node: Node) -> bool:
+    attrs, x = node.attrs, node.inputs[0]
+    assert x is not None
+    window = Window.of(x.type.shape[2:], attrs["kernel"], attrs["stride"], attrs["pad"])
+    return all(side == 0 for pair in window.pads for side in pair)
+
+
+def _attends(node: Node) -> bool:
+    """Keras' own attention has one scale, masks nothing wholly, and aligns a causal mask at the
+    start: exact only without masks, and causal only from a tensor to itself."""
+    x, context, keep, mask = node.inputs[:4]
+    plain = keep is None and mask is None and node.attrs["scale"] is None
+    return plain and not (node.attrs["causal"] and context is not None and context is not x)
+
+
+__all__ = ["LAYERS", "POOLS", "REVERSIBLE", "depthwise", "native"]

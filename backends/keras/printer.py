@@ -3,220 +3,325 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
+from ...compiler.dim import Size, symbols
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Input
 from ...compiler.program import (
-    Apply, Call, Chain, Class, If, Member, Phi, Repeat, Statement, Var, WeightVar, walk,
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Phi,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
 )  # fmt: skip
 from ..source.compose import Assign, Composer, For, Line, Raise, Return, Store, When
+from ..source.computation import number, numbers
+from ..source.constructor import arguments, listed
 from ..source.module import block, describe, docstring
 from ..source.names import free, snake
-from ..source.parts import Parts, spell
-from ..source.scope import Scope, members, signature
-from ..source.tree import number, shown, text, tree
-from .custom import Custom, clusters
+from ..source.parts import spell
+from ..source.scope import Scope, signature
+from ..source.tree import shown, tree
+from .clusters import Grouping
+from .custom import Custom
 from .layers import LAYERS, POOLS, REVERSIBLE
+from .members import Labels, held, reversible, stages
 from .reserved import LOCALS
-from .rules import RULES, dtype
-
+from .rules import RULES, Pieces, dtype, opened
 
 WIDTH = 60
 """Keras names its constructors in full: one layer a line reads best."""
 
 
 class Function:
-    """Prints one class; the model's function makes its inputs and returns the `keras.Model`."""
+    """Prints one class; the model's function makes its inputs and returns the `keras.Model`.
 
-    def __init__(self, cls: Class, functions: dict[str, str], inputs: dict[str, Input]) -> None:
+    `functions` are the names of the classes' functions, `optional` the model's inputs that may be
+    left out, `name_layer` gives a group of ops the name of its class, and `shorten` may write the
+    constructor of a layer more briefly.
+    """
+
+    def __init__(
+        self,
+        cls: Class,
+        functions: Mapping[str, str],
+        optional: Mapping[str, Input],
+        name_layer: Callable[[str], str],
+        shorten: Callable[[Expr], Expr],
+    ) -> None:
         self.cls = cls
         self.model = cls.definition.kind == "model"
-        self.inputs = inputs
+        self.optional = optional
         self.functions = functions
-        self.scope = Scope(cls, frozenset(), {*LOCALS, *functions.values()})
-        self.out = Composer(WIDTH)
-        self.place = self.scope.call(self.out.ref, own="")
+        self.shorten = shorten
+        self.taken = {*LOCALS, *functions.values()}
+        self.scope = Scope(cls, frozenset(), self.taken)
         self.scope.kept = {}
-        self.held: set[str] = set()
-        self.tied = {m.name for m in _tied(cls.body)}
-        self.shared = {m.name for m in _shared(cls.body)} | self.tied
-        self.index: dict[str, Callable[[], Expr]] = {}
-        self.custom: dict[Var, Custom] = clusters(cls)
+        self.out = Composer(WIDTH)
+        self.grouping = Grouping(cls)
+        self.numbers = numbers(cls)
+        self.running: dict[str, tuple[Var, int]] = {}
+        self.labels = Labels(self.model)
+        self.held = held(cls.body)
+        self.reversible = reversible(cls.body)
+        self.made: dict[str, Expr] = {}
+        self.top = self.out.lines
+        self.custom: dict[Statement | None, list[Custom]] = {}
+        self.inside: set[Statement] = set()
+        for before, group in self.grouping.result():
+            wish = group.parameters[0].name if group.parameters else _wish(group.outputs)
+            made = Custom(cls, group, self.grouping.open, name_layer(wish))
+            self.custom.setdefault(before, []).append(made)
+            self.inside |= set(group.statements)
+
+    @property
+    def layers(self) -> list[Custom]:
+        """The layers of its own that the class needs."""
+        return [custom for each in self.custom.values() for custom in each]
+
+    def place(self, expression: Expr) -> Expr:
+        """An expression where the tensors are in sight: sizes are read from them."""
+
+        def name(each: str) -> Expr:
+            if each in self.running:
+                var, axis = self.running[each]
+                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(axis))
+            if each in self.cls.sizes and self.cls.sizes[each][0] in self.cls.inputs:
+                source, axis = self.cls.sizes[each]
+                var = self.cls.inputs[source]
+                axis = var.order.index(axis) if var.order else axis
+                end = axis == var.type.rank - 1
+                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(-1 if end else axis))
+            return expr.name(self.scope.locals.get(each, each))
+
+        return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
+
+    # ----------------------------------------------------------------------------- the text
 
     def source(self) -> str:
-        """The layers that the class needs of its own, and its function, as text."""
-        return "\n\n\n".join([*(c.source() for c in self._layers()), self._function()])
-
-    def _layers(self) -> list[Custom]:
-        return list(dict.fromkeys(self.custom.values()))
-
-    def _function(self) -> str:
-        names = {var: free(n, self.scope.locals.values()) for n, var in self.cls.inputs.items()}
+        """The function as text."""
+        names = {v: free(n, self.scope.locals.values()) for n, v in self.cls.inputs.items()}
+        arguments_ = {
+            var: f"{name}_" if name in self.taken else name for var, name in names.items()
+        }
         self._checks()
         self._body(self.cls.body)
         results = [self._read(var) for var in self.cls.outputs.values()]
+        for custom in self.custom.get(None, []):
+            given = [results[0], *map(self._read, custom.inputs[1:])]
+            results[0] = self._applied(custom, given)
         self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
-        tensors = [f"{name}: keras.KerasTensor" for name in names.values()]
         result = results[0] if len(results) == 1 else ast.Tuple(results, ast.Load())
-        if self.model:
-            result = self._whole(list(names), result)
-            tensors = []
-        self.out.lines.append(Return(result))
-        before = [line for var, name in names.items() for line in self._input(var, name)]
-        body = [*before, *self.out.finish(names, {*LOCALS, *self.functions.values()})]
-        plain = [a for a in signature(self.cls, self.scope)][len(self.cls.needs) :]
+        self.out.lines.append(Return(self._whole(result) if self.model else result))
+        before = [line for v, n in arguments_.items() for line in self._input(v, n)]
+        body = [*before, *self.out.finish(arguments_, self.taken)]
+        tensors = [] if self.model else [f"{n}: keras.KerasTensor" for n in arguments_.values()]
+        plain = signature(self.cls, self.scope)[len(self.cls.needs) :]
         last = [] if self.model else ["*", "name: str"]
-        arguments = ", ".join([*tensors, *plain, *last])
-        kind = "keras.Model" if self.model else self._result(len(results))
-        title = docstring(describe(self.cls))
-        own = self.functions[self.cls.name]
-        return f"def {own}({arguments}) -> {kind}:\n    {title}\n{block(body, 1)}\n"
-
-    def _result(self, count: int) -> str:
-        one = "keras.KerasTensor"
-        return one if count == 1 else f"tuple[{', '.join([one] * count)}]"
+        kind = "keras.Model" if self.model else _several("keras.KerasTensor", len(results))
+        return (f"def {self.functions[self.cls.name]}({', '.join([*tensors, *plain, *last])}) -> {kind}:"
+                f"\n    {docstring(describe(self.cls))}\n{block(body, 1)}\n")  # fmt: skip
 
     def _input(self, var: Var, name: str) -> Iterator[ast.stmt]:
         """`image = keras.Input((None, None, 3), name="image")`."""
         if not self.model:
             return
         order = var.order or range(var.type.rank)
-        sizes = [var.type.shape[axis] for axis in order][1:]
-        shape = [literal(s) if isinstance(s, int) else self._static(s) for s in sizes]
+        shape = [self._static(var.type.shape[axis]) for axis in order]
         kind = None if var.type.dtype == "f32" else dtype(var.type.dtype)
-        call = tree("keras.Input((*{shape},), dtype={dtype}, name={name})",
-                    shape=shape, dtype=kind, name=literal(name))  # fmt: skip
+        optional = literal(True) if var.name in self.optional else None
+        fixed = not shape or not _is_none(shape[0])
+        template = "batch_shape=(*{shape},)" if fixed else "(*{shape},)"
+        call = tree(f"keras.Input({template}, dtype={{dtype}}, optional={{o}}, name={{name}})",
+                    shape=shape if fixed else shape[1:], dtype=kind, o=optional,
+                    name=literal(var.name))  # fmt: skip
         yield ast.Assign([expr.name(name)], call)
 
-    def _static(self, size: object) -> Expr:
+    def _static(self, size: int | Size) -> Expr:
         """A size of an input: None where it is open, an expression where hyper-parameters give it."""
-        expression = expr.literal(size)
+        expression = literal(size)
         own = {p.name for p in self.cls.params}
         return self.scope.init(expression) if expr.names(expression) <= own else literal(None)
 
-    def _whole(self, inputs: list[Var], result: Expr) -> Expr:
-        given = [self.out.ref(var) for var in inputs]
-        single = given[0] if len(given) == 1 else ast.List(given, ast.Load())
+    def _whole(self, result: Expr) -> Expr:
+        given = [self.out.ref(var) for var in self.cls.inputs.values()]
         several = ast.List(result.elts, ast.Load()) if isinstance(result, ast.Tuple) else result
         return tree("keras.Model({i}, {o}, name={n})",
-                    i=single, o=several, n=literal(snake(self.cls.name)))  # fmt: skip
+                    i=given[0] if len(given) == 1 else ast.List(given, ast.Load()),
+                    o=several, n=literal(snake(self.cls.name)))  # fmt: skip
 
     def _checks(self) -> None:
+        """`require` lines; one that an open size decides is not known before the model runs."""
         for check in self.cls.checks:
+            if opened(self.grouping.open)(check.condition):
+                continue
             names = {n: self.place(expr.name(n)) for n in self.scope.locals}
             error = tree("ValueError({m})", m=shown(check.message, names))
             self.out.lines.append(When(self.place(expr.negate(check.condition)), [Raise(error)]))
 
     # ------------------------------------------------------------------------- statements
 
-    def _body(self, body: list[Statement]) -> None:
+    def _body(self, body: Sequence[Statement]) -> None:
         for statement in body:
+            for custom in self.custom.get(statement, []):
+                self._custom(custom)
+            if statement in self.inside:
+                continue
             match statement:
                 case Apply():
                     self._apply(statement)
-                case Call(outputs=outputs):
-                    self.out.lines.append(Assign(list(outputs), self._call(statement)))
-                case Chain(body=stages, member=member):
-                    self._chain(member, stages)
+                case Call(outputs=outputs, inputs=inputs):
+                    self._define(outputs, self._call(statement, inputs))
+                case Chain(body=inner, member=member):
+                    self._chain(member, inner)
                 case If():
                     self._if(statement)
                 case Repeat():
                     self._loop(statement)
 
-    def _apply(self, statement: Apply) -> None:
-        name = self._name(statement.member) if statement.member else None
-        custom = self.custom.get(statement.outputs[0])
-        if custom is not None:
-            if statement.outputs[0] is custom.output:
-                given = [self.out.ref(v) for v in custom.inputs]
-                self.out.lines.append(
-                    Assign([custom.output], custom.call(given, self._label, self.place))
-                )
-            return
-        if _projection(statement) is not None:
-            self._assign(statement, self._reversed(statement))
-            return
-        parts = Parts(statement, self._read, self.place, name)
-        if statement.member is None or statement.op.name not in LAYERS:
-            self._assign(statement, spell({**RULES, **POOLS}, parts, "keras"))
-            return
-        tied = statement.member.name in self.tied
-        rules = {**LAYERS, "embedding": REVERSIBLE} if tied else LAYERS
-        applied = spell(rules, parts, "keras")
-        if statement.member.name in self.shared:
-            applied = self._hold(statement.member, applied)
-        self.out.lines.append(Assign(list(statement.outputs[:1]), applied))
+    def _define(self, outputs: Sequence[Var], value: Expr) -> None:
+        """`outputs = value`; a layer applied to a layer's result is a line of its own."""
+        self.out.lines.append(Assign(list(outputs), self._apart(value)))
 
-    def _assign(self, statement: Apply, value: Expr) -> None:
-        self.out.lines.append(Assign(list(statement.outputs), value))
+    def _apart(self, value: Expr) -> Expr:
+        match value:
+            case ast.Call(func=ast.Call() | ast.Name(), args=[ast.Call(func=ast.Call()) as inner]):
+                middle = Var("", self.cls.inputs[next(iter(self.cls.inputs))].type)
+                self._define([middle], inner)
+                value.args = [self.out.ref(middle)]
+        return value
+
+    def _custom(self, custom: Custom) -> None:
+        value = self._applied(custom, [self._read(v) for v in custom.inputs])
+        self._define(custom.given, value)
+
+    def _applied(self, custom: Custom, given: list[Expr]) -> Expr:
+        label = self.labels.name(Member(custom.member)) if custom.member else None
+        return custom.call(given, label, self.place)
+
+    def _apply(self, statement: Apply) -> None:
+        if statement.outputs[0] in self.numbers:
+            return
+        member = statement.member
+        if self._projects(statement):
+            self._define(statement.outputs, self._reversed(statement))
+        elif member is None or statement.op.name not in LAYERS:
+            pieces = self._pieces(statement, None)
+            self._define(statement.outputs, spell({**RULES, **POOLS}, pieces, "Keras"))
+        else:
+            tied = member.name in self.reversible
+            rules = {**LAYERS, "embedding": REVERSIBLE} if tied else LAYERS
+            value = spell(rules, self._pieces(statement, self.labels.name(member)), "Keras")
+            kept = member.name in self.held
+            made = self._hold(member, value) if kept else self.shorten(value)
+            self._define(statement.outputs[:1], made)
+
+    def _pieces(self, statement: Apply, name: Expr | None) -> Pieces:
+        pieces = Pieces(statement, self._read, self.place, name, self.numbers)
+        pieces.open = self.grouping.open
+        return pieces
+
+    def _projects(self, statement: Apply) -> bool:
+        """Whether it is a product with the weight of an embedding."""
+        if statement.op.name != "linear" or statement.member is not None:
+            return False
+        weight, bias = statement.inputs[1:3]
+        member = weight.member if isinstance(weight, WeightVar) else None
+        return bias is None and member is not None and member.name in self.reversible
 
     def _reversed(self, statement: Apply) -> Expr:
         """`token(h, reverse=True)`: logits from the weight of an embedding."""
-        weight, x = _projection(statement), statement.inputs[0]
-        assert weight is not None and weight.member is not None and x is not None
-        name = free(weight.member.name, {*LOCALS, *self.scope.locals.values()})
-        return tree("{f}({x}, reverse=True)", f=expr.name(name), x=self._read(x))
+        x, weight = statement.inputs[:2]
+        assert isinstance(weight, WeightVar) and weight.member is not None and x is not None
+        if weight.member.name not in self.made:
+            raise MlcError("unsupported", f"{weight.member.name} of {self.cls.name} is used before it is "
+                           "applied", help="choose another target")  # fmt: skip
+        return tree("{f}({x}, reverse=True)", f=self.made[weight.member.name], x=self._read(x))
+
+    def _read(self, var: Var) -> Expr:
+        if var in self.numbers:
+            return number(self.numbers[var], self.place)
+        if isinstance(var, WeightVar) and var.member is not None:
+            raise MlcError(
+                "unsupported",
+                f"{var.member.name}.{var.part} is read outside its layer, which Keras cannot do here",
+                help="use a param, or choose another target",
+            )
+        return self.out.ref(var)
+
+    # --------------------------------------------------------------- members that are held
 
     def _hold(self, member: Member, applied: Expr) -> Expr:
         """A layer that is applied more than once is made once, under its own name."""
-        assert isinstance(applied, ast.Call)
-        name = free(member.name, {*LOCALS, *self.scope.locals.values()})
-        if member.name not in self.held:
-            self.held.add(member.name)
-            self.out.lines.append(Store(expr.name(name), applied.func))
-        return ast.Call(expr.name(name), applied.args, applied.keywords)
+        if member.name not in self.made:
+            name = expr.name(free(member.name, {*self.taken, *self.scope.locals.values()}))
+            self.made[member.name] = name
+            self.top.append(Store(name, _constructor(applied)))
+        return _Replace(self.made[member.name]).visit(applied)
 
-    def _label(self, name: str) -> Expr:
-        return self._name(Member(name))
+    def _call(self, statement: Call, inputs: Sequence[Var | None]) -> Expr:
+        given = [self._read(v) for v in inputs if v is not None]
+        if statement.member.name in self.held:
+            model = self._submodel(statement, [v for v in inputs if v is not None])
+            return tree("{f}({xs})", f=model, xs=_listed(given))
+        return self._block(statement, given)
 
-    def _name(self, member: Member) -> Expr:
-        """What the layer is called: `f"{name}_conv1"`."""
-        pieces: list[ast.expr] = []
-        if not self.model:
-            pieces = [ast.FormattedValue(expr.name("name"), -1), ast.Constant("_")]
-        pieces.append(ast.Constant(member.name))
-        if member.listed:
-            index = self.index[member.name]()
-            pieces += [ast.Constant("_"), ast.FormattedValue(index, -1)]
-        if all(isinstance(p, ast.Constant) for p in pieces):
-            return literal("".join(str(p.value) for p in pieces if isinstance(p, ast.Constant)))
-        return ast.JoinedStr(pieces)
+    def _block(self, statement: Call, given: list[Expr]) -> Expr:
+        args = {name: self.place(value) for name, value in statement.args.items()}
+        positional, keywords = arguments(statement.cls, args)
+        label = ast.keyword("name", self.labels.name(statement.member))
+        function = expr.name(self.functions[statement.cls.name])
+        return ast.Call(function, [*given, *positional], [*keywords, label])
 
-    def _call(self, statement: Call) -> Expr:
-        if not statement.first or statement.member.name in self.shared:
-            raise MlcError(
-                "unsupported",
-                f"{statement.cls.name} is called twice as {statement.member.name}: Keras source for "
-                "a shared block is not there yet",
-                help="share its layers instead, or choose another target",
-            )
-        given = [self._read(v) for v in statement.inputs if v is not None]
-        call = tree(f"{self.functions[statement.cls.name]}(*{{xs}})", xs=given)
-        assert isinstance(call, ast.Call)
-        gap = False
-        for hyper in statement.cls.params:
-            if hyper.name not in statement.args:
-                gap = True
-                continue
-            value = self.place(statement.args[hyper.name])
-            if gap:
-                call.keywords.append(ast.keyword(hyper.name, value))
-            else:
-                call.args.append(value)
-        call.keywords.append(ast.keyword("name", self._name(statement.member)))
-        return call
+    def _submodel(self, statement: Call, inputs: Sequence[Var]) -> Expr:
+        """A block that is applied more than once is a `keras.Model` of its own."""
+        member = statement.member
+        if member.name not in self.made:
+            name = expr.name(free(member.name, {*self.taken, *self.scope.locals.values()}))
+            self.made[member.name] = name
+            fresh = [Var(n, v.type, v.order) for n, v in statement.cls.inputs.items()]
+            for var, given in zip(fresh, inputs, strict=True):
+                self.top.append(Assign([var], self._example(statement, given)))
+            made = self._block(statement, [self.out.ref(v) for v in fresh])
+            self.top.append(Store(name, tree("keras.Model({i}, {o}, name={n})", o=made,
+                            i=_listed([self.out.ref(v) for v in fresh]),
+                            n=self.labels.name(member))))  # fmt: skip
+        return self.made[member.name]
 
-    def _chain(self, member: Member, stages: list[Statement]) -> None:
-        for stage in stages:
-            if isinstance(stage, (Apply, Call)) and stage.member is not None:
-                named = Member(f"{member.name}_{stage.member.name}")
-                stage = dataclasses.replace(stage, member=named)
-            self._body([stage])
+    def _example(self, statement: Call, var: Var) -> Expr:
+        """An input like this tensor; sizes are left open that differ from call to call."""
+        calls = [s for s in walk(self.cls.body)
+                 if isinstance(s, Call) and s.member == statement.member]  # fmt: skip
+        slot = statement.inputs.index(var)
+        others = [v for c in calls if (v := c.inputs[slot]) is not None]
+        order = var.order or range(var.type.rank)
+        shape = []
+        for axis in order:
+            sizes = {str(v.type.shape[axis]) for v in others}
+            size = literal(var.type.shape[axis])
+            known = len(sizes) == 1 and not self._opened(var.type.shape[axis])
+            shape.append(self.place(size) if known else literal(None))
+        kind = None if var.type.dtype == "f32" else dtype(var.type.dtype)
+        return tree("keras.Input((*{shape},), dtype={kind})", shape=shape[1:], kind=kind)
+
+    def _opened(self, size: int | Size) -> bool:
+        return any(n in self.grouping.open or n.startswith("size_") for n in symbols(size))
+
+    def _chain(self, member: Member, body: Sequence[Statement]) -> None:
+        with self.labels.within(member, stages(body)):
+            self._body(body)
+
+    # ---------------------------------------------------------------------- choices, loops
 
     def _if(self, statement: If) -> None:
         """`skip = x` before, where one arm only passes a tensor on."""
@@ -225,112 +330,122 @@ class Function:
         for phi in statement.phis:
             self.out.join(phi.result)
         condition = self.place(statement.condition)
-        if statement.then and statement.orelse:
+        if bool(statement.then) == bool(statement.orelse):
             self.out.lines.append(When(condition, arms[0], arms[1]))
             return
         plain, other = (1, 0) if statement.then else (0, 1)
         self.out.lines += arms[plain]
         self.out.lines.append(When(expr.negate(condition) if other else condition, arms[other], []))
 
-    def _arm(self, body: list[Statement], phis: list[Phi], which: str) -> list[Line]:
+    def _arm(self, body: Sequence[Statement], phis: Sequence[Phi], which: str) -> list[Line]:
         outside, self.out.lines = self.out.lines, []
         self._body(body)
         for phi in phis:
-            self.out.lines.append(Assign([phi.result], self._read(getattr(phi, which))))
+            self._define([phi.result], self._read(getattr(phi, which)))
         inside, self.out.lines = self.out.lines, outside
         return inside
-
-    # ------------------------------------------------------------------------------ loops
 
     def _loop(self, loop: Repeat) -> None:
         for carried in loop.carried:
             self.out.join(carried.current, carried.next, carried.result)
-            self.out.lines.append(Assign([carried.current], self._read(carried.initial)))
+            self._define([carried.current], self._read(carried.initial))
         for inside, result in loop.results.items():
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
+        self._run_along(loop, "current")
         line = self._header(loop)
         outside, self.out.lines = self.out.lines, line.body
         self._body(loop.body)
         self.out.lines = outside
+        self._run_along(loop, "result")
         self.out.lines.append(line)
+
+    def _run_along(self, loop: Repeat, which: str) -> None:
+        """Sizes that change from iteration to iteration are read from the tensor that has them."""
+        for size in loop.sizes:
+            for carried in loop.carried:
+                var = getattr(carried, which)
+                for axis, found in enumerate(carried.current.type.shape):
+                    if str(found) == size.name:
+                        place = var.order.index(axis) if var.order else axis
+                        self.running[size.name] = (var, place)
 
     def _header(self, loop: Repeat) -> For:
         """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
         target = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
         table = self.place(loop.table)
-        listed = list(dict.fromkeys(m.name for m in members(loop.body)))
-        counted = [n for n in listed if n not in self.index]
-        if not counted:
-            return For(target if names else expr.name("_"),
-                       table if names else tree("range({n})", n=table))  # fmt: skip
-        if any(isinstance(s, Repeat) and any(True for _ in members([s])) for s in loop.body):
-            return self._counted(loop, counted, target if names else expr.name("_"), table)
-        number_ = expr.name(free("i", self.scope.locals.values()))
-        per = len(list(members(loop.body))) if loop.chain else 1
-        for name in counted:
-            self.index[name] = _places(number_, per)
+        plain = table if names else tree("range({n})", n=table)
+        fresh = [n for n in listed(loop) if not self.labels.numbered(n)]
+        if not fresh:
+            return For(target if names else expr.name("_"), plain)
+        if any(isinstance(s, (Repeat, If)) and _fills(s) for s in loop.body):
+            self._counted(fresh)
+            return For(target if names else expr.name("_"), plain)
+        index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))
+        for name in fresh:
+            self.labels.number(name, index, sum(m == name for m in _places(loop)))
         if not names:
-            return For(number_, tree("range({n})", n=table))
-        return For(ast.Tuple([number_, target], ast.Store()), tree("enumerate({t})", t=table))
+            return For(index, plain)
+        return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
 
-    def _counted(self, loop: Repeat, lists: list[str], target: Expr, table: Expr) -> For:
+    def _counted(self, lists: Sequence[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""
         for name in lists:
-            counter = expr.name(free("index" if len(lists) == 1 else f"{name}_index",
-                                     self.scope.locals.values()))  # fmt: skip
+            wish = "index" if len(lists) == 1 else f"{name}_index"
+            counter = expr.name(free(wish, {*self.scope.locals.values(), *self.cls.inputs}))
             self.out.lines.append(Store(counter, tree("count()")))
-            self.index[name] = lambda c=counter: tree("next({c})", c=c)  # type: ignore[misc]
-        return For(target, table if loop.variables else tree("range({n})", n=table))
-
-    def _read(self, var: Var) -> Expr:
-        if isinstance(var, WeightVar):
-            raise MlcError("unsupported", f"Keras cannot read {var.part} outside a layer here")
-        return self.out.ref(var)
+            self.labels.count(name, counter)
 
 
-def _places(index: Expr, per: int) -> Callable[[], Expr]:
-    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
-    numbers = itertools.count()
+class _Replace(ast.NodeTransformer):
+    """Puts a name in the place of the constructor of a layer."""
 
-    def place() -> Expr:
-        if per == 1:
-            return index
-        offset = next(numbers) % per
-        base = tree("{per} * {i}", per=literal(per), i=index)
-        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
+    def __init__(self, name: Expr) -> None:
+        self.name = name
 
-    return place
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if any(keyword.arg == "name" for keyword in node.keywords):
+            return self.name
+        return self.generic_visit(node)
 
 
-def _projection(statement: Apply) -> WeightVar | None:
-    """The embedding's weight that a linear layer without weights of its own takes."""
-    if statement.op.name != "linear" or statement.member is not None:
-        return None
-    weight, bias = statement.inputs[1:3]
-    tied = isinstance(weight, WeightVar) and weight.member is not None and bias is None
-    return weight if tied and isinstance(weight, WeightVar) else None
+def _constructor(applied: Expr) -> Expr:
+    """The call that makes a layer, out of the expression that applies it."""
+    return next(node for node in ast.walk(applied) if isinstance(node, ast.Call)
+                and any(keyword.arg == "name" for keyword in node.keywords))  # fmt: skip
 
 
-def _tied(body: list[Statement]) -> Iterator[Member]:
-    """The embeddings whose weight is used once more, for logits."""
-    for statement in walk(body):
-        weight = _projection(statement) if isinstance(statement, Apply) else None
-        if weight is not None and weight.member is not None:
-            yield weight.member
+def _fills(statement: Statement) -> bool:
+    """Whether a loop or a choice adds to lists."""
+    return any(
+        isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
+        for s in walk([statement])
+    )
 
 
-def _shared(body: list[Statement]) -> Iterator[Member]:
-    """The members that are applied more than once."""
-    for statement in body:
-        match statement:
-            case Apply(member=Member() as member, first=False) | Call(member=member, first=False):
-                yield member
-            case Repeat(body=inner) | Chain(body=inner):
-                yield from _shared(inner)
-            case If(then=then, orelse=orelse):
-                yield from _shared([*then, *orelse])
+def _places(loop: Repeat) -> Iterator[str]:
+    """The lists that one iteration adds to, once for each member."""
+    for statement in loop.body:
+        if isinstance(statement, (Apply, Call, Chain)) and statement.member is not None:
+            if statement.member.listed:
+                yield statement.member.name
 
 
-__all__ = ["Function", "number", "text"]
+def _wish(outputs: Sequence[Var]) -> str:
+    return next((v.name for v in outputs if v.name), "shaped")
+
+
+def _is_none(node: Expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _listed(given: list[Expr]) -> Expr:
+    return given[0] if len(given) == 1 else ast.List(given, ast.Load())
+
+
+def _several(one: str, count: int) -> str:
+    return one if count == 1 else f"tuple[{', '.join([one] * count)}]"
+
+
+__all__ = ["Function"]

@@ -1,11 +1,16 @@
-"""How Keras writes each op on tensors: `keras.ops`, or a layer without weights where that reads better."""
+"""How Keras writes each op on tensors: `keras.ops`, or a layer without weights that reads better."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from ...compiler import expr
+from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
+from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 
@@ -20,11 +25,121 @@ def dtype(name: str) -> Expr:
     return tree("keras.config.floatx()") if name == "f32" else literal(DTYPES[name])
 
 
+def elements(node: Expr) -> list[Expr]:
+    """The items of a tuple or list; what is none is its own."""
+    return list(node.elts) if isinstance(node, (ast.Tuple, ast.List)) else [node]
+
+
+def one(axes: Expr | None) -> Expr | None:
+    """`(1,)` as `1`."""
+    value = number(axes)
+    return literal(value[0]) if isinstance(value, tuple) and len(value) == 1 else axes
+
+
+def stored(p: Parts) -> Sequence[int]:
+    """Which axes of its type the axes of the first input are."""
+    return p.x.order or range(p.x.type.rank)
+
+
+def keep(p: Parts) -> Expr | None:
+    """`keepdims=True`, or nothing."""
+    return literal(True) if p.value("keep") else None
+
+
+def moved(order: Sequence[int]) -> bool:
+    """Whether a permutation does anything."""
+    return list(order) != list(range(len(order)))
+
+
+# ------------------------------------------------------------------- sizes that are not known yet
+
+
+class Pieces(Parts):
+    """One op for a rule, where the sizes in `open` cannot be read."""
+
+    open: frozenset[str] = frozenset()
+
+
+def opened(names: frozenset[str]) -> Callable[[Expr], bool]:
+    """Whether an expression names a size that no Keras tensor knows before it is computed."""
+    return lambda expression: bool(expr.names(expression) & names)
+
+
+def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
+    """Whether the op can only be written where open sizes can be read: inside a layer."""
+    is_open = opened(names)
+    found = any(is_open(e) for e in apply.attrs.values())
+    found = found or any(isinstance(v, Size) for v in apply.values.values())
+    if not found and apply.op.name != "flatten":
+        return False
+    match apply.op.name:
+        case "reshape":
+            return sum(map(is_open, elements(apply.attrs["shape"]))) > 1
+        case "slice":
+            return any(is_open(e) for e in _bounds(apply))
+        case "flatten":
+            return _kept_open(apply) > 0
+        case "max_pool" | "avg_pool" | "conv" | "conv_transpose":
+            return False
+    return True
+
+
+def _kept_open(apply: Apply) -> int:
+    """How many sizes a flatten leaves open besides the batch and the one that it joins."""
+    (x,) = (v for v in apply.inputs if v is not None)
+    start, end = (number(apply.attrs[k]) % x.type.rank for k in ("start", "end"))
+    kept = [s for i, s in enumerate(x.type.shape) if not start <= i <= end and i > 0]
+    return sum(isinstance(s, Size) for s in kept)
+
+
+def _bounds(apply: Apply) -> list[Expr]:
+    """The starts and ends of a slice as they are written."""
+    rows = _cuts(apply)
+    return [e for start, end, _ in rows.values() for e in (start, end) if e is not None]
+
+
+def _cuts(apply: Apply) -> dict[int, tuple[Expr | None, Expr | None, Expr | None]]:
+    """Axis (of the type) -> start, end, step, None where Python needs none."""
+    axes = apply.values["axes"]
+    steps = apply.attrs["steps"]
+    each = elements(steps) if isinstance(steps, (ast.Tuple, ast.List)) else [steps] * len(axes)
+    columns = zip(axes, elements(apply.attrs["starts"]), elements(apply.attrs["ends"]), each,
+                  strict=True)  # fmt: skip
+    (x,) = (v for v in apply.inputs if v is not None)
+    return {
+        axis: (
+            None if is_literal(start, 0) else _counted(start, x.type.shape[axis]),
+            _counted(end, x.type.shape[axis]),
+            None if is_literal(step, 1) else step,
+        )
+        for axis, start, end, step in columns
+    }
+
+
+def _counted(place: Expr, size: Any) -> Expr | None:
+    """A place of an axis: None for its end, counted from the end where that is a number."""
+    if isinstance(place, ast.Constant) and place.value is None:
+        return None
+    try:
+        value = expr.evaluate(place, {name: symbol(name) for name in expr.names(place)})
+    except (TypeError, ValueError, KeyError):
+        return place
+    if value == size:
+        return None
+    behind = value - size if isinstance(value, Size) else 0
+    return literal(behind) if isinstance(behind, int) and behind < 0 else place
+
+
+# ---------------------------------------------------------------------------------- the rules
+
+
 def _constant(p: Parts) -> Expr:
-    value = p.apply.values.get("value")
-    if value is not None and hasattr(value, "tolist") and value.ndim:
-        return p.fill("keras.ops.array({value}, dtype={d})", d=dtype(p.value("dtype")))
-    return literal(value.item()) if value is not None and hasattr(value, "item") else p["value"]
+    """A constant that is needed as a tensor."""
+    kind = p.apply.outputs[0].type
+    value = p["value"]
+    if kind.dtype == "f32" and isinstance(number(value), int):
+        value = literal(float(number(value)))
+    return p.fill("keras.ops.array({value}, dtype={d})", value=value, d=dtype(kind.dtype))
 
 
 def _binary(operator: str) -> Rule:
@@ -35,22 +150,31 @@ def _unary(name: str) -> Rule:
     return f"keras.ops.{name}({{x}})"
 
 
-def _keep(p: Parts) -> Expr | None:
-    return literal(True) if p.value("keep") else None
-
-
 def _reduce(name: str) -> Rule:
     def rule(p: Parts) -> Expr:
         template = f"keras.ops.{name}({{x}}, axis={{axes}}, keepdims={{k}})"
-        return p.fill(template, axes=one(p["axes"]), k=_keep(p))
+        return p.fill(template, axes=one(p["axes"]), k=keep(p))
 
     return rule
 
 
-def one(axes: Expr | None) -> Expr | None:
-    """`(1,)` as `1`."""
-    value = number(axes)
-    return literal(value[0]) if isinstance(value, tuple) and len(value) == 1 else axes
+def _widening(name: str) -> Rule:
+    """Keras sums small integers in int32; the language keeps their dtype."""
+
+    def rule(p: Parts) -> Expr:
+        template = f"keras.ops.{name}({{x}}, axis={{axes}}, keepdims={{k}})"
+        axes = p["axes"] if "axes" in p.all else p["axis"]
+        k = keep(p) if "keep" in p.all else None
+        return _narrowed(p, p.fill(template, axes=one(axes), k=k))
+
+    return rule
+
+
+def _narrowed(p: Parts, value: Expr) -> Expr:
+    kind = p.apply.outputs[0].type.dtype
+    if kind not in ("u8", "i8", "i16", "i64"):
+        return value
+    return tree("keras.ops.cast({y}, {d})", y=value, d=dtype(kind))
 
 
 def _mean(p: Parts) -> Expr:
@@ -58,67 +182,76 @@ def _mean(p: Parts) -> Expr:
     rank = p.x.type.rank
     axes = number(p["axes"])
     if p.x.order and axes == tuple(range(1, rank - 1)) and 3 <= rank <= 5:
-        keep = _keep(p)
-        return p.fill(
-            f"keras.layers.GlobalAveragePooling{rank - 2}D(keepdims={{k}})({{x}})", k=keep
-        )
-    return _reduce("mean")(p)  # type: ignore[operator]
+        template = f"keras.layers.GlobalAveragePooling{rank - 2}D(keepdims={{k}})({{x}})"
+        return p.fill(template, k=keep(p))
+    return p.fill("keras.ops.mean({x}, axis={axes}, keepdims={k})", axes=one(p["axes"]), k=keep(p))
 
 
 def _relayout(p: Parts) -> Expr:
-    before = p.x.order or tuple(range(p.x.type.rank))
-    after = p.apply.outputs[0].order or tuple(range(p.x.type.rank))
-    return p.fill("keras.ops.transpose({x}, {axes})",
-                  axes=literal(tuple(before.index(axis) for axis in after)))  # fmt: skip
+    """`Permute` where the batch stays."""
+    before = stored(p)
+    after = p.apply.outputs[0].order or range(p.x.type.rank)
+    return transposed(p["x"], [list(before).index(axis) for axis in after])
 
 
-def _elements(node: Expr) -> list[Expr]:
-    return list(node.elts) if isinstance(node, (ast.Tuple, ast.List)) else [node]
+def transposed(x: Expr, axes: Sequence[int]) -> Expr:
+    """`x` with its axes in another order."""
+    return tree("keras.ops.transpose({x}, {axes})", x=x, axes=literal(tuple(axes)))
+
+
+def _transpose(p: Parts) -> Expr:
+    rank = p.x.type.rank
+    axes = p.value("axes") or (*range(rank - 2), rank - 1, rank - 2)
+    if rank == 2 and moved(axes):
+        return p.fill("keras.ops.transpose({x})")
+    if rank > 2 and axes == (*range(rank - 2), rank - 1, rank - 2):
+        return p.fill("keras.ops.swapaxes({x}, -1, -2)")
+    return transposed(p["x"], axes) if moved(axes) else p["x"]
 
 
 def _slice(p: Parts) -> Expr:
-    keys = ("starts", "ends", "steps")
-    columns = zip(number(p["axes"]), *(_elements(p[k]) for k in keys), strict=True)
-    given = {axis: ends for axis, *ends in columns}
-    index: list[Expr] = []
-    for axis in range(max(given) + 1):
-        start, end, step = given.get(axis, [None, None, None])
-        index.append(ast.Slice(
-            None if start is None or is_literal(start, 0) else start,
-            None if end is None or _whole(p, axis, end) else end,
-            None if step is None or is_literal(step, 1) else step,
-        ))  # fmt: skip
+    """`x[:, 1:T]`."""
+    order = list(stored(p))
+    rows = {order.index(axis): row for axis, row in _cuts(p.apply).items()}
+    index = [ast.Slice(*(map(_maybe(p), rows.get(i, ())))) for i in range(max(rows) + 1)]
     return ast.Subscript(p["x"], index[0] if len(index) == 1 else ast.Tuple(index, ast.Load()))
 
 
-def _whole(p: Parts, axis: int, end: Expr) -> bool:
-    order = p.x.order or tuple(range(p.x.type.rank))
-    size, value = p.x.type.shape[order[axis]], number(end)
-    return isinstance(size, int) and isinstance(value, int) and value >= size
+def _maybe(p: Parts) -> Callable[[Expr | None], Expr | None]:
+    return lambda e: None if e is None else p.place(e)
 
 
 def _reshape(p: Parts) -> Expr:
-    """`Reshape` where the batch stays and at most one size is open, as Keras wants it."""
+    """`Reshape` where the batch stays; at most one size is open, and written as -1."""
+    shape = sizes(p, elements(p.apply.attrs["shape"]))
     before, after = p.x.type.shape, p.apply.outputs[0].type.shape
-    sizes = [number(e) for e in _elements(p["shape"])]
-    if before and after and before[0] == after[0]:
-        rest = [literal(s) if isinstance(s, int) else literal(-1) for s in sizes[1:]]
-        if sum(not isinstance(s, int) or s == -1 for s in sizes[1:]) <= 1:
-            return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=rest)
-    return p.fill("keras.ops.reshape({x}, {shape})")
+    if before and after and before[0] == after[0] and len(after) > 1:
+        minus = sum(is_literal(s, -1) for s in shape[1:])
+        if minus <= 1 and isinstance(before[0], Size):
+            return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=shape[1:])
+    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=shape)
+
+
+def sizes(p: Parts, shape: Sequence[Expr]) -> list[Expr]:
+    """Sizes to reshape to: those that are open as -1, if there is but one of them."""
+    is_open = opened(p.open if isinstance(p, Pieces) else frozenset())
+    several = sum(map(is_open, shape)) > 1
+    return [literal(-1) if is_open(s) and not several else p.place(s) for s in shape]
 
 
 def _flatten(p: Parts) -> Expr:
-    if p.value("start") == 1 and p.value("end") in (-1, p.x.type.rank - 1):
+    rank = p.x.type.rank
+    start, end = p.value("start") % rank, p.value("end") % rank
+    if start == 1 and end == rank - 1 and rank > 2:
         return p.fill("keras.layers.Flatten()({x})")
-    sizes = [
-        literal(s) if isinstance(s, int) else literal(-1) for s in p.apply.outputs[0].type.shape
-    ]
-    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=sizes)
-
-
-def _unsqueeze(p: Parts) -> Expr:
-    return p.fill("keras.ops.expand_dims({x}, {axes})", axes=one(p["axes"]))
+    if start == end:
+        return p["x"]
+    joined = [literal(-1) if i == start else literal(size)
+              for i, size in enumerate(p.apply.outputs[0].type.shape)]  # fmt: skip
+    placed = [s if is_literal(s, -1) else p.place(s) for s in joined]
+    if start > 0 and isinstance(p.x.type.shape[0], Size):
+        return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=placed[1:])
+    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=placed)
 
 
 def _split(p: Parts) -> Expr:
@@ -126,14 +259,15 @@ def _split(p: Parts) -> Expr:
 
 
 def _arg(p: Parts) -> Expr:
-    return p.fill(f"keras.ops.cast(keras.ops.{p.op.name}({{x}}, axis={{axis}}, keepdims={{k}}), 'int32')",
-                  k=_keep(p))  # fmt: skip
+    template = (
+        f"keras.ops.cast(keras.ops.{p.op.name}({{x}}, axis={{axis}}, keepdims={{k}}), 'int32')"
+    )
+    return p.fill(template, k=keep(p))
 
 
 def _gelu(p: Parts) -> Expr:
-    return p.fill(
-        "keras.ops.gelu({x}, approximate={a})", a=literal(p.value("approximate") != "none")
-    )
+    approximate = literal(p.value("approximate") != "none")
+    return p.fill("keras.ops.gelu({x}, approximate={a})", a=approximate)
 
 
 def _cast(p: Parts) -> Expr:
@@ -141,18 +275,117 @@ def _cast(p: Parts) -> Expr:
 
 
 def _clamp(p: Parts) -> Expr:
-    if p["low"] is None:
-        return p.fill("keras.ops.minimum({x}, {high})")
-    if p["high"] is None:
-        return p.fill("keras.ops.maximum({x}, {low})")
-    return p.fill("keras.ops.clip({x}, {low}, {high})")
+    if p["min"] is None:
+        return p.fill("keras.ops.minimum({x}, {max})")
+    if p["max"] is None:
+        return p.fill("keras.ops.maximum({x}, {min})")
+    return p.fill("keras.ops.clip({x}, {min}, {max})")
+
+
+def _parametric(name: str, config: str, default: float) -> Rule:
+    """An activation with a parameter, which is written where Keras has another default."""
+
+    def rule(p: Parts) -> Expr:
+        given = None if number(p[config]) == default else p[config]
+        return p.fill(f"keras.ops.{name}({{x}}, {{given}})", given=given)
+
+    return rule
+
+
+def _pad(p: Parts) -> Expr:
+    """`value` as a constant around, or the tensor mirrored."""
+    pads = p["pads"]
+    rows = elements(pads) if isinstance(pads, (ast.Tuple, ast.List)) else [pads] * p.x.type.rank
+    pairs = [row if isinstance(row, ast.Tuple) else tree("({n}, {n})", n=row) for row in rows]
+    around = [pairs[axis] for axis in stored(p)]
+    if p.value("mode") == "edge":
+        return _edged(p["x"], around)
+    fill = p["value"] if p.value("mode") == "constant" and number(p["value"]) != 0 else None
+    mode = None if p.value("mode") == "constant" else p["mode"]
+    return p.fill("keras.ops.pad({x}, {pads}, mode={mode}, constant_values={fill})",
+                  pads=ast.Tuple(around, ast.Load()), mode=mode, fill=_finite(fill))  # fmt: skip
+
+
+def _finite(fill: Expr | None) -> Expr | None:
+    """Infinity as Python writes it."""
+    value = number(fill)
+    if isinstance(value, float) and not math.isfinite(value):
+        return tree("float({text})", text=literal(str(value)))
+    return fill
+
+
+def _edged(x: Expr, around: Sequence[Expr]) -> Expr:
+    """The first and last elements of each axis repeated; Keras pads by no such rule."""
+    for axis, pair in enumerate(around):
+        parts: list[Expr] = []
+        for side, count in zip(("0:1", "-1:"), elements(pair), strict=True):
+            if not is_literal(count, 0):
+                index = expr.parse(f"x[{':, ' * axis}{side}]")
+                assert isinstance(index, ast.Subscript)
+                parts.append(tree("keras.ops.repeat({e}, {n}, axis={axis})", n=count,
+                                  e=ast.Subscript(x, index.slice), axis=literal(axis)))  # fmt: skip
+            if side == "0:1":
+                parts.append(x)
+        if len(parts) > 1:
+            x = tree("keras.ops.concatenate([*{xs}], axis={axis})", xs=parts, axis=literal(axis))
+    return x
+
+
+def _gather(p: Parts) -> Expr:
+    return p.fill("keras.ops.take({x}, {index}, axis={axis})")
+
+
+def _scatter_add(p: Parts) -> Expr:
+    """Each update stands in a line of zeros, in the place of its index; the lines are summed."""
+    axis = p.apply.values["axis"] % p.x.type.rank
+    size = literal(p.x.type.shape[axis])
+    at = p.fill("keras.ops.expand_dims({index}, {axis}) == keras.ops.reshape(keras.ops.arange({n}), "
+                "(*{line},))", axis=literal(axis), n=p.place(size),
+                line=[literal(-1)] + [literal(1)] * (p.x.type.rank - axis))  # fmt: skip
+    lines = p.fill("keras.ops.where({at}, keras.ops.expand_dims({updates}, {axis}), 0)",
+                   at=at, axis=literal(axis))  # fmt: skip
+    return p.fill("{x} + keras.ops.sum({lines}, axis={axis})", lines=lines, axis=literal(axis + 1))
+
+
+def _iota(p: Parts) -> Expr:
+    return p.fill("keras.ops.arange({size}, dtype={d})", d=dtype(p.value("dtype")))
+
+
+def _one_hot(p: Parts) -> Expr:
+    kind = p.value("dtype")
+    if kind == "bool":
+        return p.fill("keras.ops.cast(keras.ops.one_hot({index}, {depth}), 'bool')")
+    given = None if kind == "f32" else dtype(kind)
+    return p.fill("keras.ops.one_hot({index}, {depth}, dtype={d})", d=given)
+
+
+def _triangle(name: str) -> Rule:
+    def rule(p: Parts) -> Expr:
+        return p.fill(f"keras.ops.{name}({{x}}, {{k}})", k=p.unless("k", 0))
+
+    return rule
+
+
+def _linear(p: Parts) -> Expr:
+    """A product with a weight that is not the layer's own."""
+    product = p.fill("keras.ops.matmul({x}, keras.ops.transpose({weight}))")
+    bias = p["bias_tensor"]
+    return product if bias is None else tree("{y} + {bias}", y=product, bias=bias)
+
+
+def _relu6(p: Parts) -> Expr:
+    return p.fill("keras.layers.ReLU(6)({x})")
+
+
+def _floor_div(p: Parts) -> Expr:
+    return p.fill("{a} // {b}")
 
 
 RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": _relayout, "cast": _cast,
     "stop_gradient": _unary("stop_gradient"),
     "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
-    "pow": _binary("**"), "floor_div": _binary("//"), "mod": "keras.ops.mod({a}, {b})",
+    "pow": _binary("**"), "floor_div": _floor_div, "mod": "keras.ops.mod({a}, {b})",
     "matmul": _binary("@"), "neg": "-{x}",
     "equal": "keras.ops.equal({a}, {b})", "not_equal": "keras.ops.not_equal({a}, {b})",
     "less": _binary("<"), "less_equal": _binary("<="), "greater": _binary(">"),
@@ -164,24 +397,49 @@ RULES: Mapping[str, Rule] = {
     "clamp": _clamp, "where": "keras.ops.where({condition}, {a}, {b})",
     **{name: _unary(name) for name in (
         "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "sin",
-        "cos", "tan", "erf", "floor", "ceil", "round", "tanh", "sigmoid")},
+        "cos", "tan", "erf", "floor", "ceil", "round", "tanh", "sigmoid", "sinh", "cosh")},
     "asin": _unary("arcsin"), "acos": _unary("arccos"), "atan": _unary("arctan"),
-    "sinh": _unary("sinh"), "cosh": _unary("cosh"),
-    "relu": "keras.layers.ReLU()({x})", "relu6": _unary("relu6"), "silu": _unary("silu"),
+    "relu": "keras.layers.ReLU()({x})", "relu6": _relu6, "silu": _unary("silu"),
     "softplus": _unary("softplus"), "softsign": _unary("softsign"), "selu": _unary("selu"),
-    "elu": "keras.ops.elu({x}, {alpha})", "celu": "keras.ops.celu({x}, {alpha})",
-    "leaky_relu": "keras.ops.leaky_relu({x}, {slope})", "gelu": _gelu,
+    "elu": _parametric("elu", "alpha", 1.0), "celu": _parametric("celu", "alpha", 1.0),
+    "leaky_relu": _parametric("leaky_relu", "slope", 0.2), "gelu": _gelu,
     "hard_sigmoid": _unary("hard_sigmoid"), "hard_swish": _unary("hard_silu"),
+    "hard_tanh": _unary("hard_tanh"), "glu": "keras.ops.glu({x}, axis={axis})",
     "softmax": "keras.ops.softmax({x}, axis={axis})",
     "log_softmax": "keras.ops.log_softmax({x}, axis={axis})",
-    "sum": _reduce("sum"), "mean": _mean, "max": _reduce("max"), "min": _reduce("min"),
-    "prod": _reduce("prod"), "any": _reduce("any"), "all": _reduce("all"),
-    "logsumexp": _reduce("logsumexp"), "argmax": _arg, "argmin": _arg,
-    "reshape": _reshape, "flatten": _flatten, "transpose": "keras.ops.transpose({x}, {axes})",
+    "sum": _widening("sum"), "mean": _mean, "max": _reduce("max"), "min": _reduce("min"),
+    "prod": _widening("prod"), "any": _reduce("any"), "all": _reduce("all"),
+    "logsumexp": _reduce("logsumexp"), "var": _reduce("var"), "std": _reduce("std"),
+    "argmax": _arg, "argmin": _arg, "cumsum": _widening("cumsum"),
+    "reshape": _reshape, "flatten": _flatten, "transpose": _transpose,
     "concat": "keras.layers.Concatenate(axis={axis})([*{xs}])",
-    "stack": "keras.ops.stack([*{xs}], axis={axis})", "split": _split,
-    "squeeze": "keras.ops.squeeze({x}, axis={axes})", "unsqueeze": _unsqueeze, "slice": _slice,
-    "flip": "keras.ops.flip({x}, axis={axes})", "tile": "keras.ops.tile({x}, {repeats})",
-    "expand": "keras.ops.broadcast_to({x}, {shape})", "cumsum": "keras.ops.cumsum({x}, axis={axis})",
-    "tril": "keras.ops.tril({x}, {k})", "triu": "keras.ops.triu({x}, {k})",
+    "stack": "keras.ops.stack([*{xs}], axis={axis})", "split": _split, "pad": _pad,
+    "squeeze": lambda p: p.fill("keras.ops.squeeze({x}, axis={a})", a=one(p["axes"])),
+    "unsqueeze": lambda p: p.fill("keras.ops.expand_dims({x}, {a})", a=one(p["axes"])),
+    "slice": _slice, "flip": lambda p: p.fill("keras.ops.flip({x}, axis={a})", a=one(p["axes"])),
+    "tile": "keras.ops.tile({x}, {repeats})", "expand": "keras.ops.broadcast_to({x}, {shape})",
+    "gather": _gather, "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot,
+    "gather_elements": "keras.ops.take_along_axis({x}, {index}, axis={axis})",
+    "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
 }  # fmt: skip
+"""Op -> how it is written on tensors."""
+
+
+def _inside_reshape(p: Parts) -> Expr:
+    shape = elements(p["shape"]) if p.op.name == "reshape" else _joined(p)
+    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=shape)
+
+
+def _joined(p: Parts) -> list[Expr]:
+    rank = p.x.type.rank
+    start = p.value("start") % rank
+    shape = p.apply.outputs[0].type.shape
+    return [literal(-1) if i == start else p.place(literal(s)) for i, s in enumerate(shape)]
+
+
+INSIDE: Mapping[str, Rule] = {
+    **RULES, "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
+    "concat": "keras.ops.concatenate([*{xs}], axis={axis})", "reshape": _inside_reshape,
+    "flatten": _inside_reshape,
+}  # fmt: skip
+"""The same inside a layer's `call`, where no layer is made and every size can be read."""

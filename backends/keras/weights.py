@@ -2,10 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from ...compiler.graph import Weight
+from ...compiler.diagnose import MlcError
+from ...compiler.graph import Scope, Weight
+from ...compiler.passes.layout import Folds
+from ...compiler.program import Apply, Call, Chain, Class, Program, Statement, walk
 from ...compiler.weight import Entry, Step
+from .layers import depthwise
+from .members import stages
+
+Path: TypeAlias = "tuple[tuple[str, int | None], ...]"
+Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
+
+
+class Places:
+    """The variables of a program's weights.
+
+    `holders` says under which name a layer of a class's own holds a parameter of it, and `folds`
+    which linear layers take their features in the order in which they are stored.
+    """
+
+    def __init__(
+        self, program: Program, holders: Mapping[tuple[Class, str], str], folds: Folds
+    ) -> None:
+        self.program = program
+        self.holders = holders
+        self.folds = folds
+        self.classes = {scope: cls for cls in program.classes for scope in cls.scopes}
+
+    def entry(self, weight: Weight, path: Path) -> Entry:
+        """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor becomes it."""
+        *members, (part, _) = path
+        pieces = list(self._pieces(weight, members))
+        if weight.layer is None or part != weight.part:
+            held = self.holders[self._class(weight.scope), part]
+            return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), ())
+        variable, steps = _KINDS[weight.layer.op.name](weight, self._applied(weight))
+        if weight in self.folds:
+            steps = (*self.folds[weight], *steps)
+        return Entry("_".join(pieces) + f"/{variable}", (weight.path,), steps)
+
+    def _class(self, scope: Scope) -> Class:
+        return self.classes[scope.block]
+
+    def _pieces(self, weight: Weight, members: Sequence[tuple[str, int | None]]) -> Iterator[str]:
+        """The names of the members from the model down, those of a chain's stages by their ops."""
+        own = {self.classes[s] for s in weight.scope.ancestors() if s in self.classes}
+        body: Sequence[Statement] = self.program.model.body
+        names: Mapping[str, str] = {}
+        for name, index in members:
+            plain = names.get(name, name)
+            yield plain if index is None else f"{plain}_{index}"
+            names = {}
+            for statement in walk(list(body)):
+                match statement:
+                    case Call(member=member, cls=cls) if member.name == name and cls in own:
+                        body = cls.body
+                        break
+                    case Chain(member=member, body=inner) if member.name == name:
+                        body, names = inner, stages(inner)
+                        break
+
+    def _applied(self, weight: Weight) -> Apply:
+        """The op that applies the weight's layer; of several, all are alike in what matters."""
+        layer = weight.layer
+        assert layer is not None
+        body = self._class(layer.scope).body
+        names = {layer.member, f"{layer.member}_{layer.index}"}
+        found = [
+            s
+            for s in walk(body)
+            if isinstance(s, Apply)
+            and s.op is layer.op
+            and s.member is not None
+            and s.member.name in names
+            and all(layer.attrs.get(key) == value for key, value in s.values.items())
+        ]
+        kinds = {(s.inputs[0].type.rank, s.op.name == "conv" and depthwise(s))
+                 for s in found if s.inputs[0]}  # fmt: skip
+        if len(kinds) != 1:
+            raise MlcError("unsupported", f"Keras needs a name for {layer.path} of its own",
+                           help=f"name it: `{layer.op.name}(...) as ...`")  # fmt: skip
+        return found[0]
+
 
 NORMS: Mapping[str, str] = {
     "weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
@@ -13,66 +94,72 @@ NORMS: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def entry(weight: Weight, path: tuple[tuple[str, int | None], ...]) -> Entry:
-    """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor becomes it."""
-    *holders, (part, _) = path
-    pieces = [name if index is None else f"{name}_{index}" for name, index in holders]
-    if weight.layer is None:
-        return Entry("_".join([*pieces, part]) + f"/{part}", (weight.path,), ())
-    op = weight.layer.op.name
-    variable, steps = _KINDS.get(op, _norm)(weight)
-    return Entry("_".join(pieces) + f"/{variable}", (weight.path,), steps)
-
-
-Place = tuple[str, tuple[Step, ...]]
-
-
-def _norm(weight: Weight) -> Place:
+def _norm(weight: Weight, apply: Apply) -> Place:
+    del apply
     return NORMS[weight.part], ()
 
 
-def _linear(weight: Weight) -> Place:
+def _rms_norm(weight: Weight, apply: Apply) -> Place:
+    del weight, apply
+    return "scale", ()
+
+
+def _linear(weight: Weight, apply: Apply) -> Place:
+    del apply
     return ("kernel", (Step("permute", (1, 0)),)) if weight.part == "weight" else (weight.part, ())
 
 
-def _conv(weight: Weight) -> Place:
-    """(out, in, *kernel) as (*kernel, in, out)."""
+def _sizes(weight: Weight) -> tuple[int, ...]:
+    return tuple(size for size in weight.type.shape if isinstance(size, int))
+
+
+def _conv(weight: Weight, apply: Apply) -> Place:
+    """(out, in, *kernel) as (*kernel, in, out); a layer for each channel has (*kernel, in, many)."""
     if weight.part != "weight":
         return weight.part, ()
-    return "kernel", (Step("permute", (*range(2, weight.type.rank), 1, 0)),)
+    rank = weight.type.rank
+    if apply.op.name == "conv" and depthwise(apply):
+        assert weight.layer is not None
+        groups: int = weight.layer.attrs["groups"]
+        outputs, _, *kernel = _sizes(weight)
+        split = Step("reshape", (_sizes(weight), (groups, outputs // groups, *kernel)))
+        return "kernel", (split, Step("permute", (*range(2, rank), 0, 1)))
+    return "kernel", (Step("permute", (*range(2, rank), 1, 0)),)
 
 
-def _embedding(weight: Weight) -> Place:
+def _embedding(weight: Weight, apply: Apply) -> Place:
+    del weight, apply
     return "embeddings", ()
 
 
-def _prelu(weight: Weight) -> Place:
-    (size,) = weight.type.shape
-    return "alpha", (Step("reshape", ((size,), (size,))),)
+def _prelu(weight: Weight, apply: Apply) -> Place:
+    """A slope stands for all axes but the batch."""
+    (size,) = _sizes(weight)
+    x = apply.inputs[0]
+    assert x is not None
+    after = (*(1,) * max(x.type.rank - 2, 0), size)
+    return "alpha", (Step("reshape", ((size,), after)),) if len(after) > 1 else ()
 
 
-def _attention(weight: Weight) -> Place:
-    """Keras projects to (heads, D // heads) at once."""
-    layer = weight.layer
-    assert layer is not None
+def _attention(weight: Weight, apply: Apply) -> Place:
+    """Keras projects to (heads, D // heads) at once, and back from them."""
+    del apply
+    assert weight.layer is not None
     role, kind = weight.part.split(".")
-    heads = layer.attrs["heads"]
-    name = {"output": "attention_output"}.get(role, role)
-    sizes = [s for s in weight.type.shape if isinstance(s, int)]
-    width = sizes[0]
-    split = (heads, width // heads)
+    heads: int = weight.layer.attrs["heads"]
+    name = "attention_output" if role == "output" else role
+    sizes = _sizes(weight)
+    split = (heads, (sizes[-1] if role == "output" else sizes[0]) // heads)
     if kind == "bias":
-        steps = () if role == "output" else (Step("reshape", ((width,), split)),)
+        steps = () if role == "output" else (Step("reshape", ((sizes[0],), split)),)
         return f"{name}/bias", steps
-    turned = Step("permute", (1, 0))
-    before = tuple(reversed(sizes))
+    before = (sizes[1], sizes[0])
     after = (*split, sizes[0]) if role == "output" else (sizes[1], *split)
-    if role == "output":
-        after = (heads, sizes[1] // heads, sizes[0])
-    return f"{name}/kernel", (turned, Step("reshape", (before, after)))
+    return f"{name}/kernel", (Step("permute", (1, 0)), Step("reshape", (before, after)))
 
 
-_KINDS: Mapping[str, Callable[[Weight], Place]] = {
-    "linear": _linear, "conv": _conv, "embedding": _embedding, "prelu": _prelu,
-    "attention": _attention,
+_KINDS: Mapping[str, Callable[[Weight, Apply], Place]] = {
+    "linear": _linear, "conv": _conv, "conv_transpose": _conv, "embedding": _embedding,
+    "batch_norm": _norm, "layer_norm": _norm, "group_norm": _norm, "instance_norm": _norm,
+    "rms_norm": _rms_norm, "prelu": _prelu, "attention": _attention,
 }  # fmt: skip

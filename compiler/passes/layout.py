@@ -1,20 +1,22 @@
-"""Channels last, where a target wants them: orders on values, transposes only where they must be.
+"""Channels last, where a target wants them: orders on values, and transposes only where they must be.
 
 Types and attributes stay in source order. `Value.order` says how a value is stored, and a RELAYOUT
 node stands where a value is needed in another order. Convolutions, pools and channel norms ask for
 channels last; what works element by element, or only counts axes, takes what it gets; the rest sees
-the source's order.
+the source's order. What is one statement of the source stores its result alike in all instances of
+a block and all iterations of a loop, so that they stay one class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Input, Node, Scope, Value, Weight
 from ..op import Build
 from ..ops.shape import RELAYOUT, UNSQUEEZE
 
-Order = tuple[int, ...]
+Order: TypeAlias = "tuple[int, ...]"
 
 
 def last(rank: int) -> Order:
@@ -22,84 +24,54 @@ def last(rank: int) -> Order:
     return (0, *range(2, rank), 1)
 
 
-def channels_last(graph: Graph) -> int:
-    """Stores images with channels last; returns the number of values so stored."""
+def channels_last(graph: Graph, *, keep_ports: bool = False, move_weights: bool = False) -> int:
+    """Stores images with channels last; returns the number of values so stored.
+
+    `keep_ports` leaves inputs and outputs of the graph as they are, and `move_weights` lets the
+    weights that are no layer's be stored in another order, where all that takes them wants it.
+    """
+    plan = _Plan(graph, keep_ports)
+    plan.settle()
     for value in graph.inputs:
-        if value.type.rank > 2 and _asked(value, set()):
-            value.order = last(value.type.rank)
+        value.order = plan.orders[value]
+    writer = _Writer(plan.forced, _movable(graph) if move_weights else set())
     for node in tuple(graph):
-        _settle(node)
+        writer.settle(node)
+    if keep_ports:
+        writer.restore(graph)
     return sum(1 for node in graph for output in node.outputs if output.order)
 
 
-def _asked(value: Value, seen: set[Value]) -> bool:
-    """Whether an op that wants channels last takes the value, perhaps through others."""
-    seen.add(value)
-    for node in value.users:
-        if node.op.layout == "channels" and node.inputs[0] is value:
-            return True
-        through = node.op.layout == "any" and node.outputs[0].type.rank == value.type.rank
-        if through and node.outputs[0] not in seen and _asked(node.outputs[0], seen):
-            return True
-    return False
+# -------------------------------------------------------------------------------- what is asked
 
 
-def _settle(node: Node) -> None:
-    """Gives the node its inputs in the order that it wants, and its outputs theirs."""
-    want = _wanted(node)
-    inputs = [
-        value if value is None or not _mine(node, i) else _stored(node, value, want)
-        for i, value in enumerate(node.inputs)
-    ]
-    if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-        node.set_inputs(inputs)
-    for output in node.outputs:
-        output.order = _result(node, output, want)
-
-
-def _mine(node: Node, slot: int) -> bool:
-    """Whether the input is a tensor that is stored in the order of images."""
-    return node.op.layout != "channels" or slot == 0
-
-
-def _wanted(node: Node) -> Order | None:
+def _wanted(
+    node: Node, order: Callable[[Value], Order | None], forced: Callable[[Value], bool]
+) -> Order | None:
+    """The order in which a node takes its tensors."""
     if node.op.layout == "channels":
         x = node.inputs[0]
         assert x is not None
         return last(x.type.rank) if x.type.rank > 2 else None
-    if node.op.layout in ("any", "axes"):
-        orders = [v.order for v in node.values if v.order is not None]
-        rank = max((v.type.rank for v in node.values), default=0)
-        return next((order for order in orders if len(order) == rank), None)
-    return None
-
-
-def _stored(node: Node, value: Value, want: Order | None) -> Value:
-    """The value in the wanted order, through a transpose if it is stored otherwise."""
-    if value.order == want or value.type.rank == 0:
-        return value
-    b = Build.like(node)
-    if want is not None and value.type.rank < len(want):
-        if value.type.rank == 0 or node.op.layout != "any":
-            return value
-        value = b(UNSQUEEZE, value, axes=tuple(range(len(want) - value.type.rank)))
-    moved = b(RELAYOUT, value, order=want or tuple(range(value.type.rank)))
-    assert isinstance(moved, Value)
-    moved.order = want
-    return moved
+    if node.op.layout not in ("any", "axes"):
+        return None
+    rank = max((v.type.rank for v in node.values), default=0)
+    found = (order(v) for v in node.values)
+    given = next((o for o in found if o is not None and len(o) == rank), None)
+    if given is None and any(o.type.rank == rank and forced(o) for o in node.outputs):
+        return last(rank)
+    return given
 
 
 def _result(node: Node, output: Value, want: Order | None) -> Order | None:
-    if want is None:
-        return None
-    rank = output.type.rank
-    if rank == len(want):
+    """The order of an output of a node that takes its tensors in the order `want`."""
+    if want is None or output.type.rank == len(want):
         return want
-    return _without(node, want, rank)
+    return _without(node, want, output.type.rank)
 
 
 def _without(node: Node, want: Order, rank: int) -> Order | None:
-    """The order of what is left when axes go: a mean over H and W leaves (B, C)."""
+    """The order of what is left when axes go: a mean over H leaves (B, W, C)."""
     axes: Sequence[int] | None = node.attrs.get("axes")
     if axes is None:
         axis = node.attrs.get("axis")
@@ -109,7 +81,258 @@ def _without(node: Node, want: Order, rank: int) -> Order | None:
         return None
     count = sorted(left)
     order = tuple(count.index(axis) for axis in left)
-    return None if order == tuple(range(rank)) else order
+    return order if _moved(order) else None
 
 
-__all__ = ["channels_last", "last"]
+def _moved(order: Sequence[int]) -> bool:
+    return tuple(order) != tuple(range(len(order)))
+
+
+def _asked(value: Value, seen: set[Value]) -> bool:
+    """Whether an op that wants channels last takes the value, perhaps through others."""
+    seen.add(value)
+    for node in value.users:
+        if node.op.layout == "channels" and node.inputs[0] is value:
+            return True
+        through = node.op.layout in ("any", "axes") and node.op is not RELAYOUT
+        for output in node.outputs:
+            same = through and output.type.rank == value.type.rank
+            if same and output not in seen and _asked(output, seen):
+                return True
+    return False
+
+
+def _bound(value: Value) -> bool:
+    """Whether an op that wants the source's order takes the value itself."""
+    return any(
+        node.op.layout == "source" or (node.op.layout == "channels" and node.inputs[0] is not value)
+        for node in value.users
+    )
+
+
+class _Plan:
+    """Which values are stored with channels last although their own op would not do so."""
+
+    def __init__(self, graph: Graph, keep_ports: bool) -> None:
+        self.graph = graph
+        self.keep_ports = keep_ports
+        self.forced: set[Value] = set()
+        self.orders: dict[Value, Order | None] = {}
+        self.alike = _alike(graph)
+
+    def settle(self) -> None:
+        """Forces values until all that are alike are stored alike."""
+        while True:
+            self._simulate()
+            more = self._more() - self.forced
+            if not more:
+                return
+            self.forced |= more
+
+    def _simulate(self) -> None:
+        """The order of every value, as the nodes make them."""
+        self.orders = {
+            value: last(value.type.rank) if self._input(value) else None
+            for value in self.graph.inputs
+        }
+        for node in self.graph:
+            want = _wanted(node, self.orders.get, self.forced.__contains__)
+            for output in node.outputs:
+                order = _result(node, output, want)
+                if order is None and output in self.forced:
+                    order = last(output.type.rank)
+                self.orders[output] = order
+
+    def _input(self, value: Input) -> bool:
+        if self.keep_ports or value.type.rank < 3:
+            return False
+        return value in self.forced or _asked(value, set())
+
+    def _more(self) -> set[Value]:
+        """Values that an image op asks for, and those that are like one with channels last."""
+        plain = {v for v, order in self.orders.items() if order is None and v.type.rank > 2}
+        if self.keep_ports:
+            plain -= set(self.graph.inputs)
+        found = {v for v in plain if v.node is not None and not _bound(v) and _asked(v, set())}
+        for group in self.alike:
+            if any(v in found or self._is_last(v) for v in group):
+                found |= plain & set(group)
+        return found
+
+    def _is_last(self, value: Value) -> bool:
+        return value.type.rank > 2 and self.orders.get(value) == last(value.type.rank)
+
+
+# ------------------------------------------------------------------------------ what is alike
+
+
+def _alike(graph: Graph) -> list[list[Value]]:
+    """Values of the same rank that one tensor of a class stands for, in all its instances."""
+    groups: dict[Any, list[Value]] = {}
+    for key, value in _keys(graph):
+        groups.setdefault((*key, value.type.rank), []).append(value)
+    return _joined(group for group in groups.values() if len(group) > 1)
+
+
+def _keys(graph: Graph) -> Iterator[tuple[tuple[Any, ...], Value]]:
+    for key, node in statements(graph):
+        for i, output in enumerate(node.outputs):
+            yield (*key, i), output
+    scopes = {scope for node in graph for scope in node.scope.ancestors()}
+    for scope in sorted(scopes, key=_site):
+        place = _place(scope)
+        for name, value in scope.inputs.items():
+            yield (*place, name), graph.current(value)
+            if scope.kind == "iteration" and name in scope.outputs:
+                yield (*place, name), graph.current(scope.outputs[name])
+
+
+def _site(scope: Scope) -> tuple[str, int, int]:
+    return scope.path, scope.site, scope.index or 0
+
+
+def statements(graph: Graph) -> Iterator[tuple[tuple[Any, ...], Node]]:
+    """Every node under a key that it shares with those that are one statement of the source."""
+    counts: dict[tuple[Scope, int], int] = {}
+    for node in graph:
+        at = (node.scope, node.site)
+        counts[at] = counts.get(at, -1) + 1
+        yield (*_place(node.scope), node.site, counts[at]), node
+
+
+def _place(scope: Scope) -> tuple[Any, ...]:
+    """Where a scope stands in its block's source: the same for all instances and iterations."""
+    steps: list[Any] = []
+    while scope.kind not in ("model", "block"):
+        steps += [scope.kind, scope.loop.site if scope.loop else scope.site, scope.member]
+        assert scope.parent is not None
+        scope = scope.parent
+    return (id(scope.definition), *steps)
+
+
+def _joined(groups: Iterable[list[Value]]) -> list[list[Value]]:
+    """Groups that share a value as one."""
+    of: dict[Value, list[Value]] = {}
+    for group in groups:
+        merged: dict[Value, None] = {}
+        for value in group:
+            merged.update(dict.fromkeys(of.get(value, [value])))
+        whole = list(merged)
+        of.update(dict.fromkeys(whole, whole))
+    return list({id(group): group for group in of.values()}.values())
+
+
+# ------------------------------------------------------------------------------------ the nodes
+
+
+class _Writer:
+    """Gives nodes their inputs in the order that they want, and values their orders."""
+
+    def __init__(self, forced: set[Value], movable: set[Weight]) -> None:
+        self.forced = forced
+        self.movable = movable
+        self.made: dict[tuple[Value, Order | None, Scope], Value] = {}
+
+    def settle(self, node: Node) -> None:
+        """Puts relayouts before the node, and behind it where its result is wanted otherwise."""
+        want = _wanted(node, lambda v: v.order, self.forced.__contains__)
+        inputs = [
+            value if value is None or not _mine(node, i) else self._stored(node, value, want)
+            for i, value in enumerate(node.inputs)
+        ]
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            node.set_inputs(inputs)
+        for output in node.outputs:
+            output.order = _result(node, output, want)
+            if output.order is None and output in self.forced:
+                _behind(node, output, last(output.type.rank))
+
+    def _stored(self, node: Node, value: Value, want: Order | None) -> Value:
+        """The value in the wanted order, through a transpose if it is stored otherwise."""
+        if value.order == want or value.type.rank == 0:
+            return value
+        if want is not None and value.type.rank < len(want):
+            if node.op.layout != "any" or set(value.type.shape) == {1}:
+                return value
+            if isinstance(value, Weight) and value in self.movable:
+                if value.type.rank == len(want) - 1 and want[0] == 0:
+                    value.order = tuple(axis - 1 for axis in want[1:])
+                    return value
+            value = self._stored(node, value, None)
+            b = Build.like(node)
+            value = b(UNSQUEEZE, value, axes=tuple(range(len(want) - value.type.rank)))
+        elif isinstance(value, Weight) and value in self.movable and want is not None:
+            value.order = want
+            return value
+        return self._relaid(node, value, want)
+
+    def _relaid(self, node: Node, value: Value, want: Order | None) -> Value:
+        key = (value, want, node.scope)
+        before = value.node
+        if before is not None and before.op is RELAYOUT and before.scope is node.scope:
+            given = before.inputs[0]
+            if given is not None and given.order == want:
+                return given
+        if key not in self.made or self.made[key].node.arms != node.arms:  # type: ignore[union-attr]
+            moved = Build.like(node)(RELAYOUT, value, order=want or tuple(range(value.type.rank)))
+            moved.order = want
+            self.made[key] = moved
+        return self.made[key]
+
+    def restore(self, graph: Graph) -> None:
+        """Gives the outputs of the graph in the source's order."""
+        roots = [node for node in graph if node.scope is graph.root]
+        calls = [s for node in graph for s in node.scope.ancestors() if s.parent is graph.root]
+        site = max([0, *(n.site for n in roots), *(_called(s) for s in calls)]) + 1
+        for name, value in graph.outputs.items():
+            if value.order is not None:
+                b = Build(graph, graph.root, site=site)
+                graph.outputs[name] = b(RELAYOUT, value, order=tuple(range(value.type.rank)))
+                graph.outputs[name].name, site = value.name, site + 1
+
+
+def _called(scope: Scope) -> int:
+    return scope.loop.site if scope.loop else scope.site
+
+
+def _mine(node: Node, slot: int) -> bool:
+    """Whether the input is a tensor that is stored in the order of images."""
+    return node.op.layout != "channels" or slot == 0
+
+
+def _behind(node: Node, output: Value, order: Order) -> None:
+    """A relayout directly behind a node, taken by all that take its output."""
+    graph = node.graph
+    assert graph is not None
+    b = Build.like(node, before=node.next)
+    moved = b(RELAYOUT, output, order=order)
+    moved.order = order
+    graph.replace(output, moved)
+    moved.node.set_inputs([output])
+
+
+def _movable(graph: Graph) -> set[Weight]:
+    """The weights of no layer that only ops of the layout "any" take, all in one order."""
+    return {
+        weight
+        for weight in graph.weights.values()
+        if (weight.layer is None) and weight not in graph.updates
+        and len(weight.uses) == 1 and all(n.op.layout == "any" for n in weight.users)
+    }  # fmt: skip
+
+
+Folds: TypeAlias = "dict[Weight, tuple[Any, ...]]"
+
+
+def fold_flatten(graph: Graph) -> Folds:
+    """Takes out transposes between an image and the linear layer beside it.
+
+    The layer's features then stand in the order in which the image is stored: the steps by which
+    its weights are turned are returned.
+    """
+    from .features import fold
+
+    return fold(graph)
+
+
+__all__ = ["Folds", "Mapping", "channels_last", "fold_flatten", "last", "statements"]

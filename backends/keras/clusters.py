@@ -1,0 +1,358 @@
+"""Which ops of a class are computed inside layers of its own.
+
+A variable may be used only inside a layer's `call`, and a size that is open until then is known
+only there. So the ops that read a `param` or `state`, or name an open size, are gathered in groups,
+each of which becomes one small layer: `Position` holds `position` and adds it. A tensor of the
+class's own that such groups would have to share is given out by a layer that does nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ...compiler.diagnose import MlcError
+from ...compiler.dim import Size, symbols
+from ...compiler.expr import names
+from ...compiler.program import (
+    Apply,
+    Chain,
+    Class,
+    If,
+    Parameter,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from ..source.computation import numbers, users
+from .layers import LAYERS
+from .rules import INSIDE, needs_sizes
+
+HOPS = 3
+"""How many ops between two of a group join it."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Ops in order that one layer computes, what it takes and gives, and the tensors that it holds.
+
+    `updates` are states with their new values; `outputs` may be a parameter itself.
+    """
+
+    statements: list[Apply]
+    inputs: list[Var] = field(default_factory=list)
+    outputs: list[Var] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)
+    updates: list[tuple[Parameter, Var]] = field(default_factory=list)
+
+
+def open_sizes(cls: Class) -> frozenset[str]:
+    """The sizes of a class that no Keras tensor knows while the model is put together."""
+    given = {n for n in cls.sizes if any(isinstance(s.values.get(n), Size) for s in cls.scopes)}
+    found = given | {p.name for p in cls.params if isinstance(p.value, Size)}
+    for statement in walk(cls.body):
+        if isinstance(statement, Repeat):
+            found |= {s.name for s in statement.sizes if names(s.start) & found}
+    return frozenset(found)
+
+
+class Grouping:
+    """The groups of one class."""
+
+    def __init__(self, cls: Class) -> None:
+        self.cls = cls
+        self.open = open_sizes(cls)
+        self.numbers = numbers(cls)
+        self.users = users(cls)
+        self.place = {s: (body, i) for body in _bodies(cls.body) for i, s in enumerate(body)}
+        self.made = {o: s for s in self.place for o in getattr(s, "outputs", ())}
+        self.own = {p.var: p for p in cls.parameters}
+        self.states = {p: v for p, v in cls.updates}
+        self.given_out = {p for p in cls.parameters if not self._readable(p)}
+        self.groups: list[list[Apply]] = []
+        while not self._settled():
+            pass
+
+    # --------------------------------------------------------------------------- what joins
+
+    def _readable(self, parameter: Parameter) -> bool:
+        """Whether only plain ops of the class's own body read it."""
+        readers = self.users.get(parameter.var, [])
+        return all(r is None or self._plain(r) for r in readers) and all(
+            r is None or self.place[r][0] is self.cls.body for r in readers
+        )
+
+    def _plain(self, statement: Statement) -> bool:
+        """Whether it is an op that can be written inside a layer, and no layer by itself."""
+        if not isinstance(statement, Apply) or statement.op.name not in INSIDE:
+            return False
+        return statement.member is None or statement.op.name not in LAYERS
+
+    def _seed(self, statement: Apply) -> bool:
+        own = any(v in self.own and self.own[v] not in self.given_out for v in _given(statement))
+        return own or self._needs_sizes(statement) or self._from_nothing(statement)
+
+    def _needs_sizes(self, statement: Apply) -> bool:
+        if statement.outputs[0] in self.numbers:
+            return False
+        read = (self.numbers[v] for v in _given(statement) if v in self.numbers)
+        return any(needs_sizes(s, self.open) for s in (statement, *read))
+
+    def _from_nothing(self, statement: Apply) -> bool:
+        """Whether it leaves the class and is computed from no input: a constant."""
+        leaves = any(not self._plain(u) if u else True for u in self._users(statement))
+        return leaves and self._constant(statement) and statement.outputs[0] not in self.numbers
+
+    def _constant(self, statement: Apply) -> bool:
+        return all(
+            not isinstance(v, WeightVar) and v in self.made
+            and isinstance(made := self.made[v], Apply) and self._constant(made)
+            for v in _given(statement)
+        )  # fmt: skip
+
+    def _constants(self, statement: Apply) -> Iterator[Apply]:
+        """The ops from which one that takes no input is computed."""
+        if self._constant(statement):
+            for var in _given(statement):
+                made = self.made[var]
+                if isinstance(made, Apply) and var not in self.numbers:
+                    yield from (*self._constants(made), made)
+
+    def _users(self, statement: Apply) -> list[Statement | None]:
+        return [u for o in statement.outputs for u in self.users.get(o, [])]
+
+    def _settled(self) -> bool:
+        """Forms the groups; false where a parameter must be given out, and all is to be done anew."""
+        seeds = [s for s in self.place if isinstance(s, Apply) and self._plain(s) and self._seed(s)]
+        self.groups = []
+        for seed in seeds:
+            if not self._inside(seed):
+                self.groups.append(self._ordered([*self._constants(seed), seed]))
+        while self._join():
+            pass
+        for parameter in self.own.values():
+            if parameter in self.given_out:
+                continue
+            readers = [g for g in self.groups if any(parameter.var in _given(s) for s in g)]
+            if len(readers) > 1 and not self._merge(readers):
+                self.given_out.add(parameter)
+                return False
+        for group in self.groups:
+            if not self._convex(group):
+                held = {self.own[v] for s in group for v in _given(s) if v in self.own}
+                if not held - self.given_out:
+                    raise MlcError("internal", f"a layer of {self.cls.name} would need itself")
+                self.given_out |= held
+                return False
+        return True
+
+    def _join(self) -> bool:
+        """Joins one group with what alone takes its result, where that belongs inside."""
+        for group in self.groups:
+            after = self._follower(group)
+            if after is None:
+                continue
+            merged = [*group, *after]
+            for other in self.groups:
+                if other is not group and set(other) & set(after):
+                    merged = [*merged, *other]
+                    self.groups.remove(other)
+                    break
+            group[:] = self._ordered(merged)
+            return True
+        return False
+
+    def _follower(self, group: Sequence[Apply]) -> list[Apply] | None:
+        """The ops that take what a group gives: one that belongs inside, with those on the way."""
+        last = self._only_user(group)
+        if last is None:
+            return None
+        if self._inside(last) or self._without_data(group):
+            return [last]
+        path = [last]
+        while len(path) < HOPS:
+            last = self._only_user([path[-1]])
+            if last is None or len({*_tensors(path[-1], self)}) > 1:
+                return None
+            path.append(last)
+            if self._inside(last):
+                return path
+        return None
+
+    def _inside(self, statement: Apply) -> bool:
+        return any(statement in group for group in self.groups)
+
+    def _only_user(self, statements: Sequence[Apply]) -> Apply | None:
+        """The one plain op of the same body that takes all that leaves these."""
+        found = {u for s in statements for u in self._users(s) if u not in statements}
+        if len(found) != 1:
+            return None
+        (user,) = found
+        if user is None or not isinstance(user, Apply) or not self._plain(user):
+            return None
+        return user if self.place[user][0] is self.place[statements[0]][0] else None
+
+    def _without_data(self, group: Sequence[Apply]) -> bool:
+        """Whether a group takes no tensor: only what the class holds, and constants."""
+        own = {o for s in group for o in s.outputs}
+        taken = {v for s in group for v in _tensors(s, self)} - own
+        return not taken
+
+    def _merge(self, groups: list[list[Apply]]) -> bool:
+        """Joins groups that read one parameter, where no op between them is outside."""
+        merged = self._ordered([s for group in groups for s in group])
+        if not self._convex(merged):
+            return False
+        self.groups = [g for g in self.groups if g not in groups] + [merged]
+        return True
+
+    def _ordered(self, statements: Sequence[Apply]) -> list[Apply]:
+        unique = dict.fromkeys(statements)
+        return sorted(unique, key=lambda s: self.place[s][1])
+
+    def _convex(self, group: Sequence[Apply]) -> bool:
+        """Whether all it takes is there before anything outside takes what it gives."""
+        body = self.place[group[0]][0]
+        if any(self.place[s][0] is not body for s in group):
+            return False
+        start = max((self._index(v, body) for s in group for v in _given(s)
+                     if self.made.get(v) not in group), default=-1)  # fmt: skip
+        outside = [u for s in group for u in self._users(s) if u is not None and u not in group]
+        return all(start < self._enclosing(u, body) for u in outside)
+
+    def _index(self, var: Var, body: list[Statement]) -> int:
+        made = self.made.get(var)
+        if made is None:
+            return next((i for i, s in enumerate(body) if var in _given_by(s)), -1)
+        return self._enclosing(made, body)
+
+    def _enclosing(self, statement: Statement, body: list[Statement]) -> int:
+        """The place in `body` of the statement, or of the loop or choice that it is in."""
+        for i, each in enumerate(body):
+            if each is statement or any(s is statement for s in _inner(each)):
+                return i
+        return -1
+
+    # ------------------------------------------------------------------------------- result
+
+    def result(self) -> list[tuple[Statement | None, Group]]:
+        """The groups, each with the statement before which its layer is applied.
+
+        None for those at the start of the class, and for those that only change a state, at its end.
+        """
+        found: list[tuple[Statement | None, Group]] = []
+        for parameter in self.cls.parameters:
+            if parameter in self.given_out and parameter not in self.states:
+                made = Group([], self._anything(), [parameter.var], [parameter])
+                found.append((self.cls.body[0], made))
+        for statements in self.groups:
+            found.append((self._before(statements), self._group(statements)))
+        held = {p for _, g in found for p in g.parameters}
+        for parameter, value in self.states.items():
+            if parameter in self.given_out:
+                raise MlcError(
+                    "unsupported",
+                    f"{parameter.name} of {self.cls.name} is read where Keras cannot update it",
+                    help="read it once, beside the line that updates it, or choose another target",
+                )
+            if parameter not in held:
+                out = next(iter(self.cls.outputs.values()))
+                found.append((None, Group([], [out, value], [], [parameter], [(parameter, value)])))
+        return found
+
+    def _before(self, statements: Sequence[Apply]) -> Statement:
+        """The earliest statement at which all that the group takes is there."""
+        body = self.place[statements[0]][0]
+        outside = [u for s in statements for u in self._users(s) if u and u not in statements]
+        first = min((self._enclosing(u, body) for u in outside), default=len(body))
+        last = self.place[statements[-1]][1]
+        return body[last] if last < first else body[first]
+
+    def _group(self, statements: list[Apply]) -> Group:
+        own = {o for s in statements for o in s.outputs}
+        held = [p for v, p in self.own.items() if p not in self.given_out
+                and any(v in _given(s) for s in statements)]  # fmt: skip
+        updates = [(p, self.states[p]) for p in held if p in self.states]
+        read = [v for s in statements for v in _given(s) if v not in own and v not in self.numbers]
+        read += [v for _, v in updates if v not in own]
+        tensors = [v for v in read if v not in self.own or self.own[v] in self.given_out]
+        sizes = [self.cls.inputs[self.cls.sizes[n][0]] for n in sorted(self._names(statements))]
+        inputs = list(dict.fromkeys([*tensors, *sizes])) or self._anything()
+        outside = {o for s in statements for o in s.outputs
+                   if any(u not in statements for u in self.users.get(o, []))}  # fmt: skip
+        only = {v for _, v in updates}
+        outputs = [o for s in statements for o in s.outputs if o in outside
+                   and not (o in only and self._only_updates(o, statements))]  # fmt: skip
+        return Group(statements, inputs, outputs, held, updates)
+
+    def _only_updates(self, var: Var, statements: Sequence[Apply]) -> bool:
+        """Whether a new value leaves the group for nothing but its state."""
+        out = var in self.cls.outputs.values()
+        return not out and all(u is None or u in statements for u in self.users.get(var, []))
+
+    def _names(self, statements: Sequence[Apply]) -> set[str]:
+        """The open sizes that the ops read, and the numbers that stand in them."""
+        used = [*statements, *(self.numbers[v] for s in statements for v in _given(s)
+                               if v in self.numbers)]  # fmt: skip
+        found = {n for s in used for e in s.attrs.values() for n in names(e)}
+        found |= {n for s in used for v in s.values.values() if isinstance(v, Size)
+                  for n in symbols(v)}  # fmt: skip
+        return found & set(self.cls.sizes) & self.open
+
+    def _anything(self) -> list[Var]:
+        """Something to apply a layer to that takes no tensor."""
+        return list(self.cls.inputs.values())[:1]
+
+
+def _given(statement: Apply) -> list[Var]:
+    return [v for v in statement.inputs if v is not None]
+
+
+def _tensors(statement: Apply, grouping: Grouping) -> list[Var]:
+    """What an op takes that depends on the inputs."""
+    return [
+        v for v in _given(statement)
+        if not (v in grouping.own or v in grouping.numbers)
+        and not (v in grouping.made and isinstance(grouping.made[v], Apply)
+                 and grouping._constant(grouping.made[v]))
+    ]  # fmt: skip
+
+
+def _given_by(statement: Statement) -> list[Var]:
+    """What a statement that is no op defines."""
+    match statement:
+        case If(phis=phis):
+            return [phi.result for phi in phis]
+        case Repeat(carried=carried, results=results):
+            return [*(c.result for c in carried), *results.values()]
+    return [
+        o for o in (getattr(statement, "output", None), *getattr(statement, "outputs", ())) if o
+    ]
+
+
+def _bodies(body: list[Statement]) -> Iterator[list[Statement]]:
+    yield body
+    for statement in body:
+        for inner in _inside(statement):
+            yield from _bodies(inner)
+
+
+def _inside(statement: Statement) -> tuple[list[Statement], ...]:
+    match statement:
+        case Repeat(body=body):
+            return (body,)
+        case If(then=then, orelse=orelse):
+            return (then, orelse)
+        case Chain(body=body):
+            return (body,)
+    return ()
+
+
+def _inner(statement: Statement) -> Iterator[Statement]:
+    for body in _inside(statement):
+        yield from walk(body)
+
+
+__all__ = ["Group", "Grouping", "open_sizes"]

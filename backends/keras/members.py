@@ -1,0 +1,126 @@
+"""What layers are called, and which of them are held: made once and applied more often."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.program import Apply, Call, Chain, If, Member, Repeat, Statement, WeightVar, walk
+from ..source.tree import tree
+from .layers import LAYERS
+
+
+class Labels:
+    """The names of one function's layers: `conv1`, `f"{name}_conv1"`, `f"{name}_blocks_{2 * i}"`."""
+
+    def __init__(self, model: bool) -> None:
+        self.prefix: list[Expr] = []
+        if not model:
+            self.prefix = [ast.FormattedValue(expr.name("name"), -1), ast.Constant("_")]
+        self.stages: Mapping[str, str] = {}
+        self._next: dict[str, Callable[[], Expr]] = {}
+
+    def numbered(self, name: str) -> bool:
+        """Whether the members of that list have numbers already."""
+        return name in self._next
+
+    def number(self, name: str, index: Expr, per: int) -> None:
+        """The members of a list are numbered by `index`, `per` of them an iteration."""
+        self._next[name] = _places(index, per)
+
+    def count(self, name: str, counter: Expr) -> None:
+        """The members of a list are numbered by a counter."""
+        self._next[name] = lambda: tree("next({c})", c=counter)
+
+    @contextmanager
+    def within(self, member: Member, stages: Mapping[str, str]) -> Iterator[None]:
+        """Within it, layers are stages of a chain."""
+        before = self.prefix, self.stages
+        self.prefix, self.stages = [*self.prefix, *self._pieces(member), ast.Constant("_")], stages
+        try:
+            yield
+        finally:
+            self.prefix, self.stages = before
+
+    def name(self, member: Member) -> Expr:
+        """The name of a member as an expression."""
+        pieces = [*self.prefix, *self._pieces(member)]
+        if all(isinstance(piece, ast.Constant) for piece in pieces):
+            return literal("".join(str(p.value) for p in pieces if isinstance(p, ast.Constant)))
+        return ast.JoinedStr(pieces)
+
+    def _pieces(self, member: Member) -> list[Expr]:
+        plain: Expr = ast.Constant(self.stages.get(member.name, member.name))
+        if not member.listed:
+            return [plain]
+        index = self._next[member.name]()
+        if isinstance(index, ast.Constant):
+            return [plain, ast.Constant("_"), ast.Constant(str(index.value))]
+        return [plain, ast.Constant("_"), ast.FormattedValue(index, -1)]
+
+
+def _places(index: Expr, per: int) -> Callable[[], Expr]:
+    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
+    numbers = itertools.count()
+
+    def place() -> Expr:
+        if per == 1:
+            return index
+        offset = next(numbers) % per
+        base = tree("{per} * {i}", per=literal(per), i=index)
+        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
+
+    return place
+
+
+def stages(body: Sequence[Statement]) -> dict[str, str]:
+    """The stages of a chain, which are numbers, by their ops: `conv`, or `conv1` of several."""
+    found = [(s.member.name, s.op.name) for s in body if isinstance(s, Apply) and s.member
+             and s.member.name.isdigit() and s.op.name in LAYERS]  # fmt: skip
+    times = Counter(op for _, op in found)
+    seen: Counter[str] = Counter()
+    names = {}
+    for number, op in found:
+        seen[op] += 1
+        names[number] = f"{op}{seen[op]}" if times[op] > 1 else op
+    return names
+
+
+def held(body: Sequence[Statement]) -> set[str]:
+    """The members that are applied more than once, or in a loop that they are not a list of."""
+    return {m.name for m in _again(body, looped=False)} | reversible(body)
+
+
+def _again(body: Sequence[Statement], *, looped: bool) -> Iterator[Member]:
+    for statement in body:
+        match statement:
+            case Apply(op=op, member=Member() as member, first=first) if op.name in LAYERS:
+                if not member.listed and (looped or not first):
+                    yield member
+            case Call(member=member, first=first):
+                if not member.listed and (looped or not first):
+                    yield member
+            case Repeat(body=inner):
+                yield from _again(inner, looped=True)
+            case Chain(body=inner, member=member):
+                yield from _again(inner, looped=False)
+            case If(then=then, orelse=orelse):
+                yield from _again([*then, *orelse], looped=looped)
+
+
+def reversible(body: Sequence[Statement]) -> set[str]:
+    """The embeddings whose weight is used once more, for logits."""
+    embeddings = {s.member.name for s in walk(list(body))
+                  if isinstance(s, Apply) and s.op.name == "embedding" and s.member}  # fmt: skip
+    found = set()
+    for statement in walk(list(body)):
+        if isinstance(statement, Apply) and statement.op.name == "linear" and not statement.member:
+            weight = statement.inputs[1]
+            if isinstance(weight, WeightVar) and weight.member is not None:
+                found.add(weight.member.name)
+    return found & embeddings
