@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -22,15 +23,15 @@ from ...compiler.program import (
     WeightVar,
     walk,
 )  # fmt: skip
-from .compose import Assign, Composer, For, Line, When
-from .constructor import listed, optional_member
+from .compose import Assign, Composer, For, Line, Store, When
+from .constructor import listed
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
 from .tree import real, tree
 
 
-class Computation:
+class Computation(ABC):
     """Collects the lines of one class; what differs between targets is in the hooks below."""
 
     target: ClassVar[str]
@@ -66,9 +67,9 @@ class Computation:
             return self.weight(var)
         return self.out.ref(var)
 
+    @abstractmethod
     def weight(self, var: WeightVar) -> Expr:
         """A weight as a tensor of the shape that `var` has."""
-        raise NotImplementedError
 
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
         """The application of a member that its class may be without."""
@@ -82,7 +83,7 @@ class Computation:
 
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
         """The member that an If passes by, if that is all it does."""
-        return optional_member(statement)
+        return statement.optional
 
     def chain(self, statement: Chain) -> None:
         """Adds the application of a linear branch."""
@@ -172,9 +173,10 @@ class Computation:
     # -------------------------------------------------------------------------------- loops
 
     def _loop(self, loop: Repeat) -> None:
-        if loop.chain and self.chains:
+        chain = loop.chain if loop.chain not in self.elements else None
+        if chain and self.chains:
             (carried,) = loop.carried
-            self.define((carried.result,), self.called(Member(loop.chain), (carried.initial,)))
+            self.define((carried.result,), self.called(Member(chain), (carried.initial,)))
             return
         for carried in loop.carried:
             self.out.join(carried.current, carried.next, carried.result)
@@ -182,22 +184,36 @@ class Computation:
         for inside, result in loop.results.items():
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
-        line = self.header(loop)
+        self._iterators(loop)
+        line = self.header(loop, chain)
         outside, self.out.lines = self.out.lines, line.body
-        if loop.chain:
+        if chain:
             (carried,) = loop.carried
-            self.define([carried.next], self.called(Member(loop.chain), (carried.current,)))
+            self.define([carried.next], self.called(Member(chain), (carried.current,)))
         else:
             self.body(loop.body)
         self.out.lines = outside
         self.out.lines.append(line)
 
-    def header(self, loop: Repeat) -> For:
+    def _iterators(self, loop: Repeat) -> None:
+        """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
+        inner = [s for s in walk(loop.body) if isinstance(s, Repeat) and listed(s)]
+        if loop.chain or not inner:
+            return
+        for name in listed(loop):
+            if name in self.elements:
+                continue
+            own = free(name, {*self.taken, *self.scope.locals, *self.cls.inputs})
+            start = tree("iter({xs})", xs=self.holder(Member(name)))
+            self.out.lines.append(Store(expr.name(own), start))
+            self.elements[name] = tree("next({xs})", xs=expr.name(own))
+
+    def header(self, loop: Repeat, chain: str | None) -> For:
         """`for width, conv in zip(table, self.conv)`: what the body reads, and no more."""
-        lists = [loop.chain] if loop.chain else listed(loop)
+        lists = [name for name in ([chain] if chain else listed(loop)) if name not in self.elements]
         targets: list[Expr] = []
         sources: list[Expr] = []
-        reads = set(loop.variables) & self._names(loop.body) and not loop.chain
+        reads = set(loop.variables) & self._names(loop.body) and not chain
         if reads or not lists:
             targets.append(self._variables(loop))
             table = self.place(loop.table)

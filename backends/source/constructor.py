@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
@@ -25,7 +26,7 @@ from .scope import Scope, members
 from .tree import shown, tree
 
 
-class Constructor:
+class Constructor(ABC):
     """The body of one class's constructor; what differs between targets is in the hooks below."""
 
     def __init__(self, cls: Class, scope: Scope) -> None:
@@ -40,17 +41,17 @@ class Constructor:
     lists: ClassVar[str] = "list"
     """What holds the members of a loop."""
 
+    @abstractmethod
     def layer(self, apply: Apply) -> Expr:
         """The expression that constructs a layer."""
-        raise NotImplementedError
 
     def block(self, call: ast.Call) -> Expr:
         """The construction of another class, with what all of them take."""
         return call
 
+    @abstractmethod
     def sequence(self, stages: Sequence[Expr]) -> Expr:
         """Stages that are applied one after the other."""
-        raise NotImplementedError
 
     def container(self, loop: Repeat) -> str:
         """What holds the members of this loop."""
@@ -60,9 +61,9 @@ class Constructor:
         """All members of a loop in one expression."""
         return tree(f"{self.container(loop)}({{xs}})", xs=self.comprehension(made, loop))
 
+    @abstractmethod
     def parameter(self, parameter: Parameter, shape: list[Expr]) -> ast.stmt:
         """The statement that makes a tensor of the class's own."""
-        raise NotImplementedError
 
     def optional(self, condition: Expr, name: str, made: list[ast.stmt]) -> Iterator[ast.stmt]:
         """The statements that make a member which is passed by unless `condition` holds."""
@@ -71,7 +72,7 @@ class Constructor:
 
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
         """The member that an If passes by, if that is all it does."""
-        return optional_member(statement)
+        return statement.optional
 
     # --------------------------------------------------------------------------- statements
 
@@ -236,27 +237,6 @@ class Constructor:
 def listed(loop: Repeat) -> list[str]:
     """The names of the lists that a loop fills, in order."""
     return list(dict.fromkeys(m.name for m in members(loop.body)))
-
-
-def optional_member(statement: If) -> Chain | Apply | Call | None:
-    """The one member of an If that is passed by where its condition says so: `self.skip`."""
-    arms = (statement.then, statement.orelse)
-    if len(statement.phis) != 1 or sorted(len(arm) for arm in arms) != [0, 1]:
-        return None
-    phi = statement.phis[0]
-    (only,) = arms[0] or arms[1]
-    passed, taken = (phi.orelse, phi.then) if arms[0] else (phi.then, phi.orelse)
-    match only:
-        case Chain(input=given, output=made):
-            return only if given is passed and made is taken else None
-        case (
-            Apply(member=Member(), inputs=inputs, outputs=outputs)
-            | Call(inputs=inputs, outputs=outputs)
-        ):
-            data = [v for v in inputs if v is not None]
-            fits = len(data) == 1 and data[0] is passed and outputs[0] is taken
-            return only if fits else None
-    return None
 
 
 def arguments(cls: Class, given: dict[str, Expr]) -> tuple[list[Expr], list[ast.keyword]]:
