@@ -96,9 +96,10 @@ def _build(program: Program) -> str:
     statements = (s for each in program.classes for s in walk(each.body))
     modal = any(isinstance(s, Apply) and s.op.effect in ("state", "random") for s in statements)
     mode = " in training mode" if modal else ""
+    doc = f"Return the model{mode}, with the weights of a safetensors file if one is given."
     return (
         f"def build(weights: str | Path | None = None{config}) -> {cls.name}:\n"
-        f'    """Return the model{mode}, with the weights of a safetensors file if one is given."""\n'
+        f'    """{doc}"""\n'
         f"    model = {cls.name}({'**config' if kinds else ''})\n"
         "    if weights is not None:\n"
         "        model.load_state_dict(load_file(weights))\n"

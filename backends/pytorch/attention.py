@@ -187,7 +187,7 @@ class Attention:
         are = "is" if len(masks) == 1 else "are"
         rest = f"{' and '.join(masks)} {are} true where a position may be attended."
         line = f"{causal} {to}; {rest}"
-        return line if len(line) <= LINE - 10 else f"{causal} {to}.\n\n    {rest}\n    "
+        return line if len(line) <= LINE - 10 else f"{causal} {to}.\n\n    {rest}"
 
     def _arguments(self) -> list[str]:
         hints = {"causal": "bool = False", "bias": "bool = True", "scale": "float | None = None"}

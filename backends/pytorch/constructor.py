@@ -10,7 +10,7 @@ from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.init import fans
 from ...compiler.program import Apply, Call, Chain, Class, If, Member, Parameter, Repeat, Statement
-from ..source.constructor import Constructor, optional_member
+from ..source.constructor import Constructor
 from ..source.parts import Parts, Rule, spell
 from ..source.scope import Scope
 from ..source.tree import tree
@@ -24,6 +24,10 @@ class Members(Constructor):
 
     absent: ClassVar[Expr] = tree("nn.Identity()")
     lists: ClassVar[str] = "nn.ModuleList"
+
+    def sequence(self, stages: Sequence[Expr]) -> Expr:
+        """`nn.Sequential(…)`."""
+        return tree("nn.Sequential(*{stages})", stages=stages)
 
     def __init__(self, cls: Class, scope: Scope, attention: Attention | None) -> None:
         super().__init__(cls, scope)
@@ -127,9 +131,8 @@ def sequential(chain: Chain) -> bool:
     for statement in chain.body:
         if not isinstance(statement, (Apply, Call)):
             return False
-        if isinstance(statement, Apply) and not _owns(statement):
-            if statement.op.name not in MODULES:
-                return False
+        if isinstance(statement, Apply) and not (_owns(statement) or statement.op.name in MODULES):
+            return False
         if [v for v in statement.inputs if v is not None] != [given]:
             return False
         given = statement.outputs[0]
@@ -138,7 +141,7 @@ def sequential(chain: Chain) -> bool:
 
 def stage_of(statement: If) -> Chain | Apply | Call | None:
     """The member that an If passes by, if that is all it does and the member is one module."""
-    found = optional_member(statement)
+    found = statement.optional
     return None if isinstance(found, Chain) and not sequential(found) else found
 
 

@@ -147,7 +147,7 @@ def _axes(p: Parts, every: bool = False) -> Expr | None:
     """`1`, `-1` or `(0, 2)`; None for all axes, unless `every` or `keep` needs them in full."""
     axes = p.value("axes")
     if axes is None and p["axes"] is None:
-        full = every or p["keep"] is not None and p.unless("keep", False) is not None
+        full = every or p.unless("keep", False) is not None
         return literal(tuple(range(p.x.type.rank))) if full else None
     if isinstance(axes, tuple) and len(axes) == 1:
         return literal(-1 if axes[0] == p.x.type.rank - 1 > 0 else axes[0])

@@ -32,9 +32,15 @@ class Built:
 
     def __init__(self, op: Op, number: int, folder: Path, symbolic: bool = False) -> None:
         self.sample = single.sample(op, number, symbolic)
+        attrs = self.sample.node.attrs
+        training = attrs.get("training")
+        if training is not None and self.sample.node.layer is not None:
+            attrs["training"] = None
         self.artefact = emit(self.sample.graph, "single")
         self.module = single.build(self.artefact, self.sample.weights, folder)
-        self.module.train(bool(self.sample.node.attrs.get("training")))
+        self.module.train(bool(training))
+        if "training" in attrs:
+            attrs["training"] = training
         self.inputs = {
             value.name: torch.from_numpy(single.f32(self.sample.arrays[value.name]))
             for value in self.sample.graph.inputs
@@ -62,6 +68,15 @@ def test_sizes_are_read_from_the_inputs(op: Op, number: int, tmp_path: Path) -> 
     with torch.no_grad():
         for got, want in zip(built(), wanted, strict=True):
             close(got.numpy(), want, op, 1e-5, 1e-6)
+
+
+@each(CASES)
+def test_new_tensors_are_where_the_inputs_are(op: Op, number: int, tmp_path: Path) -> None:
+    built = Built(op, number, tmp_path)
+    built.module.to("meta")
+    built.inputs = {name: x.to("meta") for name, x in built.inputs.items()}
+    if built.inputs:
+        assert {y.device.type for y in built()} == {"meta"}
 
 
 @each(DIFFERENTIABLE)
