@@ -13,7 +13,7 @@ from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import docstring, formatted, join
 from ..source.prepare import prepare
 from ..source.scope import hint
-from .helpers import START, Helpers
+from .partials import START, Helpers
 from .layers import native
 from .printer import Make, Module
 from .reserved import LOCALS
