@@ -26,8 +26,8 @@ class Syntax:
 
     def children(self) -> Iterator[Syntax]:
         """The parts directly below, in source order."""
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name in _names(type(self)):
+            value = getattr(self, name)
             if isinstance(value, Syntax):
                 yield value
             elif isinstance(value, tuple):
@@ -38,6 +38,16 @@ class Syntax:
         yield self
         for child in self.children():
             yield from child.walk()
+
+
+_NAMES: dict[type[Syntax], tuple[str, ...]] = {}
+
+
+def _names(kind: type[Syntax]) -> tuple[str, ...]:
+    """The names of the fields, looked up once: `fields` is slow, and trees are walked often."""
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(item.name for item in fields(kind))
+    return _NAMES[kind]
 
 
 # ------------------------------------------------------------------------------- expressions

@@ -1,0 +1,254 @@
+"""Any graph as .mdl text that parses back to an equal graph: one flat model, a line a node.
+
+Weights are `param` and `state` lines with their paths, and are handed to the ops by keyword; what
+an op then gives are all of its outputs, so that new buffers are assigned by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .array import np
+from .diagnose import MlcError
+from .dim import Dim
+from .expr import FUNCTIONS
+from .graph import Fact, Graph, Input, Node, Type, Value, Weight
+from .op import Config
+
+INDENT = "    "
+COLUMNS = 100
+ELEMENTS = 20_000
+"""The largest constant that is written out."""
+
+RESERVED = (
+    "and", "or", "not", "if", "elif", "else", "in", "for", "as", "true", "false", "none", "inf",
+    "nan", "training", "like",
+)  # fmt: skip
+"""Words that no value is called by."""
+
+OPERATORS: Mapping[str, str] = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "floor_div": "//", "mod": "%", "pow": "**",
+    "matmul": "@", "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=",
+    "greater": ">", "greater_equal": ">=", "logical_and": "and", "logical_or": "or",
+}  # fmt: skip
+
+
+def text(graph: Graph) -> str:
+    """The graph as a model of the language; MlcError `unsupported` for what has no text.
+
+    That are nodes with blocks, and constants of more than 20,000 elements.
+    """
+    return "\n".join(_Writer(graph).lines()) + "\n"
+
+
+class _Writer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.names: dict[Value, str] = {}
+        self.taken = {*RESERVED, *FUNCTIONS, *graph.symbols, *graph.outputs}
+        self.taken |= {label for x in graph.inputs for label in x.type.labels if label}
+        self.taken |= {given.name for given in graph.inputs}
+        self.names.update((given, given.name) for given in graph.inputs)
+        for weight in graph.weights.values():
+            self.names[weight] = self._unique(weight.path)
+        for name, value in graph.outputs.items():
+            self.names.setdefault(value, name)
+
+    def lines(self) -> Iterator[str]:
+        """The text, line by line."""
+        graph = self.graph
+        yield f"model {graph.name}:"
+        for given in graph.inputs:
+            yield INDENT + _input(given)
+        for name, value in graph.outputs.items():
+            yield f"{INDENT}out {name}: {_type(value.type)}"
+        for fact in graph.facts:
+            yield f"{INDENT}require {_condition(fact)}"
+        for weight in graph.weights.values():
+            yield INDENT + self._weight(weight)
+        yield ""
+        for node in graph:
+            yield from self._statement(node)
+        for name, value in graph.outputs.items():
+            if self.names[value] != name:
+                yield f"{INDENT}{name} = {self.names[value]}"
+        for weight, (value, when) in graph.updates.items():
+            mode = " if training" if when == "training" else ""
+            yield f"{INDENT}{self.names[weight]} := {self.names[value]}{mode}"
+
+    # ---------------------------------------------------------------------------------- names
+
+    def _name(self, value: Value) -> str:
+        if value not in self.names:
+            assert value.node is not None
+            layer = value.node.layer
+            self.names[value] = self._unique(
+                value.name or (layer.path if layer else value.node.op.name)
+            )
+        return self.names[value]
+
+    def _unique(self, name: str) -> str:
+        """An identifier like `name` that nothing else has."""
+        base = re.sub(r"\W", "_", name, flags=re.ASCII)
+        base = base if base[:1].isalpha() or base[:1] == "_" else f"_{base}"
+        chosen, count = base, 1
+        while chosen in self.taken:
+            count += 1
+            chosen = f"{base}_{count}"
+        self.taken.add(chosen)
+        return chosen
+
+    # ---------------------------------------------------------------------------------- lines
+
+    def _weight(self, weight: Weight) -> str:
+        keyword, name = "param" if weight.trainable else "state", self.names[weight]
+        init = weight.init.kind
+        if weight.init.args:
+            init += f"({', '.join(map(literal, weight.init.args))})"
+        path = f" as {literal(weight.path)}" if weight.path != name else ""
+        return f"{keyword} {name}: {_type(weight.type)} = {init}{path}"
+
+    def _statement(self, node: Node) -> Iterator[str]:
+        """The line of a node, or lines where it is longer than 100 columns."""
+        if node.blocks:
+            raise MlcError("unsupported", f"{node.op.name} has no text yet", node.span)
+        names = [None if value is None else self.names[value] for value in node.inputs]
+        targets = f"{INDENT}{', '.join(map(self._name, node.outputs))} = "
+        if node.op.name in OPERATORS:
+            yield f"{targets}{names[0]} {OPERATORS[node.op.name]} {names[1]}"
+            return
+        arguments = [*self._tensors(node, names), *_attributes(node)]
+        line = f"{targets}{node.op.name}({', '.join(arguments)})"
+        if len(line) <= COLUMNS:
+            yield line
+            return
+        yield f"{targets}{node.op.name}("
+        yield from _filled(arguments)
+        yield f"{INDENT})"
+
+    def _tensors(self, node: Node, names: Sequence[str | None]) -> Iterator[str]:
+        """The inputs by position, up to the first that is absent; the others by keyword."""
+        if node.op.variadic:
+            yield from (name for name in names if name)
+            return
+        keys = [key.removesuffix("?") for key in (*node.op.inputs, *node.op.weights)]
+        if _would_make(node):
+            yield f"{keys[len(node.op.inputs)]} = none"
+        gap = next((i for i, name in enumerate(names) if name is None), len(names))
+        for i, (key, name) in enumerate(zip(keys, names, strict=True)):
+            if name is not None:
+                plain = i < min(gap, len(node.op.inputs))
+                yield name if plain else f"{key.replace('.', '_')} = {name}"
+
+
+def _filled(arguments: Sequence[str]) -> Iterator[str]:
+    """Arguments on lines of their own, as many on each as fit."""
+    line = ""
+    for i, argument in enumerate(arguments):
+        text = argument + ("," if i + 1 < len(arguments) else "")
+        if line and len(2 * INDENT + line + " " + text) > COLUMNS:
+            yield 2 * INDENT + line
+            line = ""
+        line = f"{line} {text}" if line else text
+    yield 2 * INDENT + line
+
+
+def _would_make(node: Node) -> bool:
+    """Whether the node has none of the weights that a layer of its attributes would make."""
+    count = len(node.op.inputs)
+    if node.op.params is None or any(node.inputs[count:]):
+        return False
+    types = [value.type if value else None for value in node.inputs[:count]]
+    return bool(node.op.params(*types, **node.attrs))
+
+
+def _input(given: Input) -> str:
+    if given.default is None:
+        return f"in  {given.name}: {_type(given.type, labels=True)}"
+    return f"in? {given.name}: {_type(given.type, labels=True)} = {literal(given.default)}"
+
+
+def _type(type: Type, labels: bool = False) -> str:
+    axes = [
+        f"{label} = {size}" if labels and label not in (None, str(size)) else str(size)
+        for size, label in zip(type.shape, type.labels, strict=True)
+    ]
+    return f"{type.dtype}[{', '.join(axes)}]"
+
+
+def _condition(fact: Fact) -> str:
+    if fact.relation == "divides":
+        return f"({fact.right}) % {_operand(fact.left)} == 0"
+    return f"{fact.left} {fact.relation} {fact.right}"
+
+
+def _operand(size: Dim) -> str:
+    return str(size) if isinstance(size, int) or str(size).isidentifier() else f"({size})"
+
+
+# ----------------------------------------------------------------------------------- attributes
+
+
+def _attributes(node: Node) -> Iterator[str]:
+    """What differs from the record's defaults, as keyword arguments."""
+    for key, config in node.op.config.items():
+        value = node.attrs[key]
+        if not _is_default(value, config.default):
+            yield f"{key} = {_attribute(config, value)}"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _attribute(config: Config, value: Any) -> str:
+    match config.kind:
+        case "dtype":
+            return str(value)
+        case "value" if hasattr(value, "shape"):
+            return _array(value)
+        case "float" if isinstance(value, int):
+            return literal(float(value))
+        case "axes" | "new_axes" | "shape" | "ints" | "pads" if isinstance(value, tuple):
+            return f"[{', '.join(map(literal, value))}]"
+    return literal(value)
+
+
+def _array(value: Any) -> str:
+    if np.size(value) > ELEMENTS:
+        text = f"a constant of {np.size(value)} elements has no text"
+        raise MlcError("unsupported", text, help="make it a weight")
+    return _nested(np.asarray(value).tolist())
+
+
+def _nested(value: Any) -> str:
+    return f"[{', '.join(map(_nested, value))}]" if isinstance(value, list) else literal(value)
+
+
+def literal(value: Any) -> str:
+    """A static value as the language writes it."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value.translate(_ESCAPES)}"'
+        case float() if not math.isfinite(value):
+            return "nan" if math.isnan(value) else f"{'-' * (value < 0)}inf"
+        case float():
+            return repr(float(value))
+        case tuple() | list():
+            return _sequence(value)
+    return str(value)
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"})
+
+
+def _sequence(items: Iterable[Any]) -> str:
+    texts = [literal(item) for item in items]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
