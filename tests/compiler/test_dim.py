@@ -116,6 +116,7 @@ def test_floors_have_one_form(tree, k, m, c):
 
 
 @given(st.integers(-3, 3), st.integers(-3, 3), st.integers(-9, 9), st.integers(1, 4))
+@settings(deadline=None)
 def test_extremes_have_one_form(h, k, c, factor):
     a = h * H + k * (K // 3) + c
     for extreme in (minimum, maximum):

@@ -4,7 +4,7 @@ import ast
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlc.compiler import dim, expr
@@ -117,6 +117,7 @@ def test_a_ratio_in_arithmetic_records_that_it_divides():
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(-5, 5))
+@settings(deadline=None)
 def test_rounding_a_ratio_is_rounding_the_number(h, k, c):
     ratio = expr.divide(H + c, k)
     exact = Fraction(h + c, k)
@@ -127,6 +128,7 @@ def test_rounding_a_ratio_is_rounding_the_number(h, k, c):
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(-6, 6))
+@settings(deadline=None)
 def test_decided_comparisons_are_true(h, w, c):
     for text in ("H + c <= W * H", "H == W + c", "H // 2 < W + c", "H in [W, c]", "H - W > c"):
         try:
@@ -145,6 +147,7 @@ static = st.recursive(
 
 
 @given(static)
+@settings(deadline=None)
 def test_a_literal_is_its_value(x):
     read = parse(show(literal(x)))
     assert evaluate(read, {}) == x
