@@ -194,15 +194,15 @@ class Writer:
     def _atom(self, atom: Atom) -> str:
         if atom.kind == "symbol":
             return self._symbol(str(atom.args[0]))
+        if atom.kind in ("min", "max"):
+            return self(atom.kind.capitalize(), *(self.size(x) for x in atom.sizes))
         a, b = atom.sizes
         left, right = self.size(a), self.size(b)
         if atom.kind == "%":
             return self("Mod", left, right)
-        if atom.kind == "//":
-            if dim.bounds(a)[0] < 0 or dim.bounds(b)[0] < 1:
-                left = self("Sub", left, self("Mod", left, right))  # Div rounds towards zero
-            return self("Div", left, right)
-        return self({"min": "Min", "max": "Max"}[atom.kind], left, right)
+        if dim.bounds(a)[0] < 0 or dim.bounds(b)[0] < 1:
+            left = self("Sub", left, self("Mod", left, right))  # Div rounds towards zero
+        return self("Div", left, right)
 
     def _symbol(self, symbol: str) -> str:
         """The size of the input axis that binds `symbol`."""
