@@ -13,8 +13,8 @@ from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import docstring, formatted, join
 from ..source.prepare import prepare
 from ..source.scope import hint
-from .partials import START, Helpers
 from .layers import native
+from .partials import START, Helpers
 from .printer import Make, Module
 from .reserved import LOCALS
 from .weights import entry

@@ -18,7 +18,7 @@ from ..source.module import block, describe, docstring
 from ..source.names import free
 from ..source.parts import Parts, Rule, spell
 from ..source.scope import Scope, signature
-from ..source.tree import is_literal, tree
+from ..source.tree import tree
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype
@@ -93,23 +93,9 @@ class Call(Computation):
         view = VIEWS.get(op)
         return view(held, var) if view and var.part == "weight" else held
 
-    def _picked(self, statement: Apply) -> Apply | None:
-        """The slice of single elements, the axes of which the statement takes away: `x[:, 0]`."""
-        given = statement.inputs[0] if statement.op.name == "squeeze" else None
-        cut = self.made.get(given) if given is not None else None
-        if given is None or cut is None or cut.op.name != "slice" or len(self.users[given]) > 1:
-            return None
-        sizes = [given.type.shape[axis] for axis in statement.values["axes"]]
-        fits = set(statement.values["axes"]) <= set(cut.values["axes"]) and set(sizes) == {1}
-        return cut if fits and is_literal(cut.attrs["steps"], 1) else None
-
-    def skips(self, statement: Apply) -> bool:
-        users = self.users.get(statement.outputs[0], ())
-        return any(isinstance(u, Apply) and self._picked(u) is statement for u in users)
-
     def spelled(self, statement: Apply) -> Expr:
         """An embedding's weight as the last layer is what NNX calls `attend`."""
-        picked = self._picked(statement)
+        picked = self.picked(statement)
         if picked is not None:
             order = statement.inputs[0].order  # type: ignore[union-attr]
             axes = statement.values["axes"]

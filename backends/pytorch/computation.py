@@ -21,6 +21,7 @@ from .attention import Attention
 from .constructor import sequential, stage_of
 from .layers import APPLIED
 from .rules import RULES, dtype
+from .shapes import cut
 
 
 class Forward(Computation):
@@ -64,6 +65,12 @@ class Forward(Computation):
         holder = self.holder(statement.member) if statement.member else None
         return Parts(statement, self.read, self.place, holder, self.numbers, self.device())
 
+    def spelled(self, statement: Apply) -> Expr:
+        picked = self.picked(statement)
+        if picked is not None:
+            return cut(self.parts(picked), statement.values["axes"])
+        return super().spelled(statement)
+
     def device(self) -> Expr | None:
         """Where new tensors belong: beside an input, or else beside a tensor of the class's own."""
         for name, var in self.cls.inputs.items():
@@ -77,8 +84,7 @@ class Forward(Computation):
 
     def define(self, outputs: Sequence[Var], value: Expr) -> None:
         super().define(outputs, value)
-        called = value.func if isinstance(value, ast.Call) else None
-        if called is not None and expr.show(called) in self.ordered:
+        if outputs[0] in self.ordered:
             self.out.join(outputs[0])
 
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
@@ -148,25 +154,23 @@ class Forward(Computation):
                     raise MlcError("unsupported", what + "which may be left out")
 
 
-def ordered(cls: Class) -> set[str]:
-    """The members, as they are called, whose calls must keep their order: those with buffers that
-    are called more than once."""
-    again = {
-        f"self.{s.member.name}"
-        for s in walk(cls.body)
-        if isinstance(s, (Apply, Call)) and s.member is not None and not s.first
-    }
-    return again if stateful(cls) else set()
+def ordered(cls: Class) -> set[Var]:
+    """What is given by calls that must keep their order: of members with buffers that are called
+    more than once, all but the last call."""
+    calls = [s for s in walk(cls.body) if isinstance(s, (Apply, Call)) and _changes(s)]
+    again = {s.member.name for s in calls if s.member is not None and not s.first}
+    shared = [s for s in calls if s.member is not None and s.member.name in again]
+    return {out for s in shared[:-1] for out in s.outputs}
+
+
+def _changes(statement: Apply | Call) -> bool:
+    """Whether the statement changes buffers."""
+    if isinstance(statement, Apply):
+        return statement.op.effect == "state"
+    return stateful(statement.cls)
 
 
 def stateful(cls: Class) -> bool:
     """Whether a call of the class changes buffers."""
-    if cls.updates:
-        return True
-    for statement in walk(cls.body):
-        match statement:
-            case Apply(op=op) if op.effect == "state":
-                return True
-            case Call(cls=callee) if stateful(callee):
-                return True
-    return False
+    calls = (s for s in walk(cls.body) if isinstance(s, (Apply, Call)))
+    return bool(cls.updates) or any(map(_changes, calls))

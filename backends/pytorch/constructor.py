@@ -25,10 +25,6 @@ class Members(Constructor):
     absent: ClassVar[Expr] = tree("nn.Identity()")
     lists: ClassVar[str] = "nn.ModuleList"
 
-    def sequence(self, stages: Sequence[Expr]) -> Expr:
-        """`nn.Sequential(…)`."""
-        return tree("nn.Sequential(*{stages})", stages=stages)
-
     def __init__(self, cls: Class, scope: Scope, attention: Attention | None) -> None:
         super().__init__(cls, scope)
         self.layers: Mapping[str, Rule] = LAYERS
@@ -45,8 +41,17 @@ class Members(Constructor):
         return "nn.Sequential" if loop.chain else self.lists
 
     def repeated(self, made: Expr, loop: Repeat) -> Expr:
-        template = "nn.Sequential(*({xs}))" if loop.chain else f"{self.lists}({{xs}})"
-        return tree(template, xs=self.comprehension(made, loop))
+        each = self.comprehension(made, loop)
+        template = "nn.Sequential(*{xs})" if loop.chain else f"{self.lists}({{xs}})"
+        if not loop.chain:
+            return tree(template, xs=ast.ListComp(each.elt, each.generators))
+        call = tree(template, xs=[])
+        assert isinstance(call, ast.Call)
+        call.args = [ast.Starred(ast.ListComp(each.elt, each.generators), ast.Load())]
+        return call
+
+    def sequence(self, stages: Sequence[Expr]) -> Expr:
+        return tree("nn.Sequential(*{stages})", stages=stages)
 
     def optional(self, condition: Expr, name: str, made: list[ast.stmt]) -> Iterator[ast.stmt]:
         yield _module(name, self.absent)
@@ -68,7 +73,7 @@ class Members(Constructor):
             return tree("nn.ModuleDict({pairs})", pairs=pairs)
         stages = list(self._stages(chain))
         if [name for name, _ in stages] == [str(i) for i in range(len(stages))]:
-            return tree("nn.Sequential(*{xs})", xs=[made for _, made in stages])
+            return self.sequence([made for _, made in stages])
         items = [ast.Tuple([literal(name), made], ast.Load()) for name, made in stages]
         return tree("nn.Sequential(OrderedDict([*{xs}]))", xs=items)
 

@@ -249,9 +249,14 @@ def long(p: Parts, name: str) -> Expr:
 
 
 def _gather(p: Parts) -> Expr:
-    """`x[:, index]`."""
+    """`x[:, index]`; a single index as one of a row, so that its value need not be known."""
+    var = p.var("index")
+    assert var is not None
     before: list[Expr] = [ast.Slice() for _ in range(p.fixed("axis"))]
-    index = p["index"] if _dtype(p, "index") in ("i32", "i64") else long(p, "index")
+    index = p["index"] if var.type.dtype in ("i32", "i64") else long(p, "index")
+    if var.type.rank == 0:
+        row = tree("{i}.unsqueeze(0)", i=index)
+        return p.fill("{x}.index_select({axis}, {row}).squeeze({axis})", axis=axis(p), row=row)
     where = ast.Tuple([*before, index], ast.Load()) if before else index
     return ast.Subscript(p["x"], where, ast.Load())
 

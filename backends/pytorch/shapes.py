@@ -119,17 +119,18 @@ def _tile(p: Parts) -> Expr:
 # ------------------------------------------------------------------------------- cutting, joining
 
 
-def _slice(p: Parts) -> Expr:
-    """`x[:, 1:T]`."""
+def cut(p: Parts, picked: Sequence[int] = ()) -> Expr:
+    """`x[:, 1:T]`; of the axes in `picked` a single element, without the axis: `x[:, 0]`."""
     axes = p.fixed("axes")
     steps = elements(p["steps"])
     steps = steps if len(steps) == len(axes) else steps * len(axes)
     ends = zip(elements(p["starts"]), elements(p["ends"]), steps, strict=True)
     given = dict(zip(axes, ends, strict=True))
-    index = [_range(p, axis, *given[axis]) if axis in given else ast.Slice()
-             for axis in range(max(axes) + 1)]  # fmt: skip
+    index: list[Expr] = [ast.Slice() for _ in range(max(axes) + 1)]
+    for axis, (start, end, step) in given.items():
+        index[axis] = start if axis in picked else _range(p, axis, start, end, step)
     return ast.Subscript(
-        p["x"], index[0] if len(index) == 1 else ast.Tuple([*index], ast.Load()), ast.Load()
+        p["x"], index[0] if len(index) == 1 else ast.Tuple(index, ast.Load()), ast.Load()
     )
 
 
@@ -220,7 +221,7 @@ def _mirrored(p: Parts) -> Expr:
 SHAPES: Mapping[str, Rule] = {
     "reshape": _reshape, "flatten": _flatten, "expand": _expand, "squeeze": _squeeze,
     "unsqueeze": _unsqueeze, "transpose": _transpose, "flip": _flip, "tile": _tile,
-    "slice": _slice, "concat": _join("cat", None), "stack": _join("stack", 0),
+    "slice": cut, "concat": _join("cat", None), "stack": _join("stack", 0),
     "split": _split, "tril": _triangle, "triu": _triangle, "pad": _pad,
 }  # fmt: skip
 """What moves, cuts and joins, by the name of the op."""

@@ -28,7 +28,7 @@ from .constructor import listed
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
-from .tree import real, tree
+from .tree import is_literal, real, tree
 
 
 class Computation(ABC):
@@ -76,10 +76,20 @@ class Computation(ABC):
         del statement
         return tree("{f}({x})", f=member, x=given)
 
+    def picked(self, statement: Apply) -> Apply | None:
+        """The slice of single elements, the axes of which the statement takes away: `x[:, 0]`."""
+        given = statement.inputs[0] if statement.op.name == "squeeze" else None
+        cut = self.made.get(given) if given is not None else None
+        if given is None or cut is None or cut.op.name != "slice" or len(self.users[given]) > 1:
+            return None
+        sizes = [given.type.shape[axis] for axis in statement.values["axes"]]
+        fits = set(statement.values["axes"]) <= set(cut.values["axes"]) and set(sizes) == {1}
+        return cut if fits and is_literal(cut.attrs["steps"], 1) else None
+
     def skips(self, statement: Apply) -> bool:
         """Whether an op is written as part of another."""
-        del statement
-        return False
+        users = self.users.get(statement.outputs[0], ())
+        return any(isinstance(u, Apply) and self.picked(u) is statement for u in users)
 
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
         """The member that an If passes by, if that is all it does."""
