@@ -111,8 +111,10 @@ def artefact(
 ) -> Artefact:
     """As `mlc.compile`."""
     from .backends import TARGETS
+    from .compiler.passes.mode import require_open
 
     (target,) = choose([target])
+    require_open(graph)
     stem = name if name is not None else _stem(graph)
     if weights is None:
         return TARGETS[target].emit(graph, stem, keep_layout=keep_layout)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from ..diagnose import MlcError
 from ..graph import Graph
 from ..op import infer
+
+
+def require_open(graph: Graph) -> None:
+    """Raises MlcError `unsupported` if a node is fixed to one mode: emitted code has both."""
+    for node in graph:
+        if node.attrs.get("training") is not None:
+            mode = "training" if node.attrs["training"] else "inference"
+            text = f"{node.op.name} is fixed to {mode}, and emitted code leaves the mode open"
+            raise MlcError("unsupported", text, node.span, help="leave `training` out")
 
 
 def resolve(graph: Graph, training: bool) -> int:

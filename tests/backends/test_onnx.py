@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import HealthCheck, given, settings
 from onnx import numpy_helper
 
 from mlc.backends.onnx import emit
@@ -28,6 +29,7 @@ from mlc.compiler.run import run
 from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
 from tests.compiler.ops.sample import Sample, cases, make
+from tests.compiler.random_graph import graphs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CASES = cases()
@@ -89,10 +91,10 @@ def unknown_sizes(sample: Sample) -> Graph:
     twins: dict[Value, Value] = dict(
         zip(graph.weights.values(), graph.weights.values(), strict=True)
     )
-    for given in sample.graph.inputs:
-        shape = tuple(symbol(f"S{size}") if size != 1 else 1 for size in given.type.shape)
-        twins[given] = Input(given.name, given.type.with_(shape=shape))
-        graph.inputs.append(twins[given])
+    for old in sample.graph.inputs:
+        shape = tuple(symbol(f"S{size}") if size != 1 else 1 for size in old.type.shape)
+        twins[old] = Input(old.name, old.type.with_(shape=shape))
+        graph.inputs.append(twins[old])
     slots = [None if value is None else twins[value] for value in sample.node.inputs]
     node = Build(graph).node(sample.op, slots, sample.node.attrs)
     graph.outputs = {f"y{i}": output for i, output in enumerate(node.outputs)}
@@ -127,10 +129,10 @@ def test_examples(name: str) -> None:
     graph = load((EXAMPLES / f"{name}.mdl").read_text(), name, params=params)
     random = np.random.default_rng(0)
     inputs = {
-        given.name: random.normal(size=shapes[given.name]).astype("f")
-        if given.type.floating
-        else random.integers(0, 50, shapes[given.name])
-        for given in graph.inputs
+        x.name: random.normal(size=shapes[x.name]).astype("f")
+        if x.type.floating
+        else random.integers(0, 50, shapes[x.name])
+        for x in graph.inputs
     }
     weights = initialise(graph, 1)
     got = execute(graph, inputs, weights)
@@ -138,6 +140,19 @@ def test_examples(name: str) -> None:
     want, single = (run(graph, inputs, weights, dtype=dtype).outputs for dtype in ("f64", "f32"))
     for output, array in want.items():
         close(got[output], array, single[output])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs())
+def test_random_graphs(graph: Graph) -> None:
+    graph.outputs = {f"out_{name}": value for name, value in graph.outputs.items()}
+    random = np.random.default_rng(0)
+    inputs = {"x": random.normal(size=(5, 3)), "z": random.normal(size=(2, 3))}
+    weights = {path: random.normal(size=w.type.shape) for path, w in graph.weights.items()}
+    want, single = (run(graph, inputs, weights, dtype=dtype).outputs for dtype in ("f64", "f32"))
+    got = execute(graph, inputs, weights)
+    for name, array in want.items():
+        close(got[name], array, single[name])
 
 
 # ---------------------------------------------------------------------------------- whole files
@@ -185,9 +200,9 @@ def test_names_are_those_of_the_source() -> None:
 def test_an_input_with_a_default_may_be_left_out() -> None:
     graph = model()
     weights = {**initialise(graph, 3), "count": np.float32(41)}
-    for given in (feed(), {"x": feed()["x"]}):
-        want = run(graph, given, weights)
-        got = execute(graph, given, weights)
+    for inputs in (feed(), {"x": feed()["x"]}):
+        want = run(graph, inputs, weights)
+        got = execute(graph, inputs, weights)
         np.testing.assert_allclose(got["y"], want.outputs["y"], 1e-6)
         np.testing.assert_array_equal(got["y"], got["again"])
         assert got["count.next"] == want.updates["count"] == 42

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlc import compile
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.dim import symbol
 from mlc.compiler.equal import difference, equal
@@ -207,6 +208,52 @@ class Random:
 @given(st.integers(0, 2**32))
 def test_random_graphs(seed: int) -> None:
     assert_round_trip(Random(seed).graph)
+
+
+def test_a_mode_is_written_and_not_compiled() -> None:
+    graph = load(SOURCES["held"])
+    resolve(graph, training=False)
+    assert "rate = 0.25, training = false)" in assert_round_trip(graph)
+    with pytest.raises(MlcError, match="fixed to inference, and emitted code leaves the mode open"):
+        compile(graph, "pytorch")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("y = linear(x, weight = w, features = 3)", ""),
+        ("y = linear(x, weight = w, bias = false, features = 3)", ""),
+        ("y = x -> linear(3, weight = w)", ""),
+        ("y = linear(x, weight = nowhere, features = 3)", "nowhere is not known here"),
+        ("y = linear(x, weight = 3, features = 3)", "takes a weight of shape"),
+        ("y = linear(x, bias = s, features = 3)", "linear is given bias, and needs weight too"),
+        ("y = linear(x, weight = w)", "linear needs features"),
+        ("y = linear(weight = w, features = 3)", "linear needs x"),
+        ("y = linear(x, weight = w, weight = w, features = 3)", "weight is given twice"),
+        ("y = relu(x, weight = w)", "relu has no argument weight"),
+        ("s := sum(w, 0) if inference", "not `if inference`"),
+        ("w := x", "w is a param"),
+        ("y = constant([[1, 2], [3]])", "lists of one length"),
+    ],
+)
+def test_weights_by_keyword(line: str, message: str) -> None:
+    source = f"""
+model M:
+    in  x: f32[B, 3]
+    out y: f32[B, 3]
+    param w: f32[3, 3] = normal(0.5) as "some.path"
+    state s: f32[3] = zeros
+    y = x
+    {line}
+"""
+    if message:
+        with pytest.raises(MlcError, match=message):
+            load(source)
+        return
+    graph = load(source)
+    assert list(graph.weights) == ["some.path", "s"]
+    assert next(node for node in graph if node.op.name == "linear").layer is None
+    assert_round_trip(graph)
 
 
 def test_text_reads_as_a_model() -> None:
