@@ -320,7 +320,11 @@ class Builder:
             if agree(self.frames, [g is None for g in given]):
                 continue
             values = [g[0] for g in given if g]
-            last = [f for f, v in zip(self.frames, values, strict=True) if f.find(v)]
+            last = [
+                f
+                for f, v in zip(self.frames, values, strict=True)
+                if isinstance(v, Weight) or f.find(v)
+            ]
             var = body.operand(
                 last, [v for f, v in zip(self.frames, values, strict=True) if f in last]
             )
