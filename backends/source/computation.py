@@ -141,7 +141,7 @@ class Computation(ABC):
             return
         rule = self.layers[statement.op.name]
         if rule is None:
-            value = self.called(member, statement.inputs)
+            value = self.called(member, statement.inputs[: len(statement.op.inputs)])
         else:
             value = spell({statement.op.name: rule}, self.parts(statement), self.target)
         self.define(statement.outputs[:1], value)
