@@ -83,6 +83,53 @@ LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.UnaryOp)
 """The kinds of tree that `literal` makes."""
 
 
+def integral(expr: Expr) -> Expr:
+    """The same for code in which `/` of integers is no exact quotient: `D / heads` as `D // heads`,
+    `ceil(H / 2)` as `-(-H // 2)`. For a value that is known to be an integer."""
+
+    class Integral(ast.NodeTransformer):
+        def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+            self.generic_visit(node)
+            if isinstance(node.op, ast.Div):
+                return ast.BinOp(node.left, ast.FloorDiv(), node.right)
+            return node
+
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            quotient = node.args[0] if len(node.args) == 1 else None
+            named = node.func.id if isinstance(node.func, ast.Name) else ""
+            if named not in ("ceil", "floor"):
+                return self.generic_visit(node)
+            if not (isinstance(quotient, ast.BinOp) and isinstance(quotient.op, ast.Div)):
+                return self.visit(node.args[0])  # type: ignore[no-any-return]
+            a, b = self.visit(quotient.left), self.visit(quotient.right)
+            if named == "floor":
+                return ast.BinOp(a, ast.FloorDiv(), b)
+            minus = ast.UnaryOp(ast.USub(), a)
+            return ast.UnaryOp(ast.USub(), ast.BinOp(minus, ast.FloorDiv(), b))
+
+    result = Integral().visit(copy.deepcopy(expr))
+    assert isinstance(result, ast.expr)
+    return result
+
+
+def spoken(expr: Expr) -> Expr:
+    """The same in plain Python, which has no `ceil`, `floor` and `sqrt` of its own."""
+
+    class Spoken(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            named = node.func.id if isinstance(node.func, ast.Name) else ""
+            if named in ("ceil", "floor"):
+                return integral(node)
+            if named == "sqrt":
+                return ast.BinOp(node.args[0], ast.Pow(), ast.Constant(0.5))
+            return node
+
+    result = Spoken().visit(copy.deepcopy(expr))
+    assert isinstance(result, ast.expr)
+    return result
+
+
 def sequence(items: Iterable[Expr]) -> Expr:
     """The list of these expressions."""
     return ast.List(list(items), ast.Load())

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from .expr import Expr
+from .expr import Expr, integral
 from .graph import Definition, Init, Loop, Scope, Type, Weight
 from .op import Op
 
@@ -100,6 +100,12 @@ class Call:
     sizes: Mapping[str, Expr]
     first: bool = True
     site: int = 0
+
+    @property
+    def given(self) -> dict[str, Expr]:
+        """The hyper-parameters as code: those that are integers without exact quotients."""
+        whole = {hyper.name for hyper in self.cls.params if type(hyper.value) is int}
+        return {n: integral(e) if n in whole else e for n, e in self.args.items()}
 
 
 @dataclass(eq=False, slots=True)

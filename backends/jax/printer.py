@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Init, Input
+from ...compiler.graph import Fact, Init, Input
 from ...compiler.program import Apply, Class, If, Parameter, Repeat, Var, WeightVar
 from ..source.compose import Assign, Return, Store, When
 from ..source.computation import Computation
@@ -117,9 +116,15 @@ class Module:
     """Prints one class; `optional` are the model's inputs that may be left out."""
 
     def __init__(
-        self, cls: Class, taken: frozenset[str], make: Make, optional: Mapping[str, Input]
+        self,
+        cls: Class,
+        taken: frozenset[str],
+        make: Make,
+        optional: Mapping[str, Input] = {},
+        facts: Sequence[Fact] = (),
     ) -> None:
         self.cls = cls
+        self.facts = facts
         self.taken = frozenset({*LOCALS, *taken})
         self.optional = optional
         self.scope = Scope(cls, ATTRIBUTES, self.taken)
@@ -130,14 +135,10 @@ class Module:
         """The class as text."""
         arguments = ", ".join(["self", *signature(self.cls, self.scope), "*", "rngs: nnx.Rngs"])
         call = self._call()
-        self.scope.kept = {
-            name: attribute
-            for name, attribute in self.scope.kept.items()
-            if re.search(rf"\bself\.{attribute}\b", call)
-        }
+        self.scope.keep(call)
         made = block(self.members.statements(), 2)
         return (
-            f"class {self.cls.name}(nnx.Module):\n    {docstring(describe(self.cls))}\n\n"
+            f"class {self.cls.name}(nnx.Module):\n    {docstring(describe(self.cls, facts=self.facts))}\n\n"
             f"    def __init__({arguments}) -> None:\n{made}\n\n{call}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...compiler import expr
@@ -32,12 +33,13 @@ from ..source.names import free, snake
 from ..source.parts import spell
 from ..source.scope import Scope, signature
 from ..source.tree import shown, tree
-from .clusters import Grouping
+from .clusters import Group, Grouping
 from .custom import Custom
 from .layers import LAYERS, POOLS, REVERSIBLE
 from .members import Labels, held, reversible, stages
+from .optional import Default, defaults
 from .reserved import LOCALS
-from .rules import RULES, Pieces, dtype, opened
+from .rules import RULES, Pieces, dtype, element, opened, picked
 
 WIDTH = 60
 """Keras names its constructors in full: one layer a line reads best."""
@@ -47,8 +49,9 @@ class Function:
     """Prints one class; the model's function makes its inputs and returns the `keras.Model`.
 
     `functions` are the names of the classes' functions, `optional` the model's inputs that may be
-    left out, `name_layer` gives a group of ops the name of its class, and `shorten` may write the
-    constructor of a layer more briefly.
+    left out, `name_layer` gives a group of ops the name of its class, `shorten` may write the
+    constructor of a layer more briefly, and `sizes` count how often each size is read: what is read
+    more than once has a name.
     """
 
     def __init__(
@@ -58,12 +61,15 @@ class Function:
         optional: Mapping[str, Input],
         name_layer: Callable[[str], str],
         shorten: Callable[[Expr], Expr],
+        sizes: Counter[str],
     ) -> None:
         self.cls = cls
         self.model = cls.definition.kind == "model"
         self.optional = optional
         self.functions = functions
         self.shorten = shorten
+        self.read = sizes
+        self.bound = {n for n, times in sizes.items() if times > 1}
         self.taken = {*LOCALS, *functions.values()}
         self.scope = Scope(cls, frozenset(), self.taken)
         self.scope.kept = {}
@@ -79,10 +85,15 @@ class Function:
         self.custom: dict[Statement | None, list[Custom]] = {}
         self.inside: set[Statement] = set()
         for before, group in self.grouping.result():
-            wish = group.parameters[0].name if group.parameters else _wish(group.outputs)
-            made = Custom(cls, group, self.grouping.open, name_layer(wish))
+            made = Custom(cls, group, self.grouping.open, name_layer(_wish(group)))
             self.custom.setdefault(before, []).append(made)
             self.inside |= set(group.statements)
+
+        self.defaults = [Default(cls, var, given, name_layer(var.name))
+                         for var, given in defaults(cls, optional).items()]  # fmt: skip
+        self.given = {d.var: Var(f"given_{d.var.name}", d.var.type, d.var.order)
+                      for d in self.defaults}  # fmt: skip
+        self.picked = picked(cls.body, self.inside)
 
     @property
     def layers(self) -> list[Custom]:
@@ -97,14 +108,20 @@ class Function:
                 var, axis = self.running[each]
                 return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(axis))
             if each in self.cls.sizes and self.cls.sizes[each][0] in self.cls.inputs:
-                source, axis = self.cls.sizes[each]
-                var = self.cls.inputs[source]
-                axis = var.order.index(axis) if var.order else axis
-                end = axis == var.type.rank - 1
-                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(-1 if end else axis))
+                self.read[each] += 1
+                if each not in self.bound:
+                    return self._size(each)
             return expr.name(self.scope.locals.get(each, each))
 
         return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
+
+    def _size(self, name: str) -> Expr:
+        """`x.shape[-1]`."""
+        source, axis = self.cls.sizes[name]
+        var = self.cls.inputs[source]
+        axis = var.order.index(axis) if var.order else axis
+        end = axis == var.type.rank - 1
+        return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(-1 if end else axis))
 
     # ----------------------------------------------------------------------------- the text
 
@@ -114,6 +131,12 @@ class Function:
         arguments_ = {
             var: f"{name}_" if name in self.taken else name for var, name in names.items()
         }
+        for size in sorted(self.bound):
+            self.out.lines.append(Store(expr.name(self.scope.locals[size]), self._size(size)))
+        for default in self.defaults:
+            given = [*default.sources, self.given[default.var]]
+            made = tree(f"{default.name}()(*{{xs}})", xs=[self.out.ref(v) for v in given])
+            self._define([default.var], made)
         self._checks()
         self._body(self.cls.body)
         results = [self._read(var) for var in self.cls.outputs.values()]
@@ -124,7 +147,8 @@ class Function:
         result = results[0] if len(results) == 1 else ast.Tuple(results, ast.Load())
         self.out.lines.append(Return(self._whole(result) if self.model else result))
         before = [line for v, n in arguments_.items() for line in self._input(v, n)]
-        body = [*before, *self.out.finish(arguments_, self.taken)]
+        own = {self.scope.locals[n] for n in (*self.bound, *(p.name for p in self.cls.params))}
+        body = [*before, *self.out.finish(arguments_, self.taken | own)]
         tensors = [] if self.model else [f"{n}: keras.KerasTensor" for n in arguments_.values()]
         plain = signature(self.cls, self.scope)[len(self.cls.needs) :]
         last = [] if self.model else ["*", "name: str"]
@@ -139,12 +163,13 @@ class Function:
         order = var.order or range(var.type.rank)
         shape = [self._static(var.type.shape[axis]) for axis in order]
         kind = None if var.type.dtype == "f32" else dtype(var.type.dtype)
-        optional = literal(True) if var.name in self.optional else None
+        source = next((v for v, given in self.given.items() if given is var), var)
+        optional = literal(True) if source.name in self.optional else None
         fixed = not shape or not _is_none(shape[0])
         template = "batch_shape=(*{shape},)" if fixed else "(*{shape},)"
         call = tree(f"keras.Input({template}, dtype={{dtype}}, optional={{o}}, name={{name}})",
                     shape=shape if fixed else shape[1:], dtype=kind, o=optional,
-                    name=literal(var.name))  # fmt: skip
+                    name=literal(source.name))  # fmt: skip
         yield ast.Assign([expr.name(name)], call)
 
     def _static(self, size: int | Size) -> Expr:
@@ -154,7 +179,7 @@ class Function:
         return self.scope.init(expression) if expr.names(expression) <= own else literal(None)
 
     def _whole(self, result: Expr) -> Expr:
-        given = [self.out.ref(var) for var in self.cls.inputs.values()]
+        given = [self.out.ref(self.given.get(v, v)) for v in self.cls.inputs.values()]
         several = ast.List(result.elts, ast.Load()) if isinstance(result, ast.Tuple) else result
         return tree("keras.Model({i}, {o}, name={n})",
                     i=given[0] if len(given) == 1 else ast.List(given, ast.Load()),
@@ -210,7 +235,11 @@ class Function:
         return custom.call(given, label, self.place)
 
     def _apply(self, statement: Apply) -> None:
-        if statement.outputs[0] in self.numbers:
+        if statement.outputs[0] in self.numbers or statement in self.picked.values():
+            return
+        if statement in self.picked:
+            cut = self._pieces(self.picked[statement], None)
+            self._define(statement.outputs, element(cut, statement.values["axes"]))
             return
         member = statement.member
         if self._projects(statement):
@@ -229,6 +258,7 @@ class Function:
     def _pieces(self, statement: Apply, name: Expr | None) -> Pieces:
         pieces = Pieces(statement, self._read, self.place, name, self.numbers)
         pieces.open = self.grouping.open
+        pieces.eager = self.grouping.eager
         return pieces
 
     def _projects(self, statement: Apply) -> bool:
@@ -277,7 +307,7 @@ class Function:
         return self._block(statement, given)
 
     def _block(self, statement: Call, given: list[Expr]) -> Expr:
-        args = {name: self.place(value) for name, value in statement.args.items()}
+        args = {name: self.place(value) for name, value in statement.given.items()}
         positional, keywords = arguments(statement.cls, args)
         label = ast.keyword("name", self.labels.name(statement.member))
         function = expr.name(self.functions[statement.cls.name])
@@ -432,8 +462,12 @@ def _places(loop: Repeat) -> Iterator[str]:
                 yield statement.member.name
 
 
-def _wish(outputs: Sequence[Var]) -> str:
-    return next((v.name for v in outputs if v.name), "shaped")
+def _wish(group: Group) -> str:
+    """What a group of ops is called: as a weight that it holds, as its result, or by its last op."""
+    if group.parameters:
+        return group.parameters[0].name
+    named = next((v.name for v in group.outputs if v.name), None)
+    return named or group.statements[-1].op.name
 
 
 def _is_none(node: Expr) -> bool:

@@ -38,13 +38,15 @@ class Module:
         pieces = [f"class {self.cls.name}(nn.Module):\n    {docstring(self._doc())}\n"]
         buffers = [p for p in self.cls.parameters if not p.trainable]
         pieces += [f"    {self.scope.attribute(p.name)}: Tensor\n" for p in buffers]
+        forward = self._forward()
+        self.scope.keep(forward)
         made, arguments = [*self.members.statements()], signature(self.cls, self.scope)
         if made or arguments:
             pieces.append(
                 f"\n    def __init__({', '.join(['self', *arguments])}) -> None:\n"
                 f"        super().__init__()\n{block(made, 2) if made else ''}\n"
             )
-        return "".join([*pieces, f"\n{self._forward()}"])
+        return "".join([*pieces, f"\n{forward}"])
 
     def _doc(self) -> str:
         return describe(self.cls, facts=self.facts)

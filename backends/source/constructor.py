@@ -131,7 +131,7 @@ class Constructor(ABC):
     def _call(self, statement: Call) -> Expr:
         cls = statement.cls
         sizes = [self.scope.init(statement.sizes[name]) for name in cls.needs]
-        given = {name: self.scope.init(value) for name, value in statement.args.items()}
+        given = {name: self.scope.init(value) for name, value in statement.given.items()}
         positional, keywords = arguments(cls, given)
         return self.block(ast.Call(expr.name(cls.name), [*sizes, *positional], keywords))
 

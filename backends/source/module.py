@@ -35,7 +35,7 @@ def _statement(statement: ast.stmt) -> str:
 
 def docstring(content: str) -> str:
     """A docstring literal: nothing in `content` can end it early."""
-    plain = content.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    plain = content.rstrip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     end = "\n" if "\n" in plain else " " if plain.endswith('"') else ""
     return f'"""{plain}{end}"""'
 

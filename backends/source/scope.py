@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -42,8 +43,7 @@ class Scope:
         self.variables = {name: self.locals[name] for name in variables}
         held = {member.name for member in members(cls.body)} | {p.name for p in cls.parameters}
         own = {self.attribute(name) for name in held}
-        kept = [p.name for p in cls.params if p.name in cls.call_names]
-        self.kept = rename(kept, {*attributes, *own})
+        self.kept = rename([p.name for p in cls.params], {*attributes, *own})
 
     def attribute(self, name: str) -> str:
         """The attribute under which a member or parameter is held."""
@@ -65,6 +65,11 @@ class Scope:
 
         return lambda expression: self._put(expression, name)
 
+    def keep(self, computation: str) -> None:
+        """Keeps as attributes only what the text of the computation reads."""
+        read = set(re.findall(r"\bself\.(\w+)", computation))
+        self.kept = {name: held for name, held in self.kept.items() if held in read}
+
     def size(self, name: str, ref: Callable[[Var], Expr]) -> Expr:
         """`x.shape[1]`."""
         source, axis = self.cls.sizes[name]
@@ -74,7 +79,8 @@ class Scope:
         return ast.Subscript(shape, ast.Constant(place), ast.Load())
 
     def _put(self, expression: Expr, make: Callable[[str], Expr]) -> Expr:
-        return expr.substitute(expression, {name: make(name) for name in expr.names(expression)})
+        plain = expr.spoken(expression)
+        return expr.substitute(plain, {name: make(name) for name in expr.names(plain)})
 
 
 def hint(value: Any) -> str:
