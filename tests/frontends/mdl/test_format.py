@@ -43,7 +43,7 @@ model M(width=-1,list=[1,-2,( 3 , )]) :   # short
 
             y = x
         else :
-            y=x[ : , - 1 : ,...][0:T//2*2] ->relu->linear( 8,bias=false ) as  first->linear(2**-1*16)->linear(8) as last
+          y=x[ :,- 1:,...][0:T//2*2] ->relu->linear( 8,bias=false ) as a->linear(2**-1*16)->linear(8)
         repeat (2) :
             y = ( y , )
               # in between
@@ -79,8 +79,8 @@ model M(width = -1, list = [1, -2, (3,)]):  # short
     if width > 0:
         y = x
     else:
-        y = x[:, -1:, ...][0:T // 2 * 2] -> relu -> linear(8, bias = false) as first
-                                         -> linear(2 ** -1 * 16) -> linear(8) as last
+        y = x[:, -1:, ...][0:T // 2 * 2] -> relu -> linear(8, bias = false) as a
+                                         -> linear(2 ** -1 * 16) -> linear(8)
     repeat (2):
         y = (y,)
               # in between
@@ -105,7 +105,7 @@ def test_examples_are_formatted_and_mean_what_they_meant(path: Path) -> None:
     source = disturbed(path.read_text(), random.Random(0))
     formatted = format(source)
     assert words(formatted) == words(source)
-    assert max(len(line.partition("  #")[0]) for line in formatted.splitlines()) <= 100
+    assert max(len(line.partition("  #")[0].rstrip()) for line in formatted.splitlines()) <= 100
     assert difference(load(source), load(formatted)) is None
 
 
@@ -151,7 +151,7 @@ def test_any_layout_is_brought_to_a_normal_form(path: Path, seed: int) -> None:
     formatted = format(other)
     assert words(formatted) == words(other)
     assert format(formatted) == formatted
-    plain = [re.sub(r" *# 0\.\d+$", "", line) for line in formatted.split("\n")]
+    plain = [re.sub(r" *# \d[\d.e-]*$", "", line) for line in formatted.split("\n")]
     code = [line for line in source.split("\n") if line]
     assert [line.split() for line in plain if line] == [line.split() for line in code]
 
