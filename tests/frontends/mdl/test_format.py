@@ -43,7 +43,7 @@ model M(width=-1,list=[1,-2,( 3 , )]) :   # short
 
             y = x
         else :
-          y=x[ :,- 1:,...][0:T//2*2] ->relu->linear( 8,bias=false ) as a->linear(2**-1*16)->linear(8)
+          y=x[:,- 1:,...][0:T//2*2] ->relu->linear( 8,bias=false ) as a->linear(2**-1*16)->linear(8)
         repeat (2) :
             y = ( y , )
               # in between
