@@ -48,7 +48,8 @@ class Port:
     """An input or output: its name in the model, and as the emitted code calls and stores it.
 
     `shape` holds the sizes as text, in the emitted code's order of axes: axis i there is axis
-    order[i] of the model's (None: the same order).
+    order[i] of the model's (None: the same order). `default` is the number that stands for an input
+    which the model may do without, where the emitted code must be given it.
     """
 
     name: str
@@ -57,18 +58,28 @@ class Port:
     shape: tuple[str, ...]
     order: tuple[int, ...] | None = None
     optional: bool = False
+    default: Any = None
 
     @classmethod
-    def of(cls, value: Value, name: str, *, argument: str = "", optional: bool = False) -> Port:
+    def of(
+        cls,
+        value: Value,
+        name: str,
+        *,
+        argument: str = "",
+        optional: bool = False,
+        default: Any = None,
+    ) -> Port:
         """The port of a graph's value, whose `order` the layout pass has set."""
         order = value.order or tuple(range(value.type.rank))
         shape = tuple(str(value.type.shape[axis]) for axis in order)
         moved = None if order == tuple(range(value.type.rank)) else order
-        return cls(name, argument or name, value.type.dtype, shape, moved, optional)
+        return cls(name, argument or name, value.type.dtype, shape, moved, optional, default)
 
     def __str__(self) -> str:
         text = f"`{self.argument}` {self.dtype}[{', '.join(self.shape)}]"
         text += " (may be left out)" if self.optional else ""
+        text += f" ({self.default} where there is none)" if self.default is not None else ""
         return text + (f" (axes {list(self.order)} of the model's)" if self.order else "")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.artefact import Port, read_interface
+from ..compiler import expr
+from ..compiler.ops.constant import numpy_dtype
 from ..compiler.tensor import write
 from .engines import DIFFERENTIABLE
 from .engines.protocol import Job, Result
@@ -52,7 +54,7 @@ class Target:
             self.write_weights(feed.weights, label),
             tuple(port.argument for port in self.interface.inputs),
             tuple(port.argument for port in self.interface.outputs),
-            _stored(feed.inputs, self.interface.inputs),
+            _stored(_completed(feed, self.interface.inputs), self.interface.inputs),
             _stored(feed.cotangents, self.interface.outputs) if self.differentiable else {},
             training,
             watch,
@@ -87,6 +89,17 @@ def _stored(arrays: Mapping[str, Any], ports: Sequence[Port]) -> dict[str, Any]:
         for port in ports
         if port.name in arrays
     }
+
+
+def _completed(feed: Feed, ports: Sequence[Port]) -> dict[str, Any]:
+    """The inputs, with what stands for those that are left out and the target must be given."""
+    arrays = dict(feed.inputs)
+    for port in ports:
+        if port.name not in arrays and port.default is not None:
+            shape = [expr.evaluate(expr.parse(size), feed.sizes) for size in port.shape]
+            array = np.full(shape, port.default, numpy_dtype(port.dtype))
+            arrays[port.name] = _canonical(array, port)
+    return arrays
 
 
 def _moved(array: Any, port: Port) -> Any:

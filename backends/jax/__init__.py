@@ -10,7 +10,7 @@ from ...compiler.passes.layout import channels_last
 from ...compiler.program import Apply, Class, Program, walk
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
-from ..source.module import docstring, formatted, join
+from ..source.module import formatted, join, title
 from ..source.prepare import prepare
 from ..source.scope import hint
 from .layers import native
@@ -54,7 +54,9 @@ def source(graph: Graph, program: Program) -> str:
 
     def modules(make: Make, names: frozenset[str]) -> list[str]:
         return [
-            Module(cls, names, make, optional if cls is program.model else {}).source()
+            Module(cls, names, make, optional, graph.facts).source()
+            if cls is program.model
+            else Module(cls, names, make).source()
             for cls in program.classes
         ]
 
@@ -65,9 +67,9 @@ def source(graph: Graph, program: Program) -> str:
     if START in made:
         names.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
     pieces = [*_functions(made, program), *printed, _build(program.model)]
-    title = docstring(program.model.doc or f"{program.model.name}, written by mlc.")
+    head = title(program.model, "jax")
     body = join(pieces)
-    return formatted(join([title, "\n\n".join([_imports(body + made), "\n".join(names)]), body]))
+    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(names)]), body]))
 
 
 def _imports(body: str) -> str:

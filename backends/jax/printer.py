@@ -137,8 +137,9 @@ class Module:
         call = self._call()
         self.scope.keep(call)
         made = block(self.members.statements(), 2)
+        head = docstring(describe(self.cls, facts=self.facts))
         return (
-            f"class {self.cls.name}(nnx.Module):\n    {docstring(describe(self.cls, facts=self.facts))}\n\n"
+            f"class {self.cls.name}(nnx.Module):\n    {head}\n\n"
             f"    def __init__({arguments}) -> None:\n{made}\n\n{call}"
         )
 

@@ -1,0 +1,309 @@
+"""A class of the program as a method that adds its part of the graph."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from ..source.compose import Assign, For, Line, Raise, Return, Store, When
+from ..source.computation import Computation, number
+from ..source.constructor import listed
+from ..source.names import free
+from ..source.scope import Scope, members
+from ..source.tree import number as number_of
+from ..source.tree import shown, tree
+from .methods import INLINE, SPECS, Methods
+from .rules import RULES, Parts, Rule, scalar
+from .sizes import Sizes
+
+
+class Graph(Computation):
+    """The lines that build one class's part; `used` are the hyper-parameters that they read."""
+
+    target: ClassVar[str] = "openvino"
+    rules: ClassVar[Mapping[str, Rule]] = RULES  # type: ignore[assignment]
+    layers: ClassVar[Mapping[str, None]] = dict.fromkeys(SPECS)
+    chains: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        cls: Class,
+        scope: Scope,
+        taken: frozenset[str],
+        methods: Methods,
+        known: Mapping[str, Graph],
+        names: Mapping[str, str],
+    ) -> None:
+        super().__init__(cls, scope, taken)
+        self.model = cls.definition.kind == "model"
+        self.methods = methods
+        self.known = known
+        self.names = names
+        self.prefix: tuple[str, ...] = ()
+        self.index: dict[str, Callable[[], Expr]] = {}
+        own = "self." if self.model else ""
+        self.sizes = Sizes(cls, scope, self.out, own, methods.ports)
+        self.place = self.sizes.place
+
+    # ------------------------------------------------------------------------------ names
+
+    def path(self, member: Member | None, part: str = "") -> Expr:
+        """What the weights of a member begin with: `f"{name}.conv1"`."""
+        pieces: list[ast.expr] = []
+        if not self.model:
+            pieces = [ast.FormattedValue(expr.name("name"), -1), ast.Constant(".")]
+        texts = [*self.prefix, *([member.name] if member else []), *([part] if part else [])]
+        for i, piece in enumerate(texts):
+            pieces.append(ast.Constant(f".{piece}" if i else piece))
+            if member is not None and piece == member.name and member.listed:
+                pieces += [ast.Constant("."), ast.FormattedValue(self.index[member.name](), -1)]
+        if all(isinstance(p, ast.Constant) for p in pieces):
+            return literal("".join(str(p.value) for p in pieces if isinstance(p, ast.Constant)))
+        return ast.JoinedStr(pieces)
+
+    def skips(self, statement: Apply) -> bool:
+        picked = (
+            self.picked(u) for u in self.users.get(statement.outputs[0], ()) if isinstance(u, Apply)
+        )
+        return any(cut is statement for cut in picked)
+
+    def picked(self, statement: Apply) -> Apply | None:
+        """Where one place on one axis is taken: `x[:, 0]`."""
+        cut = super().picked(statement)
+        if cut is None or cut.values["axes"] != statement.values["axes"]:
+            return None
+        start = cut.attrs["starts"]
+        plain = isinstance(start, ast.Tuple) and len(start.elts) == 1
+        return cut if plain and number_of(start.elts[0]) is not None else None  # type: ignore[attr-defined]
+
+    def spelled(self, statement: Apply) -> Expr:
+        cut = self.picked(statement)
+        if cut is None:
+            return super().spelled(statement)
+        (place,), (axis,) = number_of(cut.attrs["starts"]), cut.values["axes"]
+        return self.parts(cut).fill(
+            "ops.gather({x}, np.int32({place}), {axis})", place=literal(place), axis=literal(axis)
+        )
+
+    def read(self, var: Var) -> Expr:
+        if var in self.numbers:
+            made = self.numbers[var]
+            value = number(made, self.place)
+            if not self.sizes.open(value):
+                return scalar(value, made.outputs[0].type.dtype)
+            return self.spelled(made)
+        return super().read(var)
+
+    def weight(self, var: WeightVar) -> Expr:
+        return tree("self.constant({name})", name=self.path(var.member, var.part))
+
+    def parts(self, statement: Apply) -> Parts:
+        parts = Parts(statement, self.read, self.place)
+        parts.sizes = self.sizes
+        return parts
+
+    # ------------------------------------------------------------------------- statements
+
+    def _apply(self, statement: Apply) -> None:
+        if statement.member is not None and statement.op.name in INLINE:
+            weight = tree("self.constant({n})", n=self.path(statement.member, "weight"))
+            made = self.parts(statement).fill(INLINE[statement.op.name], weight=weight)
+            self.define(statement.outputs, made)
+            return
+        if statement.member is None or statement.op.name not in SPECS:
+            super()._apply(statement)
+            return
+        method = self.methods.of(statement)
+        made = method.call(statement, self.parts(statement), self.path(statement.member))
+        self.define(statement.outputs[:1], made)
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            match statement:
+                case Call():
+                    self.define(statement.outputs, self._call(statement))
+                case Chain(body=stages, member=member):
+                    outside, self.prefix = self.prefix, (*self.prefix, member.name)
+                    self.body(stages)
+                    self.prefix = outside
+                case _:
+                    super().body([statement])
+
+    def _call(self, statement: Call) -> Expr:
+        other = self.known[statement.cls.name]
+        given = {n: self.place(v) for n, v in statement.args.items() if n in other.used()}
+        positional, keywords = _arguments(other, given)
+        tensors = [self.read(v) for v in statement.inputs if v is not None]
+        first, rest = tensors[:1], tensors[1:]
+        call = tree(
+            f"self.{self.names[statement.cls.name]}(*{{xs}})",
+            xs=[*first, self.path(statement.member), *rest, *positional],
+        )
+        assert isinstance(call, ast.Call)
+        call.keywords = keywords
+        return call
+
+    def used(self) -> list[str]:
+        """The hyper-parameters that the lines read, in source order."""
+        found: set[str] = set()
+        for check in self.cls.checks:
+            found |= expr.names(check.condition)
+        for statement in walk(self.cls.body):
+            match statement:
+                case Apply(op=op) if statement.member is not None and op.name in INLINE:
+                    continue
+                case Apply(op=op, attrs=attrs) if statement.member is not None and op.name in SPECS:
+                    method = self.methods.of(statement)
+                    for key in method.varying():
+                        found |= expr.names(attrs[key])
+                case Apply(attrs=attrs):
+                    found |= {n for e in attrs.values() for n in expr.names(e)}
+                    if statement.op.name == "flatten":
+                        shape = statement.outputs[0].type.shape
+                        found |= {n for s in shape for n in expr.names(literal(s))}
+                case Call(cls=cls, args=args):
+                    other = self.known[cls.name].used()
+                    found |= {n for key in args if key in other for n in expr.names(args[key])}
+                case If(condition=condition):
+                    found |= expr.names(condition)
+                case Repeat(table=table):
+                    found |= expr.names(table)
+        return [hyper.name for hyper in self.cls.params if hyper.name in found]
+
+    def checks(self) -> None:
+        """`require` lines that can be decided while the graph is built."""
+        for check in self.cls.checks:
+            problem = self.place(expr.negate(check.condition))
+            if self.sizes.open(problem):
+                continue
+            names = {n: self.place(expr.name(n)) for n in expr.names(check.condition)}
+            error = tree("ValueError({m})", m=shown(check.message, names))
+            self.out.lines.append(When(problem, [Raise(error)]))
+
+    def _if(self, statement: If) -> None:
+        """`skip = x` before, where one arm only passes a tensor on."""
+        arms = [self.arm(statement.then, statement.phis, "then"),
+                self.arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
+        for phi in statement.phis:
+            self.out.join(phi.result)
+        condition = self.place(statement.condition)
+        if statement.then and statement.orelse:
+            self.out.lines.append(When(condition, arms[0], arms[1]))
+            return
+        plain, other = (1, 0) if statement.then else (0, 1)
+        self.out.lines += arms[plain]
+        self.out.lines.append(When(expr.negate(condition) if other else condition, arms[other], []))
+
+    # ------------------------------------------------------------------------------ loops
+
+    def _loop(self, loop: Repeat) -> None:
+        for carried in loop.carried:
+            self.out.join(carried.current, carried.next, carried.result)
+            self.define([carried.current], self.read(carried.initial))
+        for inside, result in loop.results.items():
+            if all(result is not c.result for c in loop.carried):
+                self.out.join(inside, result)
+        running = [s for s in loop.sizes if s.name in self._read_names(loop.body)]
+        for size in running:
+            start = self.place(size.start)
+            self.out.lines.append(Store(expr.name(self.scope.locals[size.name]), start))
+        line = self._numbered(loop)
+        outside, self.out.lines = self.out.lines, line.body
+        self.body(loop.body)
+        for size in running:
+            update = self.place(size.update or size.start)
+            self.out.lines.append(Store(expr.name(self.scope.locals[size.name]), update))
+        self.out.lines = outside
+        self.out.lines.append(line)
+
+    def _read_names(self, body: Sequence[Statement]) -> set[str]:
+        found: set[str] = set()
+        for statement in walk(list(body)):
+            if isinstance(statement, If):
+                found |= expr.names(statement.condition)
+            if isinstance(statement, Apply) and statement.member is None:
+                found |= {n for e in statement.attrs.values() for n in expr.names(e)}
+        return found
+
+    def _numbered(self, loop: Repeat) -> For:
+        """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""
+        names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
+        target = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
+        table = self.place(loop.table)
+        counted = [n for n in listed(loop) if n not in self.index]
+        if not counted:
+            return For(target if names else expr.name("_"),
+                       table if names else tree("range({n})", n=table))  # fmt: skip
+        inner = [s for s in loop.body if isinstance(s, Repeat) and any(True for _ in members([s]))]
+        if inner:
+            return self._counted(loop, counted, target if names else expr.name("_"), table)
+        taken = {*self.scope.locals.values(), *self.taken, *self.cls.inputs}
+        index = expr.name(free("i", taken))
+        per = len(list(members(loop.body))) if loop.chain else 1
+        for name in counted:
+            self.index[name] = places(index, per)
+        if not names:
+            return For(index, tree("range({n})", n=table))
+        return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
+
+    def _counted(self, loop: Repeat, lists: list[str], target: Expr, table: Expr) -> For:
+        """Nested loops that fill one list number its members by a counter."""
+        for name in lists:
+            wish = "index" if len(lists) == 1 else f"{name}_index"
+            counter = expr.name(free(wish, self.scope.locals.values()))
+            self.out.lines.append(Store(counter, tree("count()")))
+            self.index[name] = lambda c=counter: tree("next({c})", c=c)  # type: ignore[misc]
+        return For(target, table if loop.variables else tree("range({n})", n=table))
+
+    def finish(self, names: Mapping[Var, str]) -> list[ast.stmt]:
+        """The statements, the sizes that are read first."""
+        count = self.out.uses(self.out.lines)
+        lines: list[Line] = [line for line in self.sizes.lines() if line.targets[0] in count]
+        self.out.lines[:0] = lines
+        return self.out.finish(names, self.taken)
+
+
+def _arguments(other: Graph, given: Mapping[str, Expr]) -> tuple[list[Expr], list[ast.keyword]]:
+    """Those that a method takes: by position as long as none is left out, then by keyword."""
+    positional: list[Expr] = []
+    keywords: list[ast.keyword] = []
+    for name in other.used():
+        if name in given and not keywords and len(positional) == other.used().index(name):
+            positional.append(given[name])
+        elif name in given:
+            keywords.append(ast.keyword(other.scope.locals[name], given[name]))
+    return positional, keywords
+
+
+def places(index: Expr, per: int) -> Callable[[], Expr]:
+    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
+    numbers = itertools.count()
+
+    def place() -> Expr:
+        if per == 1:
+            return index
+        offset = next(numbers) % per
+        base = tree("{per} * {i}", per=literal(per), i=index)
+        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
+
+    return place
+
+
+__all__ = ["Assign", "Graph", "Return"]
