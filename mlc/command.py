@@ -182,7 +182,7 @@ def fmt(options: Namespace) -> int:
     for file in options.files:
         path = Path(file)
         text, _ = read(path)
-        formatted = format(text)
+        formatted = format(text, str(path))
         if formatted == text:
             continue
         changed += 1
