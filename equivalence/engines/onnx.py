@@ -15,6 +15,9 @@ from . import package
 from .pool import THREADS
 from .protocol import Job, Result, Settings
 
+NEXT = ".next"
+"""What the name of a state's output has behind the state's path."""
+
 _sessions: dict[tuple[str, str, tuple[str, ...]], tuple[Any, dict[str, Any]]] = {}
 
 
@@ -31,12 +34,16 @@ def run(job: Job) -> Result:
         names = [y.name for y in session.get_outputs() if y.name in job.trace]
         results = session.run(names, _feeds(session, job, weights))
         return Result({}, trace={n: [np.array(y)] for n, y in zip(names, results, strict=True)})
-    results = session.run(list(job.outputs), _feeds(session, job, weights))
-    return Result({name: np.array(y) for name, y in zip(job.outputs, results, strict=True)})
+    states = [y.name for y in session.get_outputs() if y.name.removesuffix(NEXT) in weights]
+    results = session.run([*job.outputs, *states], _feeds(session, job, weights))
+    found = dict(zip((*job.outputs, *states), map(np.array, results), strict=True))
+    updates = {name.removesuffix(NEXT): found.pop(name) for name in states}
+    return Result(found, updates=updates)
 
 
 def _feeds(session: Any, job: Job, weights: dict[str, Any]) -> dict[str, Any]:
-    wanted = [given.name for given in session.get_inputs()]
+    places = (*session.get_inputs(), *session.get_overridable_initializers())
+    wanted = [given.name for given in places]
     feeds = {name: job.feeds[name] for name in wanted if name in job.feeds}
     return feeds | {name: weights[name] for name in wanted if name in weights}
 

@@ -27,6 +27,8 @@ from mlc.compiler.ops.shape import UNSQUEEZE
 from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.compiler.tensor import write
+from mlc.equivalence.engines import onnx as engine
+from mlc.equivalence.engines.protocol import Job
 from mlc.frontends.mdl import load
 from tests.compiler.ops.sample import Sample, cases, make
 from tests.compiler.random_graph import graphs
@@ -283,3 +285,20 @@ def test_without_onnx_the_error_names_what_installs_it(monkeypatch: Any) -> None
         emit(model(), "net")
     assert caught.value.code == "engine"
     assert "mlc[onnx]" in (caught.value.help or "")
+
+
+@pytest.mark.parametrize("names", [("x", "keep"), ("x",)])
+def test_the_engine_feeds_what_may_be_left_out_and_returns_states(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    graph = model()
+    weights = {**initialise(graph, 5), "count": np.asarray(3, np.float32)}
+    write(tmp_path / "w.safetensors", weights)
+    feeds = {name: feed()[name] for name in names}
+    folder = emit(graph, "net").save(tmp_path)
+    found = engine.run(
+        Job(str(folder), str(tmp_path / "w.safetensors"), ("x", "keep"), ("y",), feeds)
+    )
+    want = run(graph, feeds, weights)
+    np.testing.assert_allclose(found.outputs["y"], want.outputs["y"], 1e-6)
+    assert found.updates == {"count": 4}
