@@ -300,5 +300,5 @@ def test_the_engine_feeds_what_may_be_left_out_and_returns_states(
         Job(str(folder), str(tmp_path / "w.safetensors"), ("x", "keep"), ("y",), feeds)
     )
     want = run(graph, feeds, weights)
-    np.testing.assert_allclose(found.outputs["y"], want.outputs["y"], 1e-6)
+    np.testing.assert_allclose(found.outputs["y"], want.outputs["y"], 1e-5, 1e-5)
     assert found.updates == {"count": 4}
