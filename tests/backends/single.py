@@ -96,6 +96,23 @@ def load(artefact: Artefact, folder: Path) -> ModuleType:
     return module
 
 
+def stored(array: np.ndarray, order: tuple[int, ...] | None) -> np.ndarray:
+    """A tensor of the model in a target's order of axes."""
+    return array if order is None else np.ascontiguousarray(array.transpose(order))
+
+
+def moved_back(array: np.ndarray, order: tuple[int, ...] | None) -> np.ndarray:
+    """A target's tensor in the model's order of axes."""
+    return array if order is None else array.transpose(np.argsort(order))
+
+
+def written(artefact: Artefact, weights: dict[str, np.ndarray], folder: Path) -> Path:
+    """A file of these canonical weights as the target reads them."""
+    path = folder / f"weights_{next(_numbers)}.safetensors"
+    write(path, dict(artefact.weight_map.convert(weights)))
+    return path
+
+
 def build(artefact: Artefact, weights: dict[str, np.ndarray], folder: Path) -> Any:
     """The model, with these canonical weights read from a file by the emitted code."""
     module = load(artefact, folder)

@@ -12,44 +12,11 @@ import torch
 
 from mlc.backends.artefact import Artefact
 from mlc.backends.pytorch import emit
-from mlc.compiler import dim
-from mlc.compiler.clone import clone
-from mlc.compiler.graph import Graph, Input, Value
-from mlc.compiler.init import initialise
-from mlc.compiler.ops.constant import numpy_dtype
-from mlc.compiler.passes.grad import gradients
-from mlc.compiler.passes.mode import resolve
-from mlc.compiler.run import run
+from mlc.compiler.graph import Graph
 from mlc.frontends.mdl import load
 from tests.backends import single
 from tests.backends.models import MODELS
-
-SIZES = {"B": 3, "T": 5, "S": 4, "H": 8, "W": 12, "L": 7, "N": 5, "D": 4}
-
-
-def draw(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """An array for each input: numbers in f32, indices below 3, masks with something in them."""
-    random = np.random.default_rng(seed)
-    found: dict[str, np.ndarray] = {}
-    for given in graph.inputs:
-        shape = tuple(dim.evaluate(size, SIZES) for size in given.type.shape)
-        kind = numpy_dtype(given.type.dtype)
-        if given.type.floating:
-            found[given.name] = random.normal(size=shape).astype(np.float32)
-        elif given.type.dtype == "bool":
-            found[given.name] = random.random(shape) < 0.7
-        else:
-            found[given.name] = random.integers(0, 3, shape).astype(kind)
-    return found
-
-
-def weights_of(graph: Graph) -> dict[str, np.ndarray]:
-    """Weights that differ from each other everywhere: none is zero, or one, by its start."""
-    random = np.random.default_rng(7)
-    return {
-        path: (array + random.uniform(0.05, 0.3, array.shape)).astype(array.dtype)
-        for path, array in initialise(graph, 1).items()
-    }
+from tests.backends.truth import Truth, draw, near, weights_of
 
 
 def without_dropout(module: torch.nn.Module) -> None:
@@ -126,47 +93,6 @@ def _check_mode(
                                         **buffers})  # fmt: skip
     for path, want in truth.updates.items():
         near(after[path], want, f"new {path}")
-
-
-class Truth:
-    """What the reference computes: outputs, updates, and gradients for drawn cotangents."""
-
-    def __init__(
-        self, graph: Graph, weights: dict[str, Any], feed: dict[str, Any], training: bool
-    ) -> None:
-        copied, _ = clone(graph)
-        resolve(copied, training)
-        for node in copied:
-            if node.op.name == "dropout":
-                node.attrs["rate"] = 0.0
-        found = run(copied, feed, weights)
-        self.outputs, self.updates = found.outputs, found.updates
-        random = np.random.default_rng(3)
-        given: dict[str, Value] = {}
-        self.cotangents: dict[str, Any] = {}
-        more = dict(feed)
-        for name, output in tuple(copied.outputs.items()):
-            if output.type.floating:
-                cotangent = random.normal(size=found.outputs[name].shape)
-                self.cotangents[name] = more[f"g_{name}"] = cotangent
-                given[name] = Input(f"g_{name}", output.type)
-        copied.inputs += [value for value in given.values() if isinstance(value, Input)]
-        floats = [v for v in copied.inputs if v.type.floating and v.name in feed]
-        trained = [w for w in copied.weights.values() if w.trainable and w.type.floating]
-        slopes = gradients(copied, given, [*floats, *trained])
-        copied.outputs = {v.name: slopes[v] for v in (*floats, *trained)}
-        copied.updates = {}
-        self.gradients = run(copied, more, weights).outputs
-
-
-def near(got: np.ndarray, want: np.ndarray, what: str) -> None:
-    """Equal to rounding in float64."""
-    assert got.shape == want.shape, what
-    if want.dtype.kind != "f":
-        np.testing.assert_array_equal(got, want, err_msg=what)
-        return
-    scale = max(float(np.max(np.abs(want), initial=0.0)), 1e-3)
-    np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=1e-8, err_msg=what)
 
 
 @pytest.mark.parametrize("name", MODELS)
