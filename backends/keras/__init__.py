@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Weight
+from ...compiler.passes.tokens import tokens
 from ...compiler.passes.layout import Folds, channels_last, fold_flatten
 from ...compiler.program import Class, Program
 from ...compiler.weight import Entry, WeightMap
@@ -15,6 +17,7 @@ from ..source.module import docstring, formatted, join
 from ..source.names import rename, snake
 from ..source.prepare import prepare
 from ..source.scope import hint
+from .attention import attention
 from .custom import title
 from .layers import native
 from .printer import Function
@@ -26,10 +29,14 @@ from .weights import Places
 def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     """The artefact for Keras; images are stored channels last, inputs and outputs unless
     `keep_layout`."""
+    if not graph.inputs:
+        raise MlcError("unsupported", f"{graph.name} has no inputs, and a Keras model needs one",
+                       help="give it an input, or choose another target")  # fmt: skip
     folds: Folds = {}
 
     def layout(copied: Graph) -> int:
-        changes = channels_last(copied, keep_ports=keep_layout)
+        tokens(copied)
+        changes = channels_last(copied, keep_ports=keep_layout, free=True)
         folds.update(fold_flatten(copied))
         return changes
 
@@ -83,13 +90,14 @@ class File:
         self.optional = {v.name: v for v in graph.inputs if v.default is not None}
         self.holders: dict[tuple[Class, str], str] = {}
         self.names: set[str] = set()
+        self.sizes: dict[Class, Counter[str]] = {}
 
     def source(self) -> str:
         """The text of the file."""
         shortener = Shortener({*LOCALS, *self.functions.values()})
         self._pieces(shortener.count)
         shortener.settle()
-        pieces = self._pieces(shortener.made)
+        pieces = [*attention(self.program, self.stem), *self._pieces(shortener.made)]
         model = self.program.model
         heading = docstring(model.doc or f"{model.name}, written by mlc.")
         body = join([*shortener.source(), *pieces, _build(model, self.functions[model.name])])
@@ -101,8 +109,9 @@ class File:
         pieces: list[str] = []
         for cls in self.program.classes:
             optional = self.optional if cls is self.program.model else {}
-            function = Function(cls, self.functions, optional, self._layer_name, shorten)
-            pieces += [custom.source(self.stem) for custom in function.layers]
+            sizes = self.sizes.setdefault(cls, Counter())
+            function = Function(cls, self.functions, optional, self._layer_name, shorten, sizes)
+            pieces += [each.source(self.stem) for each in (*function.defaults, *function.layers)]
             pieces.append(function.source())
             for custom in function.layers:
                 for parameter in custom.group.parameters:

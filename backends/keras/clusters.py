@@ -235,6 +235,17 @@ class Grouping:
                 return i
         return -1
 
+    @property
+    def eager(self) -> set[Var]:
+        """What is computed while the model is put together: constants that no group computes."""
+        return {
+            o
+            for s in self.place
+            if isinstance(s, Apply) and s.outputs[0] not in self.numbers
+            and self._constant(s) and not self._inside(s)
+            for o in s.outputs
+        }  # fmt: skip
+
     # ------------------------------------------------------------------------------- result
 
     def result(self) -> list[tuple[Statement | None, Group]]:
@@ -278,7 +289,9 @@ class Grouping:
         read = [v for s in statements for v in _given(s) if v not in own and v not in self.numbers]
         read += [v for _, v in updates if v not in own]
         tensors = [v for v in read if v not in self.own or self.own[v] in self.given_out]
-        sizes = [self.cls.inputs[self.cls.sizes[n][0]] for n in sorted(self._names(statements))]
+        known = {str(size) for v in tensors for size in v.type.shape}
+        sizes = [self.cls.inputs[self.cls.sizes[n][0]]
+                 for n in sorted(self._names(statements)) if n not in known]  # fmt: skip
         inputs = list(dict.fromkeys([*tensors, *sizes])) or self._anything()
         outside = {o for s in statements for o in s.outputs
                    if any(u not in statements for u in self.users.get(o, []))}  # fmt: skip

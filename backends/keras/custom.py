@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Sequence
 
 from ...compiler import expr
-from ...compiler.dim import Size
+from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Init
 from ...compiler.program import Class, Parameter, Var, WeightVar
 from ..source.compose import Assign, Composer, Do, Return
 from ..source.computation import number, numbers
-from ..source.module import block, docstring
+from ..source.module import LINE, block, docstring
 from ..source.names import free, identifier
 from ..source.parts import spell
 from ..source.scope import hint
@@ -32,13 +33,14 @@ class Custom:
         self.name = name
         self.numbers = numbers(cls)
         self.inputs = group.inputs
-        taken = {"self", "keras", "shape"}
         self.arguments: dict[Var, str] = {}
-        for i, var in enumerate(group.inputs):
-            self.arguments[var] = free(var.name or f"x{i}", {*taken, *self.arguments.values()})
-        self.read_from = {n: place for n in cls.sizes if (place := self._place_of(n)) is not None}
-        used = self._attribute_names() | self._weight_names()
-        config = sorted(used - set(self.read_from) - open_sizes)
+        for var in group.inputs:
+            self.arguments[var] = _fresh(
+                var.name or "x", {"self", "keras", *self.arguments.values()}
+            )
+        used = sorted(self._attribute_names() | self._weight_names())
+        self.read_from = {n: place for n in used if (place := self._place_of(n)) is not None}
+        config = [n for n in used if n not in self.read_from]
         self.config = {n: free(n, {*ATTRIBUTES, *LOCALS}) for n in config}
 
     @property
@@ -53,11 +55,11 @@ class Custom:
 
     def _place_of(self, size: str) -> tuple[Var, int] | None:
         """The input of the layer, and the axis there as it is stored, that has a size."""
-        source, axis = self.cls.sizes[size]
-        var = self.cls.inputs.get(source)
-        if var is None or var not in self.inputs:
-            return None
-        return var, var.order.index(axis) if var.order else axis
+        for var in self.inputs:
+            for axis, found in enumerate(var.type.shape):
+                if found == symbol(size):
+                    return var, var.order.index(axis) if var.order else axis
+        return None
 
     def _attribute_names(self) -> set[str]:
         """The names that its ops read."""
@@ -93,10 +95,18 @@ class Custom:
 
     def _doc(self) -> str:
         shapes = ", ".join(_shown(self.arguments[v], v) for v in self.inputs)
-        outs = ", ".join(_shown(v.name or self.name.lower(), v) for v in self.given)
+        outs = ", ".join(_shown(v.name or "y", v) for v in self.given)
         held = ", ".join(p.name for p in self.group.parameters)
-        return (f"Holds {held}: {shapes} -> {outs}." if held
-                else f"{shapes[:1].upper()}{shapes[1:]} -> {outs}.")  # fmt: skip
+        whole = f"Holds {held}: {shapes} -> {outs}." if held else f"{shapes} -> {outs}."
+        if len(whole) < LINE - 10:
+            return whole
+        first = (
+            f"Holds {held}."
+            if held
+            else f"Computes {', '.join(v.name or 'y' for v in self.given)}."
+        )
+        lines = textwrap.fill(f"{shapes} -> {outs}.", LINE - 8).replace("\n", "\n    ")
+        return f"{first}\n\n    {lines}\n    "
 
     def _constructor(self) -> str:
         if not self.config:
@@ -128,10 +138,11 @@ class Custom:
 
     def _weight(self, parameter: Parameter) -> ast.stmt:
         kind = parameter.type.dtype
+        order = parameter.var.order or range(parameter.type.rank)
         call = tree(
             "self.add_weight(shape=(*{shape},), initializer={init}, dtype={dtype}, "
             "trainable={trainable}, name={name})",
-            shape=[self._static(size) for size in parameter.shape], init=initializer(parameter.init),
+            shape=[self._static(parameter.shape[axis]) for axis in order], init=initializer(parameter.init),
             dtype=None if kind == "f32" else dtype(kind), name=literal(parameter.name),
             trainable=None if parameter.trainable else literal(False),
         )  # fmt: skip
@@ -242,6 +253,13 @@ class Custom:
                 f"        return {{**super().get_config(), {items}}}\n")  # fmt: skip
 
 
+def _fresh(wish: str, taken: Collection[str]) -> str:
+    name, number_ = free(wish, ()), 2
+    while name in taken:
+        name, number_ = f"{wish}{number_}", number_ + 1
+    return name
+
+
 def _end(axis: int, var: Var) -> int:
     """The last axis is counted from the end."""
     return -1 if axis == var.type.rank - 1 else axis
@@ -267,17 +285,15 @@ def initializer(init: Init) -> Expr:
         "constant": "keras.initializers.Constant({a})",
         "normal": "keras.initializers.RandomNormal(stddev={a})",
         "uniform": "keras.initializers.RandomUniform({a}, {b})",
-        "fan_uniform": "keras.initializers.RandomUniform({low}, {high})",
+        "fan_uniform": "keras.initializers.RandomUniform(-({a}**-0.5), {a}**-0.5)",
         "xavier_uniform": "'glorot_uniform'",
         "kaiming_uniform": "keras.initializers.VarianceScaling({gain}, 'fan_in', 'uniform')",
     }
     a, b = (*init.args, None, None)[:2]
-    bound = None if init.kind != "fan_uniform" or not a else a**-0.5
-    return tree(
-        kinds[init.kind], a=literal(a), b=literal(b),
-        low=literal(-bound) if bound else None, high=literal(bound) if bound else None,
-        gain=literal(a * a) if init.kind == "kaiming_uniform" and a else None,
-    )  # fmt: skip
+    whole = isinstance(a, float) and a.is_integer() and init.kind == "fan_uniform"
+    gain = literal(a * a) if init.kind == "kaiming_uniform" and a else None
+    first = literal(int(a)) if whole and a is not None else literal(a)
+    return tree(kinds[init.kind], a=first, b=literal(b), gain=gain)
 
 
 __all__ = ["Custom", "initializer", "title"]

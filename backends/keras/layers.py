@@ -13,6 +13,7 @@ from ...compiler.ops.window import Window
 from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
+from .attention import own
 from .rules import RULES, elements
 
 # -------------------------------------------------------------------------------------- windows
@@ -311,12 +312,18 @@ def _prelu(p: Parts) -> Expr:
 
 
 def _attention(p: Parts) -> Expr:
-    width = p.place(literal(p.x.type.shape[-1]))
     context = p["context"] if p["context"] is not None else p["x"]
+    bias = p.unless("bias", True)
+    if own(p.apply):
+        return p.fill(
+            "Attention({heads}, use_bias={bias}, causal={causal}, scale={scale}, name={name})("
+            "{x}, {context}, keep={keep}, mask={mask})",
+            context=context, bias=bias, causal=p.unless("causal", False),
+        )  # fmt: skip
     return p.fill(
         "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, name={name})("
         "{x}, {context}, use_causal_mask={causal})",
-        width=width, context=context, bias=p.unless("bias", True),
+        width=p.place(literal(p.x.type.shape[-1])), context=context, bias=bias,
         causal=p.unless("causal", False),
     )  # fmt: skip
 
@@ -355,8 +362,6 @@ def native(node: Node) -> bool:
             return _at_the_end(node)
         case "dropout":
             return node.inputs[1] is None
-        case "attention":
-            return _attends(node)
     return True
 
 
@@ -392,14 +397,6 @@ def _unpadded(node: Node) -> bool:
     assert x is not None
     window = Window.of(x.type.shape[2:], attrs["kernel"], attrs["stride"], attrs["pad"])
     return all(side == 0 for pair in window.pads for side in pair)
-
-
-def _attends(node: Node) -> bool:
-    """Keras' own attention has one scale, masks nothing wholly, and aligns a causal mask at the
-    start: exact only without masks, and causal only from a tensor to itself."""
-    x, context, keep, mask = node.inputs[:4]
-    plain = keep is None and mask is None and node.attrs["scale"] is None
-    return plain and not (node.attrs["causal"] and context is not None and context is not x)
 
 
 __all__ = ["LAYERS", "POOLS", "REVERSIBLE", "depthwise", "native"]

@@ -89,7 +89,7 @@ class Function:
             self.custom.setdefault(before, []).append(made)
             self.inside |= set(group.statements)
 
-        self.defaults = [Default(cls, var, given, name_layer(var.name))
+        self.defaults = [Default(cls, var, given, name_layer(f"{var.name}_default"))
                          for var, given in defaults(cls, optional).items()]  # fmt: skip
         self.given = {d.var: Var(f"given_{d.var.name}", d.var.type, d.var.order)
                       for d in self.defaults}  # fmt: skip
@@ -127,10 +127,11 @@ class Function:
 
     def source(self) -> str:
         """The function as text."""
-        names = {v: free(n, self.scope.locals.values()) for n, v in self.cls.inputs.items()}
-        arguments_ = {
-            var: f"{name}_" if name in self.taken else name for var, name in names.items()
-        }
+        taken = {*self.taken, *self.scope.locals.values()}
+        arguments_: dict[Var, str] = {}
+        for n, v in self.cls.inputs.items():
+            given = self.given.get(v, v)
+            arguments_[given] = free(n if given is v else given.name, taken)
         for size in sorted(self.bound):
             self.out.lines.append(Store(expr.name(self.scope.locals[size]), self._size(size)))
         for default in self.defaults:
@@ -467,7 +468,7 @@ def _wish(group: Group) -> str:
     if group.parameters:
         return group.parameters[0].name
     named = next((v.name for v in group.outputs if v.name), None)
-    return named or group.statements[-1].op.name
+    return f"{named or group.statements[-1].op.name}_layer"
 
 
 def _is_none(node: Expr) -> bool:

@@ -2,7 +2,7 @@
 
 LOCALS = frozenset(
     {"keras", "Path", "load_file", "build", "name", "self", "tensors", "count", "kwargs"}
-    | {"trainable", "dtype", "autocast"}
+    | {"trainable", "dtype", "autocast", "Attention"}
 )
 """What emitted files import or define, and arguments that every layer takes."""
 

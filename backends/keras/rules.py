@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Any
 
 from ...compiler import expr
 from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Apply
+from ...compiler.program import Apply, Statement, Var, walk
+from ..source.computation import taken
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 
@@ -55,9 +57,11 @@ def moved(order: Sequence[int]) -> bool:
 
 
 class Pieces(Parts):
-    """One op for a rule, where the sizes in `open` cannot be read."""
+    """One op for a rule, where the sizes in `open` cannot be read, and `eager` are tensors already:
+    operators of theirs do not know Keras tensors."""
 
     open: frozenset[str] = frozenset()
+    eager: Container[Var] = ()
 
 
 def opened(names: frozenset[str]) -> Callable[[Expr], bool]:
@@ -142,8 +146,14 @@ def _constant(p: Parts) -> Expr:
     return p.fill("keras.ops.array({value}, dtype={d})", value=value, d=dtype(kind.dtype))
 
 
-def _binary(operator: str) -> Rule:
-    return f"{{a}} {operator} {{b}}"
+def _binary(operator: str, name: str) -> Rule:
+    """An operator; the function of that name where the left side is no Keras tensor."""
+
+    def rule(p: Parts) -> Expr:
+        eager = isinstance(p, Pieces) and p.var("a") in p.eager and p.var("b") not in p.eager
+        return p.fill(f"keras.ops.{name}({{a}}, {{b}})" if eager else f"{{a}} {operator} {{b}}")
+
+    return rule
 
 
 def _unary(name: str) -> Rule:
@@ -200,20 +210,66 @@ def transposed(x: Expr, axes: Sequence[int]) -> Expr:
 
 
 def _transpose(p: Parts) -> Expr:
+    """Between the orders in which both sides are stored, nothing may be left to do."""
     rank = p.x.type.rank
-    axes = p.value("axes") or (*range(rank - 2), rank - 1, rank - 2)
-    if rank == 2 and moved(axes):
+    given = p.value("axes") or (*range(rank - 2), rank - 1, rank - 2)
+    after = p.apply.outputs[0].order or range(rank)
+    axes = tuple(list(stored(p)).index(given[axis]) for axis in after)
+    if not moved(axes):
+        return p["x"]
+    if rank == 2:
         return p.fill("keras.ops.transpose({x})")
-    if rank > 2 and axes == (*range(rank - 2), rank - 1, rank - 2):
+    if axes == (*range(rank - 2), rank - 1, rank - 2):
         return p.fill("keras.ops.swapaxes({x}, -1, -2)")
-    return transposed(p["x"], axes) if moved(axes) else p["x"]
+    return transposed(p["x"], axes)
 
 
 def _slice(p: Parts) -> Expr:
-    """`x[:, 1:T]`."""
+    """`x[:, 1:T]`; a Keras tensor takes no slice that stands alone."""
+    index = _index(p)
+    if len(index) == 1:
+        index.append(ast.Constant(...))
+    return ast.Subscript(p["x"], ast.Tuple(index, ast.Load()))
+
+
+def _inside_slice(p: Parts) -> Expr:
+    index = _index(p)
+    return ast.Subscript(p["x"], index[0] if len(index) == 1 else ast.Tuple(index, ast.Load()))
+
+
+def _index(p: Parts) -> list[Expr]:
+    """Start, end and step of each axis up to the last that is cut."""
     order = list(stored(p))
     rows = {order.index(axis): row for axis, row in _cuts(p.apply).items()}
-    index = [ast.Slice(*(map(_maybe(p), rows.get(i, ())))) for i in range(max(rows) + 1)]
+    return [ast.Slice(*(map(_maybe(p), rows.get(i, ())))) for i in range(max(rows) + 1)]
+
+
+def picked(body: Sequence[Statement], inside: Collection[Statement]) -> dict[Apply, Apply]:
+    """squeeze -> slice, where the two take single elements: `x[:, 0]`."""
+    found: dict[Apply, Apply] = {}
+    reads: Counter[Var] = Counter(v for s in walk(list(body)) for v in taken(s))
+    cuts = {s.outputs[0]: s for s in walk(list(body))
+            if isinstance(s, Apply) and s.op.name == "slice" and s not in inside}  # fmt: skip
+    for statement in walk(list(body)):
+        if isinstance(statement, Apply) and statement.op.name == "squeeze":
+            cut = cuts.get(statement.inputs[0])  # type: ignore[arg-type]
+            axes = set(statement.values.get("axes", ()))
+            if cut and reads[cut.outputs[0]] == 1 and axes and axes <= set(cut.values["axes"]):
+                found[statement] = cut
+    return found
+
+
+def element(p: Parts, axes: Collection[int]) -> Expr:
+    """A slice in which these axes are cut down to one element each, and taken out."""
+    order = list(stored(p))
+    index = _index(p)
+    starts = dict(zip(p.apply.values["axes"], elements(p.apply.attrs["starts"]), strict=True))
+    for axis in axes:
+        start = starts[axis]
+        none = isinstance(start, ast.Constant) and start.value is None
+        index[order.index(axis)] = literal(0) if none else p.place(start)
+    if len(index) == 1 and isinstance(index[0], ast.Slice):
+        index.append(ast.Constant(...))
     return ast.Subscript(p["x"], index[0] if len(index) == 1 else ast.Tuple(index, ast.Load()))
 
 
@@ -223,13 +279,19 @@ def _maybe(p: Parts) -> Callable[[Expr | None], Expr | None]:
 
 def _reshape(p: Parts) -> Expr:
     """`Reshape` where the batch stays; at most one size is open, and written as -1."""
-    shape = sizes(p, elements(p.apply.attrs["shape"]))
+    shape = _placed(p, sizes(p, elements(p.apply.attrs["shape"])))
     before, after = p.x.type.shape, p.apply.outputs[0].type.shape
     if before and after and before[0] == after[0] and len(after) > 1:
         minus = sum(is_literal(s, -1) for s in shape[1:])
         if minus <= 1 and isinstance(before[0], Size):
             return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=shape[1:])
     return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=shape)
+
+
+def _placed(p: Parts, shape: list[Expr]) -> list[Expr]:
+    """Sizes in the order in which the result is stored."""
+    order = p.apply.outputs[0].order
+    return [shape[axis] for axis in order] if order else shape
 
 
 def sizes(p: Parts, shape: Sequence[Expr]) -> list[Expr]:
@@ -282,6 +344,14 @@ def _clamp(p: Parts) -> Expr:
     return p.fill("keras.ops.clip({x}, {min}, {max})")
 
 
+def _softmax(name: str) -> Rule:
+    def rule(p: Parts) -> Expr:
+        last = number(p["axis"]) == p.x.type.rank - 1
+        return p.fill(f"keras.ops.{name}({{x}}, axis={{a}})", a=None if last else p["axis"])
+
+    return rule
+
+
 def _parametric(name: str, config: str, default: float) -> Rule:
     """An activation with a parameter, which is written where Keras has another default."""
 
@@ -320,7 +390,7 @@ def _edged(x: Expr, around: Sequence[Expr]) -> Expr:
         parts: list[Expr] = []
         for side, count in zip(("0:1", "-1:"), elements(pair), strict=True):
             if not is_literal(count, 0):
-                index = expr.parse(f"x[{':, ' * axis}{side}]")
+                index = expr.parse(f"x[{':, ' * axis}{side}, ...]")
                 assert isinstance(index, ast.Subscript)
                 parts.append(tree("keras.ops.repeat({e}, {n}, axis={axis})", n=count,
                                   e=ast.Subscript(x, index.slice), axis=literal(axis)))  # fmt: skip
@@ -339,9 +409,12 @@ def _scatter_add(p: Parts) -> Expr:
     """Each update stands in a line of zeros, in the place of its index; the lines are summed."""
     axis = p.apply.values["axis"] % p.x.type.rank
     size = literal(p.x.type.shape[axis])
-    at = p.fill("keras.ops.expand_dims({index}, {axis}) == keras.ops.reshape(keras.ops.arange({n}), "
-                "(*{line},))", axis=literal(axis), n=p.place(size),
-                line=[literal(-1)] + [literal(1)] * (p.x.type.rank - axis))  # fmt: skip
+    line = [literal(-1)] + [literal(1)] * (p.x.type.rank - axis)
+    places = p.fill(
+        "keras.ops.reshape(keras.ops.arange({n}), (*{line},))", n=p.place(size), line=line
+    )
+    at = p.fill("keras.ops.equal(keras.ops.expand_dims({index}, {axis}), {places})",
+                axis=literal(axis), places=places)  # fmt: skip
     lines = p.fill("keras.ops.where({at}, keras.ops.expand_dims({updates}, {axis}), 0)",
                    at=at, axis=literal(axis))  # fmt: skip
     return p.fill("{x} + keras.ops.sum({lines}, axis={axis})", lines=lines, axis=literal(axis + 1))
@@ -377,19 +450,15 @@ def _relu6(p: Parts) -> Expr:
     return p.fill("keras.layers.ReLU(6)({x})")
 
 
-def _floor_div(p: Parts) -> Expr:
-    return p.fill("{a} // {b}")
-
-
 RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": _relayout, "cast": _cast,
     "stop_gradient": _unary("stop_gradient"),
-    "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
-    "pow": _binary("**"), "floor_div": _floor_div, "mod": "keras.ops.mod({a}, {b})",
-    "matmul": _binary("@"), "neg": "-{x}",
+    "add": _binary("+", "add"), "sub": _binary("-", "subtract"), "mul": _binary("*", "multiply"), "div": _binary("/", "divide"),
+    "pow": _binary("**", "power"), "floor_div": _binary("//", "floor_divide"), "mod": "keras.ops.mod({a}, {b})",
+    "matmul": _binary("@", "matmul"), "neg": "-{x}",
     "equal": "keras.ops.equal({a}, {b})", "not_equal": "keras.ops.not_equal({a}, {b})",
-    "less": _binary("<"), "less_equal": _binary("<="), "greater": _binary(">"),
-    "greater_equal": _binary(">="), "logical_and": "keras.ops.logical_and({a}, {b})",
+    "less": _binary("<", "less"), "less_equal": _binary("<=", "less_equal"), "greater": _binary(">", "greater"),
+    "greater_equal": _binary(">=", "greater_equal"), "logical_and": "keras.ops.logical_and({a}, {b})",
     "logical_or": "keras.ops.logical_or({a}, {b})", "logical_not": _unary("logical_not"),
     "logical_xor": "keras.ops.logical_xor({a}, {b})",
     "isnan": _unary("isnan"), "isinf": _unary("isinf"),
@@ -405,8 +474,7 @@ RULES: Mapping[str, Rule] = {
     "leaky_relu": _parametric("leaky_relu", "slope", 0.2), "gelu": _gelu,
     "hard_sigmoid": _unary("hard_sigmoid"), "hard_swish": _unary("hard_silu"),
     "hard_tanh": _unary("hard_tanh"), "glu": "keras.ops.glu({x}, axis={axis})",
-    "softmax": "keras.ops.softmax({x}, axis={axis})",
-    "log_softmax": "keras.ops.log_softmax({x}, axis={axis})",
+    "softmax": _softmax("softmax"), "log_softmax": _softmax("log_softmax"),
     "sum": _widening("sum"), "mean": _mean, "max": _reduce("max"), "min": _reduce("min"),
     "prod": _widening("prod"), "any": _reduce("any"), "all": _reduce("all"),
     "logsumexp": _reduce("logsumexp"), "var": _reduce("var"), "std": _reduce("std"),
@@ -427,7 +495,7 @@ RULES: Mapping[str, Rule] = {
 
 def _inside_reshape(p: Parts) -> Expr:
     shape = elements(p["shape"]) if p.op.name == "reshape" else _joined(p)
-    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=shape)
+    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=_placed(p, shape))
 
 
 def _joined(p: Parts) -> list[Expr]:
@@ -440,6 +508,6 @@ def _joined(p: Parts) -> list[Expr]:
 INSIDE: Mapping[str, Rule] = {
     **RULES, "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
     "concat": "keras.ops.concatenate([*{xs}], axis={axis})", "reshape": _inside_reshape,
-    "flatten": _inside_reshape,
+    "flatten": _inside_reshape, "slice": _inside_slice,
 }  # fmt: skip
 """The same inside a layer's `call`, where no layer is made and every size can be read."""

@@ -10,6 +10,7 @@ from ...compiler.graph import Scope, Weight
 from ...compiler.passes.layout import Folds
 from ...compiler.program import Apply, Call, Chain, Class, Program, Statement, walk
 from ...compiler.weight import Entry, Step
+from .attention import own
 from .layers import depthwise
 from .members import stages
 
@@ -38,7 +39,8 @@ class Places:
         pieces = list(self._pieces(weight, members))
         if weight.layer is None or part != weight.part:
             held = self.holders[self._class(weight.scope), part]
-            return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), ())
+            steps = (Step("permute", weight.order),) if weight.order else ()
+            return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), steps)
         variable, steps = _KINDS[weight.layer.op.name](weight, self._applied(weight))
         if weight in self.folds:
             steps = (*self.folds[weight], *steps)
@@ -80,12 +82,23 @@ class Places:
             and s.member.name in names
             and all(layer.attrs.get(key) == value for key, value in s.values.items())
         ]
-        kinds = {(s.inputs[0].type.rank, s.op.name == "conv" and depthwise(s))
-                 for s in found if s.inputs[0]}  # fmt: skip
+        kinds = {_matters(s) for s in found}
         if len(kinds) != 1:
             raise MlcError("unsupported", f"Keras needs a name for {layer.path} of its own",
                            help=f"name it: `{layer.op.name}(...) as ...`")  # fmt: skip
         return found[0]
+
+
+def _matters(apply: Apply) -> object:
+    """What the shape of a layer's weights depends on, besides the layer itself."""
+    match apply.op.name:
+        case "conv":
+            return depthwise(apply)
+        case "prelu":
+            return apply.inputs[0] and apply.inputs[0].type.rank
+        case "attention":
+            return own(apply)
+    return None
 
 
 NORMS: Mapping[str, str] = {
@@ -143,9 +156,11 @@ def _prelu(weight: Weight, apply: Apply) -> Place:
 
 def _attention(weight: Weight, apply: Apply) -> Place:
     """Keras projects to (heads, D // heads) at once, and back from them."""
-    del apply
     assert weight.layer is not None
     role, kind = weight.part.split(".")
+    if own(apply):
+        return (f"{role}/kernel", (Step("permute", (1, 0)),)) if kind == "weight" else (
+            f"{role}/bias", ())  # fmt: skip
     heads: int = weight.layer.attrs["heads"]
     name = "attention_output" if role == "output" else role
     sizes = _sizes(weight)

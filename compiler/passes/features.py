@@ -172,6 +172,8 @@ def _apply(graph: Graph, fold: _Fold) -> Folds:
     """Takes the relayout out; the steps for the weights of the linear layers."""
     given = fold.relayout.inputs[0]
     assert given is not None
+    if graph.forwarded.get(given) is fold.relayout.output:
+        del graph.forwarded[given]
     graph.replace(fold.relayout.output, given)
     if not fold.inward:
         given.order = fold.order

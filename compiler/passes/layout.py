@@ -1,4 +1,4 @@
-"""Channels last, where a target wants them: orders on values, and transposes only where they must be.
+"""Channels last, where a target wants them: orders on values, transposes only where they must be.
 
 Types and attributes stay in source order. `Value.order` says how a value is stored, and a RELAYOUT
 node stands where a value is needed in another order. Convolutions, pools and channel norms ask for
@@ -9,12 +9,12 @@ a block and all iterations of a loop, so that they stay one class.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from ..graph import Graph, Input, Node, Scope, Value, Weight
 from ..op import Build
-from ..ops.shape import RELAYOUT, UNSQUEEZE
+from ..ops.shape import RELAYOUT, TRANSPOSE, UNSQUEEZE, permutation
 
 Order: TypeAlias = "tuple[int, ...]"
 
@@ -24,17 +24,18 @@ def last(rank: int) -> Order:
     return (0, *range(2, rank), 1)
 
 
-def channels_last(graph: Graph, *, keep_ports: bool = False, move_weights: bool = False) -> int:
+def channels_last(graph: Graph, *, keep_ports: bool = False, free: bool = False) -> int:
     """Stores images with channels last; returns the number of values so stored.
 
-    `keep_ports` leaves inputs and outputs of the graph as they are, and `move_weights` lets the
-    weights that are no layer's be stored in another order, where all that takes them wants it.
+    `keep_ports` leaves inputs and outputs of the graph as they are. `free` is for targets whose
+    transposes and weights heed orders: a transpose may then be nothing but another view of what is
+    stored, and a weight that is no layer's be stored as all that takes it wants it.
     """
-    plan = _Plan(graph, keep_ports)
+    plan = _Plan(graph, keep_ports, free)
     plan.settle()
     for value in graph.inputs:
         value.order = plan.orders[value]
-    writer = _Writer(plan.forced, _movable(graph) if move_weights else set())
+    writer = _Writer(plan, _movable(graph) if free else set())
     for node in tuple(graph):
         writer.settle(node)
     if keep_ports:
@@ -46,9 +47,12 @@ def channels_last(graph: Graph, *, keep_ports: bool = False, move_weights: bool 
 
 
 def _wanted(
-    node: Node, order: Callable[[Value], Order | None], forced: Callable[[Value], bool]
+    node: Node, order: Callable[[Value], Order | None], forced: Container[Value], free: bool
 ) -> Order | None:
     """The order in which a node takes its tensors."""
+    if node.op is TRANSPOSE and free:
+        given = order(node.values[0])
+        return given if given and _viewed(node, given) is None else None
     if node.op.layout == "channels":
         x = node.inputs[0]
         assert x is not None
@@ -58,13 +62,25 @@ def _wanted(
     rank = max((v.type.rank for v in node.values), default=0)
     found = (order(v) for v in node.values)
     given = next((o for o in found if o is not None and len(o) == rank), None)
-    if given is None and any(o.type.rank == rank and forced(o) for o in node.outputs):
+    if given is None and any(o.type.rank == rank and o in forced for o in node.outputs):
         return last(rank)
     return given
 
 
-def _result(node: Node, output: Value, want: Order | None) -> Order | None:
+def _viewed(node: Node, order: Order) -> Order | None:
+    """The order of a transpose's result, stored as its input is, which has this order."""
+    axes = permutation(len(order), node.attrs["axes"])
+    found = tuple(axes.index(axis) for axis in order)
+    return found if _moved(found) else None
+
+
+def _result(
+    node: Node, output: Value, want: Order | None, forced: Container[Value], free: bool
+) -> Order | None:
     """The order of an output of a node that takes its tensors in the order `want`."""
+    if node.op is TRANSPOSE and free:
+        view = _viewed(node, want or tuple(range(output.type.rank)))
+        return view if want or (output in forced and view == last(output.type.rank)) else None
     if want is None or output.type.rank == len(want):
         return want
     return _without(node, want, output.type.rank)
@@ -113,9 +129,10 @@ def _bound(value: Value) -> bool:
 class _Plan:
     """Which values are stored with channels last although their own op would not do so."""
 
-    def __init__(self, graph: Graph, keep_ports: bool) -> None:
+    def __init__(self, graph: Graph, keep_ports: bool, free: bool) -> None:
         self.graph = graph
         self.keep_ports = keep_ports
+        self.free = free
         self.forced: set[Value] = set()
         self.orders: dict[Value, Order | None] = {}
         self.alike = _alike(graph)
@@ -136,9 +153,9 @@ class _Plan:
             for value in self.graph.inputs
         }
         for node in self.graph:
-            want = _wanted(node, self.orders.get, self.forced.__contains__)
+            want = _wanted(node, self.orders.get, self.forced, self.free)
             for output in node.outputs:
-                order = _result(node, output, want)
+                order = _result(node, output, want, self.forced, self.free)
                 if order is None and output in self.forced:
                     order = last(output.type.rank)
                 self.orders[output] = order
@@ -228,14 +245,15 @@ def _joined(groups: Iterable[list[Value]]) -> list[list[Value]]:
 class _Writer:
     """Gives nodes their inputs in the order that they want, and values their orders."""
 
-    def __init__(self, forced: set[Value], movable: set[Weight]) -> None:
-        self.forced = forced
+    def __init__(self, plan: _Plan, movable: set[Weight]) -> None:
+        self.forced = plan.forced
+        self.free = plan.free
         self.movable = movable
         self.made: dict[tuple[Value, Order | None, Scope], Value] = {}
 
     def settle(self, node: Node) -> None:
         """Puts relayouts before the node, and behind it where its result is wanted otherwise."""
-        want = _wanted(node, lambda v: v.order, self.forced.__contains__)
+        want = _wanted(node, lambda v: v.order, self.forced, self.free)
         inputs = [
             value if value is None or not _mine(node, i) else self._stored(node, value, want)
             for i, value in enumerate(node.inputs)
@@ -243,7 +261,7 @@ class _Writer:
         if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
             node.set_inputs(inputs)
         for output in node.outputs:
-            output.order = _result(node, output, want)
+            output.order = _result(node, output, want, self.forced, self.free)
             if output.order is None and output in self.forced:
                 _behind(node, output, last(output.type.rank))
 
@@ -335,4 +353,4 @@ def fold_flatten(graph: Graph) -> Folds:
     return fold(graph)
 
 
-__all__ = ["Folds", "Mapping", "channels_last", "fold_flatten", "last", "statements"]
+__all__ = ["Folds", "channels_last", "fold_flatten", "last", "statements"]

@@ -1,0 +1,136 @@
+"""Attention that Keras' own layer does not say exactly, as a layer of the emitted file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...compiler.program import Apply, Program, walk
+from ..source.tree import is_literal
+
+
+def own(apply: Apply) -> bool:
+    """Whether the op needs the file's own layer.
+
+    Keras' own gives the mean of all values where a mask leaves nothing to attend to, has one scale,
+    and aligns a causal mask at the start.
+    """
+    x, context, keep, mask = apply.inputs[:4]
+    scaled = not is_literal(apply.attrs["scale"], None)
+    apart = context is not None and context is not x
+    causal = not is_literal(apply.attrs["causal"], False)
+    return keep is not None or mask is not None or scaled or (causal and apart)
+
+
+def attention(program: Program, package: str) -> Iterator[str]:
+    """The layer as text, with what the program needs of it, if anything."""
+    found = [
+        s
+        for cls in program.classes
+        for s in walk(cls.body)
+        if isinstance(s, Apply) and s.op.name == "attention" and s.member and own(s)
+    ]
+    if found:
+        yield _Layer(found, package).source()
+
+
+class _Layer:
+    def __init__(self, found: list[Apply], package: str) -> None:
+        self.package = package
+        self.keep = any(s.inputs[2] is not None for s in found)
+        self.mask = any(s.inputs[3] is not None for s in found)
+        config = {
+            "use_bias": ("bool = True", any(not is_literal(s.attrs["bias"], True) for s in found)),
+            "causal": ("bool = False", any(not is_literal(s.attrs["causal"], False) for s in found)),
+            "scale": ("float | None = None",
+                      any(not is_literal(s.attrs["scale"], None) for s in found)),
+        }  # fmt: skip
+        self.config = {name: kind for name, (kind, used) in config.items() if used}
+
+    def source(self) -> str:
+        """The class."""
+        options = "".join(f", {name}: {kind}" for name, kind in self.config.items())
+        stored = "".join(f"        self.{name} = {name}\n" for name in self.config)
+        items = "".join(f', "{name}": self.{name}' for name in self.config)
+        return f'''@keras.saving.register_keras_serializable(package="{self.package}")
+class Attention(keras.layers.Layer):
+    """Multi-head attention of x (B, T, D) to context (B, S, any width).{self._masks()}"""
+
+    def __init__(self, heads: int{options}, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+{stored}
+    def build(self, x_shape, context_shape):
+        D = x_shape[-1]
+{self._parts()}
+    def call(self, x, context{self._arguments()}):
+        d = x.shape[-1] // self.heads
+        q, k, v = self.query(x), self.key(context), self.value(context)
+        q, k, v = (
+            keras.ops.reshape(y, (-1, keras.ops.shape(y)[1], self.heads, d)) for y in (q, k, v)
+        )
+        scores = keras.ops.einsum("bthd,bshd->bhts", q, k) * {self._scale()}
+{self._shares()}
+        y = keras.ops.einsum("bhts,bshd->bthd", shares, v)
+        return self.out(keras.ops.reshape(y, keras.ops.shape(x)))
+
+    def compute_output_spec(self, x, context{self._arguments()}):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {{**super().get_config(), "heads": self.heads{items}}}
+'''
+
+    def _masks(self) -> str:
+        names = [
+            n
+            for n, used in (("keep (B, S)", self.keep), ("mask (B, heads, T, S)", self.mask))
+            if used
+        ]
+        if not names and "causal" not in self.config:
+            return ""
+        if not names:
+            return "\n\n    A causal mask is aligned at the end.\n    "
+        verb = "are" if len(names) > 1 else "is"
+        return (f"\n\n    {' and '.join(names)} {verb} true where attending is allowed; a query that may"
+                "\n    attend to nothing gets zeros.\n    ")  # fmt: skip
+
+    def _arguments(self) -> str:
+        return (", keep=None" if self.keep else "") + (", mask=None" if self.mask else "")
+
+    def _parts(self) -> str:
+        bias = ", use_bias=self.use_bias" if "use_bias" in self.config else ""
+        lines = []
+        for attribute, name, shape in (
+            ("query", "query", "x_shape"), ("key", "key", "context_shape"),
+            ("value", "value", "context_shape"), ("out", "output", "x_shape"),
+        ):  # fmt: skip
+            lines.append(f'        self.{attribute} = keras.layers.Dense(D{bias}, name="{name}")\n'
+                         f"        self.{attribute}.build({shape})\n")  # fmt: skip
+        return "".join(lines)
+
+    def _scale(self) -> str:
+        return "(self.scale or d**-0.5)" if "scale" in self.config else "d**-0.5"
+
+    def _shares(self) -> str:
+        """What each query takes of each key."""
+        if not (self.keep or self.mask or "causal" in self.config):
+            return "        shares = keras.ops.softmax(scores)"
+        lines = ['        allowed = keras.ops.ones_like(scores, dtype="bool")']
+        if self.mask:
+            lines += ["        if mask is not None:",
+                      "            allowed = keras.ops.logical_and(allowed, mask)"]  # fmt: skip
+        if self.keep:
+            lines += [
+                "        if keep is not None:",
+                "            allowed = keras.ops.logical_and(allowed, keep[:, None, None])",
+            ]
+        if "causal" in self.config:
+            lines += ["        if self.causal:",
+                      "            T, S = keras.ops.shape(x)[1], keras.ops.shape(context)[1]",
+                      "            past = keras.ops.arange(T)[:, None] + S - T >= keras.ops.arange(S)",
+                      "            allowed = keras.ops.logical_and(allowed, past)"]  # fmt: skip
+        lines += [
+            "        scores = keras.ops.where(allowed, scores, -1e9)",
+            "        shares = keras.ops.where(allowed, keras.ops.softmax(scores), 0.0)",
+        ]
+        return "\n".join(lines)
