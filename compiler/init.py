@@ -32,11 +32,14 @@ def initialise(graph: Graph, seed: int = 0) -> dict[str, Array]:
 
 
 def start(weight: Weight, seed: int = 0) -> Array:
-    """The starting value of one weight, in its dtype; the same for the same path and seed."""
+    """The starting value of one weight, in its dtype; the same for the same path and seed.
+
+    Random numbers are drawn as f32, whatever the dtype.
+    """
     shape = _known(weight)
     random = np.random.default_rng((seed, zlib.crc32(weight.path.encode())))
     values = _draw(weight.init.kind, weight.init.args, shape, random)
-    result: Array = np.asarray(values).astype(numpy_dtype(weight.type.dtype))
+    result: Array = np.asarray(values).astype(numpy_dtype(weight.type.dtype), copy=False)
     return result
 
 
@@ -50,11 +53,11 @@ def _known(weight: Weight) -> tuple[int, ...]:
 
 def _draw(kind: str, args: Sequence[float], shape: tuple[int, ...], random: Any) -> Any:
     if kind == "normal":
-        return random.normal(0.0, args[0], shape)
+        return random.standard_normal(shape, np.float32) * np.float32(args[0])
     if kind in CONSTANTS:
         return np.full(shape, args[0] if args else CONSTANTS[kind])
     low, high = _range(kind, args, shape)
-    return random.uniform(low, high, shape)
+    return random.random(shape, np.float32) * np.float32(high - low) + np.float32(low)
 
 
 CONSTANTS: Mapping[str, float] = {"zeros": 0.0, "ones": 1.0, "constant": 0.0}

@@ -16,7 +16,8 @@ from ...compiler.graph import Graph, Input, Node, Value
 from ...compiler.init import start
 from ...compiler.ops.constant import numpy_dtype
 from ...compiler.passes.mode import resolve
-from ...compiler.weight import Entry, WeightMap
+from ...compiler.tensor import dtype_name
+from ...compiler.weight import Entry, WeightMap, check
 from ..artefact import Artefact, Interface, Port
 from .lower import lower, needed
 from .rules import ROWS
@@ -78,12 +79,16 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
 
 
 def _tensors(graph: Graph, weights: Mapping[str, Any] | None) -> dict[str, Any]:
-    if weights is not None:
-        return {path: weights[path] for path in graph.weights}
-    return {
-        path: start(weight) if weight.data is None else weight.data
-        for path, weight in graph.weights.items()
-    }
+    """The tensor of each weight, which must be what its type says (MlcError `weights-...`)."""
+    held: dict[str, Any] = {}
+    for path, weight in graph.weights.items():
+        if weights is not None:
+            held[path] = weights[path]
+        else:
+            held[path] = start(weight) if weight.data is None else weight.data
+    found = {path: (dtype_name(array.dtype), array.shape) for path, array in held.items()}
+    check(found, graph.weights, "what is given")
+    return held
 
 
 def _ports(graph: Graph) -> tuple[Port, ...]:
@@ -127,13 +132,12 @@ def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes
         helper.set_model_props(model, {"sizes": "; ".join(map(str, graph.facts))})
     made = model.graph
     made.initializer.extend(defaults)
-    large = sum(array.nbytes for array in held.values()) >= LIMIT
-    data = _place_beside(made, name, held) if large else b""
-    if not large:
-        tensors = (numpy_helper.from_array(np.asarray(a), path) for path, a in held.items())
-        made.initializer.extend(tensors)
-    _check(model)
-    return model, data
+    _check(model, graph)
+    if sum(array.nbytes for array in held.values()) >= LIMIT:
+        return model, _place_beside(made, name, held)
+    for path, array in held.items():
+        made.initializer.append(numpy_helper.from_array(np.asarray(array), path))
+    return model, b""
 
 
 def _outputs(graph: Graph) -> dict[str, Value]:
@@ -200,25 +204,17 @@ def _place_beside(graph: Any, name: str, held: Mapping[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def _check(model: Any) -> None:
-    """Raises unless ONNX's own checker, with its inference of shapes, accepts the model."""
-    external = [t for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
-    if external:  # the checker would look for the file, which is not there yet
-        model = _without_data(model, external)
-    onnx.checker.check_model(model, full_check=True)
+def _check(model: Any, graph: Graph) -> None:
+    """Raises unless ONNX's own checker, with its inference of shapes, accepts the model.
 
-
-def _without_data(model: Any, tensors: Any) -> Any:
-    """A copy in which these initialisers are inputs."""
+    The weights, which are not in it yet, are inputs in its eyes: a large file costs no more.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    names = {tensor.name for tensor in tensors}
-    kept = [tensor for tensor in copy.graph.initializer if tensor.name not in names]
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend(kept)
     given = {value.name for value in copy.graph.input}
-    copy.graph.input.extend(_info(tensor) for tensor in tensors if tensor.name not in given)
-    return copy
+    weights = (weight for path, weight in graph.weights.items() if path not in given)
+    copy.graph.input.extend(tensor_info(w.path, w.type.dtype, w.type.shape) for w in weights)
+    onnx.checker.check_model(copy, full_check=True)
 
 
 def _info(tensor: Any) -> Any:

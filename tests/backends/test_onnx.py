@@ -302,3 +302,13 @@ def test_the_engine_feeds_what_may_be_left_out_and_returns_states(
     want = run(graph, feeds, weights)
     np.testing.assert_allclose(found.outputs["y"], want.outputs["y"], 1e-5, 1e-5)
     assert found.updates == {"count": 4}
+
+
+def test_the_whole_file_passes_the_checker() -> None:
+    onnx.checker.check_model(emit(model(), "net").files["net.onnx"], full_check=True)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    weights = {"head.linear.weight": np.zeros((3, 5), np.float32), "count": np.float32(0)}
+    with pytest.raises(MlcError, match=r"the shape of head\.linear\.weight differs"):
+        emit(model(), "net", weights=weights)
