@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,9 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
     model, data = _model(copy, name, held)
     files: dict[str, str | bytes] = {
         f"{name}.onnx": model.SerializeToString(),
-        "__init__.py": PACKAGE.format(name=name, model=graph.name),
+        "__init__.py": PACKAGE.format(
+            file=f"{name}.onnx", model=re.sub(r"\W", "_", graph.name, flags=re.ASCII)
+        ),
     }
     if data:
         files[f"{name}.onnx.data"] = data
@@ -72,7 +75,7 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
         name,
         files,
         WeightMap([Entry(path, (path,)) for path in graph.weights]),
-        Interface("build", _ports(graph), _results(graph)),
+        Interface(graph.name, _ports(graph), _results(graph)),
         graph=graph,
         held=held,
     )
@@ -246,7 +249,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-FILE = Path(__file__).with_name("{name}.onnx")
+FILE = Path(__file__).with_name({file!r})
 
 
 def build(weights: str | Path | None = None, **config: Any) -> onnxruntime.InferenceSession:
