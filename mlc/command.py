@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -187,9 +188,24 @@ def fmt(options: Namespace) -> int:
             continue
         changed += 1
         if not options.check:
-            path.write_text(formatted, encoding="utf-8")
+            _rewrite(path, formatted)
         print(f"{'would format' if options.check else 'formatted'} {path}")
     return DIFFERENT if changed and options.check else EQUAL
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Puts `text` in the place of a file's in one step, so that it is never half written."""
+    from shutil import copymode
+
+    place = path.resolve()
+    fresh = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        copymode(place, fresh)
+        fresh.replace(place)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise MlcError("output", f"cannot write {path}: {error.strerror}") from error
 
 
 # --------------------------------------------------------------------------- what there is to know

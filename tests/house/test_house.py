@@ -139,5 +139,5 @@ def test_every_op_is_declared_whole(op) -> None:
 
 def test_tests_mirror_the_rooms() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
-    named = {"mlc", "house", "golden", "handwritten", "cases", "examples", "faults", "docs"}
+    named = {"mlc", "house", "golden", "handwritten", "examples", "proof"}
     assert folders - {"__pycache__"} <= {*ROOMS, *named}
