@@ -272,3 +272,16 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
             case If():
                 yield from walk(statement.then)
                 yield from walk(statement.orelse)
+
+
+def outputs(statement: Statement) -> tuple[Var, ...]:
+    """The tensors that a statement makes for those behind it."""
+    match statement:
+        case Apply(outputs=made) | Call(outputs=made):
+            return made
+        case Chain(output=output):
+            return (output,)
+        case Repeat(carried=carried, results=results):
+            return (*(c.result for c in carried), *results.values())
+        case If(phis=phis):
+            return tuple(phi.result for phi in phis)

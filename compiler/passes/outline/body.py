@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ... import expr
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
-from ...program import Apply, Call, Chain, Hyper, If, Member, Phi, Statement, Var, WeightVar
+from ...program import Apply, Call, Chain, Hyper, If, Member, Statement, Var, WeightVar
+from .choices import Arms, Choices, Placed
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
 from .sizes import Sizes
@@ -28,19 +29,29 @@ class Body:
         self.frames = list(frames)
         self.sizes = Sizes(frames, builder.counter, builder.frozen)
         self.carried: list[Carry] = []
-        self.phis: dict[int, list[Phi]] = {}
         self.conditions: dict[int, Expr] = {}
+        self.placed: list[Placed] = []
+        self.arms: Arms = ()
+        self.whole: list[Statement] | None = None
+        self.choices = Choices(self)
 
     # ------------------------------------------------------------------------ statements
 
     def statements(self) -> list[Statement]:
         """The body, static ifs nested."""
-        placed = [
-            (arms, statement)
-            for item, present in self._items()
-            for arms, statement in self._statement(item, present)
-        ]
-        return self._nest(placed, 0)
+        for items, present in self._items():
+            self._statement(items, present)
+        self.arms = ()
+        self.whole = self._nest(self.placed, 0)
+        return self.whole
+
+    def add(self, placed: Placed) -> None:
+        """Puts a statement where the body has come to."""
+        if self.whole is None:
+            self.placed.append(placed)
+            self.choices.note(placed)
+        else:
+            self.whole.append(placed.statement)
 
     def _items(self) -> Iterator[tuple[list[Item | None], list[Frame]]]:
         """Each item with its counterpart in every frame (None where its arm was not taken)."""
@@ -60,41 +71,37 @@ class Body:
             if item is None and not excused:
                 disagree(self.frames, [i is None for i in items])
 
-    def _statement(
-        self, items: Sequence[Item | None], present: list[Frame]
-    ) -> Iterator[tuple[tuple[tuple[int, int], ...], Statement]]:
+    def _statement(self, items: Sequence[Item | None], present: list[Frame]) -> None:
         there = [item for item in items if item]
-        kinds = agree(present, [(i.kind, i.arms) for i in there])
-        arms = tuple(a for a in kinds[1] if self.builder.two_armed(self.frames, a[0]))
+        kind, arms = agree(present, [(i.kind, i.arms) for i in there])
+        self.arms = tuple(a for a in arms if self.builder.two_armed(self.frames, a[0]))
         part = Part(self, present, there)
         make: dict[str, Callable[[], Statement]] = {
             "node": part.apply, "call": part.call, "chain": part.chain, "loop": part.loop,
         }  # fmt: skip
-        statement = make[kinds[0]]()
+        statement = make[kind]()
         statement.site = there[0].site
-        yield arms, statement
+        self.add(Placed(self.arms, statement))
 
-    def _nest(self, placed: list[tuple[Any, Statement]], depth: int) -> list[Statement]:
+    def _nest(self, placed: Sequence[Placed], depth: int) -> list[Statement]:
         """Statements with the same static if around them become the arms of one If."""
         result: list[Statement] = []
         done: set[int] = set()
-        for arms, statement in placed:
-            if len(arms) <= depth:
-                result.append(statement)
+        for one in placed:
+            if len(one.arms) <= depth:
+                result.append(one.statement)
                 continue
-            site = arms[depth][0]
+            site = one.arms[depth][0]
             if site in done:
                 continue
             done.add(site)
-            inside = [p for p in placed if len(p[0]) > depth and p[0][depth][0] == site]
+            inside = [p for p in placed if len(p.arms) > depth and p.arms[depth][0] == site]
             then, orelse = (
-                self._nest([p for p in inside if p[0][depth][1] == arm], depth + 1)
+                self._nest([p for p in inside if p.arms[depth][1] == arm], depth + 1)
                 for arm in (0, 1)
             )
-            result.append(If(self.condition(site), then, orelse, self.phis.pop(site, []), site))
-        if depth == 0:
-            bare = [If(self.condition(s), [], [], phis) for s, phis in self.phis.items()]
-            result = bare + result
+            phis = self.choices.phis.setdefault(site, [])
+            result.append(If(self.condition(site), then, orelse, phis, site))
         return result
 
     def condition(self, site: int) -> Expr:
@@ -128,7 +135,7 @@ class Body:
         variables = [var for var in found if var is not None]
         if all(var is variables[0] for var in variables):
             return variables[0]
-        return self._phi(frames, variables, present)
+        return self.choices.phi(frames, variables, present)
 
     def _state(
         self, frames: Sequence[Frame], values: Sequence[Value], found: Sequence[Var | None]
@@ -175,32 +182,6 @@ class Body:
                 self.carried.append(Carry(self, name, starts))
                 return self.carried[-1].record.current
         return None
-
-    def _phi(self, frames: list[Frame], variables: Sequence[Var], values: Sequence[Value]) -> Var:
-        """The choice that a static if made between different Vars."""
-        for site in dict.fromkeys(site for f in frames for site in f.scope.ifs):
-            arms: dict[int, Var] = {}
-            taken = [f.scope.ifs.get(site, (None, -1))[1] for f in frames]
-            for arm, var in zip(taken, variables, strict=True):
-                arms.setdefault(arm, var)
-            explained = all(arms[a] is v for a, v in zip(taken, variables, strict=True))
-            if explained and set(arms) == {0, 1}:
-                return self._choose(site, arms[0], arms[1], frames, values)
-        disagree(frames, [id(var) for var in variables])
-
-    def _choose(
-        self, site: int, then: Var, orelse: Var, frames: list[Frame], values: Sequence[Value]
-    ) -> Var:
-        for phi in self.phis.get(site, []):
-            if phi.then is then and phi.orelse is orelse:
-                return phi.result
-        named = [var.name for var in (then, orelse) if var not in self.builder.given]
-        sizes = Sizes(frames, self.builder.counter, self.builder.frozen)
-        kind = sizes.type(then.type, [v.type for v in values], orelse.type)
-        self.sizes.symbolic.update(sizes.symbolic)
-        result = Var(named[0] if named else then.name, kind, values[0].order)
-        self.phis.setdefault(site, []).append(Phi(result, then, orelse))
-        return result
 
 
 def own_weights(node: Node) -> dict[str, Weight]:

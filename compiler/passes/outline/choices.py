@@ -1,0 +1,161 @@
+"""What a name stands for behind a static if: one tensor in some instances, another in the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from ...graph import Value
+from ...program import If, Phi, Statement, Var, outputs
+from .frame import Frame, disagree
+from .sizes import Sizes
+
+if TYPE_CHECKING:
+    from .body import Body
+
+Arms: TypeAlias = "tuple[tuple[int, int], ...]"
+
+
+@dataclass(eq=False, slots=True)
+class Placed:
+    """A statement, and the static ifs around it."""
+
+    arms: Arms
+    statement: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a name is in one frame."""
+
+    frame: Frame
+    var: Var
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`then if the condition of site else orelse`, each a Var or a choice again."""
+
+    site: int
+    then: Choice | Var
+    orelse: Choice | Var
+    rows: tuple[Row, ...]
+
+
+class Choices:
+    """The phis of a body. One belongs to the If of its site where that holds statements and both
+    of its tensors are there by then; otherwise it gets an If of its own, before what needs it."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.phis: dict[int, list[Phi]] = {}
+        self.known: dict[tuple[int, Var, Var], tuple[Phi, Placed | None]] = {}
+        self.where: dict[Var, tuple[int, Arms]] = {}
+
+    def phi(
+        self, frames: Sequence[Frame], variables: Sequence[Var], values: Sequence[Value]
+    ) -> Var:
+        """The Var that is `variables[i]` in `frames[i]`; Disagree where no static if tells it."""
+        rows = tuple(Row(*row) for row in zip(frames, variables, values, strict=True))
+        found = self._decide(rows)
+        if found is None:
+            disagree(frames, [id(var) for var in variables])
+        return self._build(found)
+
+    def note(self, placed: Placed) -> None:
+        """Remembers where the outputs of a statement are made."""
+        place = len(self.body.placed) - 1
+        self.where.update(dict.fromkeys(outputs(placed.statement), (place, placed.arms)))
+
+    # ---------------------------------------------------------------------------- deciding
+
+    def _decide(self, rows: tuple[Row, ...]) -> Choice | Var | None:
+        if all(row.var is rows[0].var for row in rows):
+            return rows[0].var
+        for site in self._sites(rows):
+            then, orelse = (
+                self._decide(tuple(r for r in rows if r.frame.scope.ifs[site][1] == arm))
+                for arm in (0, 1)
+            )
+            if then is not None and orelse is not None:
+                return Choice(site, then, orelse, rows)
+        return None
+
+    def _sites(self, rows: Sequence[Row]) -> list[int]:
+        """The ifs that tell rows apart: first those in which a row's tensor is made, and of these
+        the last one in the source, since what it gives may be chosen by those before."""
+        made = {site for row in rows for site, _ in _arms(row)}
+        taken = [row.frame.scope.ifs for row in rows]
+        both = [
+            site
+            for site in dict.fromkeys(site for ifs in taken for site in ifs)
+            if {ifs[site][1] if site in ifs else -1 for ifs in taken} == {0, 1}
+        ]
+        return sorted(both, key=lambda site: (site in made, site), reverse=True)
+
+    # ---------------------------------------------------------------------------- building
+
+    def _build(self, found: Choice | Var) -> Var:
+        if isinstance(found, Var):
+            return found
+        then, orelse = self._build(found.then), self._build(found.orelse)
+        key = (found.site, then, orelse)
+        if key not in self.known:
+            phi = Phi(self._result(then, orelse, found.rows), then, orelse)
+            self.known[key] = phi, self._place(found.site, phi)
+        phi, own = self.known[key]
+        if own is not None:
+            own.arms = _shared(own.arms, self.body.arms)
+        return phi.result
+
+    def _result(self, then: Var, orelse: Var, rows: Sequence[Row]) -> Var:
+        body = self.body
+        named = [var.name for var in (then, orelse) if var not in body.builder.given]
+        sizes = Sizes([row.frame for row in rows], body.builder.counter, body.builder.frozen)
+        kind = sizes.type(then.type, [row.value.type for row in rows], orelse.type)
+        body.sizes.symbolic.update(sizes.symbolic)
+        return Var(named[0] if named else then.name, kind, rows[0].value.order)
+
+    def _place(self, site: int, phi: Phi) -> Placed | None:
+        """Gives the phi to the If of its site; or to one of its own, which is returned."""
+        inside = [i for i, p in enumerate(self.body.placed) if site in dict(p.arms)]
+        if inside and self._ready(site, phi, inside[0]):
+            self.phis.setdefault(site, []).append(phi)
+            arms = self.body.placed[inside[0]].arms
+            around = arms[: [s for s, _ in arms].index(site)]
+            self.where[phi.result] = (inside[-1], around)
+            return None
+        own = If(self.body.condition(site), [], [], [phi], site)
+        placed = Placed(self.body.arms, own)
+        self.body.add(placed)
+        self.where[phi.result] = (len(self.body.placed) - 1, placed.arms)
+        return placed
+
+    def _ready(self, site: int, phi: Phi, first: int) -> bool:
+        """Whether both tensors are made before the If of the site, or in it."""
+        for var in (phi.then, phi.orelse):
+            place, arms = self.where.get(var, (-1, ()))
+            if place >= first and site not in dict(arms):
+                return False
+        return True
+
+
+def _arms(row: Row) -> Iterator[tuple[int, int]]:
+    """The static ifs of the frame's scope in which the row's tensor is made."""
+    node = row.value.node
+    if node is None:
+        return
+    arms, home = node.arms, node.scope
+    while home is not row.frame.scope and home.parent is not None:
+        arms, home = home.arms, home.parent
+    yield from arms
+
+
+def _shared(a: Arms, b: Arms) -> Arms:
+    """What two places have around both of them."""
+    count = 0
+    while count < min(len(a), len(b)) and a[count] == b[count]:
+        count += 1
+    return a[:count]
