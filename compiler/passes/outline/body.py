@@ -134,7 +134,7 @@ class Body:
             )
         variables = [var for var in found if var is not None]
         if all(var is variables[0] for var in variables):
-            return variables[0]
+            return self.choices.settled(variables[0])
         return self.choices.phi(frames, variables, present)
 
     def _state(

@@ -64,6 +64,23 @@ class Choices:
             disagree(frames, [id(var) for var in variables])
         return self._build(found)
 
+    def settled(self, var: Var) -> Var:
+        """What a name stands for here, where all instances that come by have it from one arm.
+
+        Behind the `if` it is what the `if` chose. Where nobody has told what that is in the other
+        arm, the instances of the two arms must become two classes.
+        """
+        body = self.body
+        for site, arm in self.where.get(var, (-1, ()))[1]:
+            if (site, arm) in body.arms:
+                continue
+            for (at, *arms), (phi, _) in self.known.items():
+                if at == site and arms[arm] is var:
+                    return self.settled(phi.result)
+            disagree(body.frames, [f.scope.ifs[site][1] if site in f.scope.ifs else -1
+                                   for f in body.frames])  # fmt: skip
+        return var
+
     def note(self, placed: Placed) -> None:
         """Remembers where the outputs of a statement are made."""
         place = len(self.body.placed) - 1

@@ -190,6 +190,33 @@ model Net(deep = true, width = 4):
     assert not found(net, If)
 
 
+def test_behind_an_if_every_statement_reads_what_it_chose() -> None:
+    text = """
+block Mix(norm = true, act = 1):
+    in  x: f32[B, D]
+    out y: like x
+    h = x -> linear(D)
+    if norm:
+        h = h -> layer_norm
+    if act == 1:
+        h = relu(h)
+    else:
+        g = h -> linear(D)
+        h = silu(h) * g
+    y = h
+model Net():
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    y = x -> Mix -> Mix(norm = false) -> Mix(act = 2)
+"""
+    mix = classes(text)["Mix"]
+    first, second = found(mix, If)
+    chosen = first.phis[0].result
+    read = [v for s in walk([*second.then, *second.orelse]) for v in s.inputs if v is not None]
+    assert read.count(chosen) == 3
+    assert mix.outputs["y"] is second.phis[0].result
+
+
 def test_a_choice_between_blocks_freezes_what_decides_it() -> None:
     text = """
 block A(width):
