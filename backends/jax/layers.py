@@ -183,7 +183,9 @@ def _triangle(p: Parts) -> Expr:
     """True where a query may see a key, the last query every key."""
     if not _uneven(p):
         return p.fill("jnp.tri({x}.shape[1], dtype=bool)")
-    template = "jnp.tri({x}.shape[1], {c}.shape[1], {c}.shape[1] - {x}.shape[1], dtype=bool)"
+    template = (
+        "jnp.tri({x}.shape[1], {c}.shape[1], {c}.shape[1] - {x}.shape[1], dtype=bool)[None, None]"
+    )
     return p.fill(template, c=p["context"])
 
 
@@ -210,10 +212,11 @@ def native(node: Node) -> bool:
         return pools(name, attrs)
     if name not in LAYERS or node.layer is None:
         return name in RULES
-    if name in ("layer_norm", "rms_norm"):
+    if name in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):
         x = node.inputs[0]
         assert x is not None
-        return tuple(attrs["axes"]) == (x.type.rank - 1,)
+        last = tuple(attrs.get("axes", (x.type.rank - 1,))) == (x.type.rank - 1,)
+        return last and bool(node.layer.weights)
     if name == "prelu":
         return not attrs["per_channel"]
     return name != "dropout" or node.inputs[1] is None

@@ -27,9 +27,9 @@ def dtype(name: str) -> Expr:
 def _constant(p: Parts) -> Expr:
     """A constant that is needed as an array."""
     name = p.apply.outputs[0].type.dtype
-    given = None if name in ("f32", "bool") else dtype(name)
     value = p["value"]
     plain = number(value)
+    given = None if name in ("f32", "bool") and plain is not None else dtype(name)
     if name == "f32" and isinstance(plain, int):
         value = literal(float(plain))
     return p.fill("jnp.array({value}, dtype={dtype})", value=value, dtype=given)

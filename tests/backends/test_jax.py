@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +28,8 @@ from tests.backends.truth import Truth, draw, near, weights_of
 from tests.compiler.ops.sample import cases
 from tests.compiler.ops.test_meaning import close
 
-CASES = [(op, number, symbolic) for op, number in cases() for symbolic in (False, True)]
+CASES = [(op, number, False) for op, number in cases()]
+CASES += [(op, number, True) for op, number in cases() if op.layout != "any"]
 WIDE = {"i64", "f64"}
 Key = tuple[str, int, bool]
 
@@ -234,8 +239,6 @@ def test_names_that_are_taken_get_an_underscore() -> None:
 
 
 def test_a_module_is_no_longer_than_by_hand() -> None:
-    import ast
-
     root = Path(__file__).parents[2]
     for name in ("tiny_resnet", "gpt"):
         written = (root / "tests" / "handwritten" / "jax" / f"{name}.py").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -25,7 +24,9 @@ from tests.compiler.ops.test_meaning import close
 
 CORE = ov.Core()
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-CASES = [case for case in cases() if not case[0].samples[case[1]].get("training")]
+KNOWN = [(op, n) for op, n in cases() if not op.samples[n].get("training")]
+CASES = [(op, n, False) for op, n in KNOWN]
+CASES += [(op, n, True) for op, n in KNOWN if op.layout != "any"]
 
 
 def call(model: ov.Model, feeds: list[np.ndarray]) -> list[np.ndarray]:
@@ -35,13 +36,10 @@ def call(model: ov.Model, feeds: list[np.ndarray]) -> list[np.ndarray]:
     return [np.array(results[output]) for output in compiled.outputs]
 
 
-def each(pairs: list[tuple[Op, int]]) -> Any:
-    ids = [f"{op.name}-{number}" for op, number in pairs]
-    return pytest.mark.parametrize(("op", "number"), pairs, ids=ids)
-
-
-@pytest.mark.parametrize("symbolic", [False, True], ids=["known", "symbolic"])
-@each(CASES)
+@pytest.mark.parametrize(
+    ("op", "number", "symbolic"), CASES,
+    ids=[f"{op.name}-{n}{'-symbolic' * symbolic}" for op, n, symbolic in CASES],
+)  # fmt: skip
 def test_op(op: Op, number: int, symbolic: bool, tmp_path: Path) -> None:
     made = single.sample(op, number, symbolic)
     artefact = emit(made.graph, "single")
