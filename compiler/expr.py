@@ -83,6 +83,11 @@ LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.UnaryOp)
 """The kinds of tree that `literal` makes."""
 
 
+def fixed(expr: Expr | None) -> bool:
+    """Whether it is a literal: a tree that `literal` makes, and in which no name stands."""
+    return isinstance(expr, LITERALS) and not names(expr)
+
+
 def integral(expr: Expr) -> Expr:
     """The same for code in which `/` of integers is no exact quotient: `D / heads` as `D // heads`,
     `ceil(H / 2)` as `-(-H // 2)`. For a value that is known to be an integer."""

@@ -222,7 +222,7 @@ class Part:
         weights = self._weights(nodes, inputs, symbolic)
         outputs = self._outputs(nodes, inputs, weights, symbolic)
         first = member is None or self.builder.first_use(member)
-        literal = {k: v for k, v in values.items() if isinstance(attrs.get(k), expr.LITERALS)}
+        literal = {k: v for k, v in values.items() if expr.fixed(attrs.get(k))}
         return Apply(op, inputs, outputs, attrs, literal, member, weights, first)
 
     def _attrs(self, nodes: list[Node]) -> tuple[dict[str, Expr], dict[str, Any]]:
