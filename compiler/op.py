@@ -49,6 +49,12 @@ class Config:
     doc: str = ""
 
 
+INTEGRAL = frozenset(
+    {"int", "size", "ints", "pads", "shape", "axis", "axes", "new_axis", "new_axes"}
+)
+"""Kinds of attributes whose values are integers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Param:
     """A weight that a layer makes: its type, how it starts, and whether it is trained."""

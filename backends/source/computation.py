@@ -23,7 +23,7 @@ from ...compiler.program import (
     WeightVar,
     walk,
 )  # fmt: skip
-from .compose import Assign, Composer, For, Line, Store, When
+from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
 from .names import free
 from .parts import Parts, Rule, spell
@@ -204,6 +204,7 @@ class Computation(ABC):
             self.body(loop.body)
         self.out.lines = outside
         self.out.lines.append(line)
+        self._unread(line)
 
     def _iterators(self, loop: Repeat) -> None:
         """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
@@ -242,6 +243,16 @@ class Computation(ABC):
         if not names:
             return expr.name("_")
         return names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
+
+    def _unread(self, line: For) -> None:
+        """Writes `_` for the variables that the body turned out not to read."""
+        read = {
+            n.id for e in expressions(line.body) for n in ast.walk(e) if isinstance(n, ast.Name)
+        }
+        for node in ast.walk(line.target):
+            own = isinstance(node, ast.Name) and node.id in self.scope.variables.values()
+            if own and node.id not in read:  # type: ignore[attr-defined]
+                node.id = "_"  # type: ignore[attr-defined]
 
     def _names(self, body: Sequence[Statement]) -> set[str]:
         """The names that the lines of these statements read."""

@@ -7,18 +7,12 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeAlias
 
 from ...compiler.diagnose import MlcError
-from ...compiler.expr import Expr, integral, literal
+from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Var
 from .tree import Part, is_literal, number, tree
 
 Place: TypeAlias = "Callable[[Expr], Expr]"
 Rule: TypeAlias = "str | Callable[[Parts], Expr]"
-
-
-INTEGRAL = frozenset(
-    {"int", "size", "ints", "pads", "shape", "axis", "axes", "new_axis", "new_axes"}
-)
-"""Kinds of attributes whose values are integers."""
 
 
 class Parts:
@@ -112,7 +106,7 @@ class Parts:
             found = self._axes(found)
         if isinstance(found, ast.Constant) and found.value is None:
             return None
-        return self.place(integral(found) if kind in INTEGRAL else found)
+        return self.place(found)
 
     def _axes(self, given: Expr) -> Expr:
         order = next((v.order for v in self.apply.inputs if v is not None), None)

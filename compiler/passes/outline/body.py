@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ... import expr
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
+from ...op import INTEGRAL
 from ...program import Apply, Call, Chain, Hyper, If, Member, Statement, Var, WeightVar
 from .choices import Arms, Choices, Placed
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
@@ -238,7 +239,8 @@ class Part:
             found = common(self.frames, given, sources, self.literal)
             if found is None:
                 disagree(self.frames, given)
-            attrs[key] = found
+            whole = nodes[0].op.config[key].kind in INTEGRAL
+            attrs[key] = expr.integral(found) if whole else found
             values[key] = given[0]
         return attrs, values
 

@@ -89,13 +89,13 @@ class Choices:
     # ---------------------------------------------------------------------------- deciding
 
     def _decide(self, rows: tuple[Row, ...]) -> Choice | Var | None:
-        if all(row.var is rows[0].var for row in rows):
+        if _alike(rows):
             return rows[0].var
-        for site in self._sites(rows):
-            then, orelse = (
-                self._decide(tuple(r for r in rows if r.frame.scope.ifs[site][1] == arm))
-                for arm in (0, 1)
-            )
+        sites = self._sites(rows)
+        parted = [(site, *_parted(rows, site)) for site in sites]
+        simple = [part for part in parted if all(_alike(rows) for rows in part[1:])]
+        for site, first, second in (*simple, *parted):
+            then, orelse = self._decide(first), self._decide(second)
             if then is not None and orelse is not None:
                 return Choice(site, then, orelse, rows)
         return None
@@ -157,6 +157,16 @@ class Choices:
             if place >= first and site not in dict(arms):
                 return False
         return True
+
+
+def _alike(rows: Sequence[Row]) -> bool:
+    return all(row.var is rows[0].var for row in rows)
+
+
+def _parted(rows: Sequence[Row], site: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """The rows by the arm that their frames take."""
+    taken = [(row, row.frame.scope.ifs[site][1]) for row in rows]
+    return tuple(r for r, arm in taken if arm == 0), tuple(r for r, arm in taken if arm == 1)
 
 
 def _arms(row: Row) -> Iterator[tuple[int, int]]:
