@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from ...compiler.graph import Fact, Graph
+from ...compiler.graph import Graph
 from ...compiler.program import Apply, Program, walk
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Interface, Port, module_name
@@ -24,16 +24,18 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     del keep_layout
     prepared, program = prepare(graph, native)
     stem = module_name(name)
-    text = source(prepared, program)
+    text, arguments = source(prepared, program)
+    inputs = tuple(
+        Port.of(v, v.name, argument=arguments[v.name], optional=v.default is not None)
+        for v in graph.inputs
+    )
     return Artefact(
         "pytorch",
         stem,
         {f"{stem}.py": text},
         WeightMap([Entry(_key(path), (w.path,), ()) for w, path in program.weights.items()]),
         Interface(
-            program.model.name,
-            tuple(Port.of(v, v.name, optional=v.default is not None) for v in graph.inputs),
-            tuple(Port.of(v, n) for n, v in graph.outputs.items()),
+            program.model.name, inputs, tuple(Port.of(v, n) for n, v in graph.outputs.items())
         ),
     )
 
@@ -47,8 +49,11 @@ def _key(path: Iterable[tuple[str, int | None]]) -> str:
     return ".".join(parts)
 
 
-def source(graph: Graph, program: Program) -> str:
-    """The text of the file; the program's classes get names that are safe in it."""
+def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
+    """The text of the file, and what its model calls each input.
+
+    The program's classes get names that are safe in the file.
+    """
     taken = {*LOCALS, "build"}
     names = rename((cls.name for cls in program.classes), taken)
     for cls in program.classes:
@@ -58,16 +63,15 @@ def source(graph: Graph, program: Program) -> str:
     attention = Attention(_own_name(taken), used) if used else None
     taken |= {attention.name} if attention else set()
     optional = {v.name: v for v in graph.inputs if v.default is not None}
-    classes = []
-    for cls in program.classes:
-        model = cls is program.model
-        facts: list[Fact] = graph.facts if model else []
-        given = optional if model else {}
-        classes.append(Module(cls, frozenset(taken), attention, given, facts).source())
-    pieces = [*([attention.source()] if attention else []), *classes, _build(program)]
-    body = join(pieces)
-    head = title(program.model, "pytorch")
-    return formatted(join([head, _imports(body), body]))
+    modules = [
+        Module(cls, frozenset(taken), attention, *((optional, graph.facts) if cls is program.model
+                                                   else ({}, ())))
+        for cls in program.classes
+    ]  # fmt: skip
+    pieces = [attention.source()] if attention else []
+    body = join([*pieces, *(module.source() for module in modules), _build(program)])
+    text = formatted(join([title(program.model, "pytorch"), _imports(body), body]))
+    return text, modules[-1].arguments
 
 
 def _own_name(taken: set[str]) -> str:

@@ -107,7 +107,8 @@ class Forward(Computation):
             self._default(self.cls.inputs[name], given)
         self.body(self.cls.body)
         results = [self._kept(var) for var in self.cls.outputs.values()]
-        self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
+        if len(results) == 1:
+            self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
         values = [self._kept(var) for _, var in self.cls.updates]
         for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             target = expr.parse(f"self.{self.scope.attribute(parameter.name)}")

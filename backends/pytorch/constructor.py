@@ -11,6 +11,7 @@ from ...compiler.expr import Expr, literal
 from ...compiler.init import fans
 from ...compiler.program import Apply, Call, Chain, Class, If, Member, Parameter, Repeat, Statement
 from ..source.constructor import Constructor
+from ..source.names import snake
 from ..source.parts import Parts, Rule, spell
 from ..source.scope import Scope
 from ..source.tree import tree
@@ -87,8 +88,7 @@ class Members(Constructor):
             own = _numbered(statement) if _owns(statement) else ""
             for module, name in ((before, ""), (self.made(statement), own), (after, "")):
                 if module is not None:
-                    free = str(place) if str(place) not in taken else f"{_kind(module)}{place}"
-                    yield name or free, module
+                    yield name or (str(place) if str(place) not in taken else _kind(module)), module
                     place += 1
 
     # ------------------------------------------------------------------------------- tensors
@@ -125,9 +125,9 @@ def _numbered(statement: Statement) -> str:
 
 
 def _kind(module: Expr) -> str:
-    """`nn.ReLU()` as `relu`."""
+    """`nn.ConstantPad1d(…)` as `constant_pad1d`."""
     assert isinstance(module, ast.Call)
-    return expr.show(module.func).rsplit(".", 1)[-1].lower()
+    return snake(expr.show(module.func).rsplit(".", 1)[-1])
 
 
 def sequential(chain: Chain) -> bool:

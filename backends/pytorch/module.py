@@ -30,6 +30,10 @@ class Module:
         self.taken = taken
         self.facts = facts
         self.scope = Scope(cls, ATTRIBUTES, taken)
+        self.arguments = {
+            name: self.scope.locals.get(name) or free(name, {*taken, *self.scope.locals.values()})
+            for name in cls.inputs
+        }
         self.members = Members(cls, self.scope, attention)
         self.forward = Forward(cls, self.scope, taken, attention, optional)
 
@@ -52,11 +56,7 @@ class Module:
         return describe(self.cls, facts=self.facts)
 
     def _forward(self) -> str:
-        locals_ = self.scope.locals
-        names = {
-            var: locals_.get(name) or free(name, {*self.taken, *locals_.values()})
-            for name, var in self.cls.inputs.items()
-        }
+        names = {var: self.arguments[name] for name, var in self.cls.inputs.items()}
         self.forward.whole()
         body = self.forward.out.finish(names, self.taken)
         optional = self.forward.optional

@@ -24,6 +24,8 @@ def _reshape(p: Parts) -> Expr:
     """`flatten` where neighbours are joined, `unflatten` where one axis is split."""
     before, after = p.x.type.shape, p.apply.outputs[0].type.shape
     shape = elements(p["shape"])
+    if (new := _ones(before, after)) is not None:
+        return _with_axes(p, new)
     if (joined := _joined(before, after)) is not None:
         start, end = joined
         return _flattened(p, start, end)
@@ -42,9 +44,17 @@ def _joined(long: Sequence[Dim], short: Sequence[Dim]) -> tuple[int, int] | None
     for start in range(len(short)):
         end = start + more
         same = long[:start] == short[:start] and long[end + 1 :] == short[start + 1 :]
-        if same and product(long[start : end + 1]) == short[start]:
+        if same and _makes(long[start : end + 1], short[start]):
             return start, end
     return None
+
+
+def _makes(parts: Sequence[Dim], whole: Dim) -> bool:
+    """Whether the whole is cut into these: by their product, or one of them being a quotient."""
+    if product(parts) == whole:
+        return True
+    others = [product([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))]
+    return any(whole // other == part for part, other in zip(parts, others, strict=True))
 
 
 def _open(shape: list[Expr]) -> list[Expr]:
@@ -84,7 +94,17 @@ def _squeeze(p: Parts) -> Expr:
 
 def _unsqueeze(p: Parts) -> Expr:
     """`x.unsqueeze(1)`, or `x[:, None, None]`."""
-    axes = sorted(p.fixed("axes"))
+    return _with_axes(p, sorted(p.fixed("axes")))
+
+
+def _ones(before: Sequence[Dim], after: Sequence[Dim]) -> list[int] | None:
+    """The axes of size 1 that are new in `after`, if that is all."""
+    new = [i for i, size in enumerate(after) if size == 1]
+    others = [size for size in after if size != 1]
+    return new if new and list(before) == others else None
+
+
+def _with_axes(p: Parts, axes: Sequence[int]) -> Expr:
     if len(axes) == 1:
         last = axes[0] == p.x.type.rank > 0
         return p.fill("{x}.unsqueeze({axis})", axis=literal(-1 if last else axes[0]))

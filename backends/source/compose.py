@@ -290,22 +290,29 @@ class _Naming:
             for node in _expressions(line):
                 for var in self.composer.reads(node):
                     self.read_at.setdefault(var, []).append(now)
-                    self.last[var] = now
-                    self.first.setdefault(var, now)
+                    self.last[var] = max(self.last.get(var, now), now)
+                    self.first[var] = min(self.first.get(var, now), now)
                     self._pass_on(var, line)
             if isinstance(line, Assign):
                 self._define(line, now)
-            for body in _bodies(line):
-                inner = (*loops, line) if isinstance(line, For) else loops
-                self._scan(body, inner)
+            self._scan_bodies(line, loops)
             if isinstance(line, For):
                 self._clock += 1
                 self._close(line, now)
 
+    def _scan_bodies(self, line: Line, loops: tuple[For, ...]) -> None:
+        """Arms stand beside each other, and end together: only one of them is run."""
+        inner = (*loops, line) if isinstance(line, For) else loops
+        bodies = _bodies(line)
+        end = self._clock + max(map(_length, bodies), default=0)
+        for body in bodies:
+            self._clock = end - _length(body)
+            self._scan(body, inner)
+
     def _define(self, line: Assign, now: int) -> None:
         for target in line.targets:
             var = self.composer.leader(target)
-            self.first.setdefault(var, now)
+            self.first[var] = min(self.first.get(var, now), now)
             self.last[var] = max(self.last.get(var, now), now)
             self.wish.setdefault(var, var.name or target.name)
             self.wish[var] = self.wish[var] or line.hint
@@ -360,6 +367,12 @@ class _Naming:
         return all(last <= a or b <= first for a, b in self.held.get(name, []))
 
 
+def expressions(lines: Iterable[Line]) -> Iterator[ast.expr]:
+    """Everything that lines read, those within them too."""
+    for line in _walk(lines):
+        yield from _expressions(line)
+
+
 def _walk(lines: Iterable[Line]) -> Iterator[Line]:
     for line in lines:
         yield line
@@ -374,6 +387,14 @@ def _bodies(line: Line) -> tuple[list[Line], ...]:
         case When(then=then, orelse=orelse):
             return (then, orelse)
     return ()
+
+
+def _length(lines: Iterable[Line]) -> int:
+    """How many steps of the clock lines take; arms of one choice take them together."""
+    steps = 0
+    for line in lines:
+        steps += 1 + max(map(_length, _bodies(line)), default=0) + isinstance(line, For)
+    return steps
 
 
 def _place(line: Line) -> ast.expr | None:

@@ -175,7 +175,7 @@ class Constructor(ABC):
             name = self.scope.locals[size.name]
             if not (isinstance(update, ast.Name) and update.id == name):
                 body.append(ast.Assign([expr.name(name)], update))
-        yield ast.For(self.target(loop), self.iterable(loop), body, [])
+        yield ast.For(self.target(loop, body), self.iterable(loop), body, [])
 
     def _elements(self, body: list[Statement]) -> Iterator[ast.stmt]:
         """What one iteration adds to its lists."""
@@ -218,7 +218,7 @@ class Constructor(ABC):
 
     def comprehension(self, made: Expr, loop: Repeat) -> ast.GeneratorExp:
         """`made for width in table`, as a generator."""
-        each = ast.comprehension(self.target(loop), self.iterable(loop), [], 0)
+        each = ast.comprehension(self.target(loop, [made]), self.iterable(loop), [], 0)
         return ast.GeneratorExp(made, [each])
 
     def iterable(self, loop: Repeat) -> Expr:
@@ -226,12 +226,18 @@ class Constructor(ABC):
         table = self.scope.init(loop.table)
         return table if loop.variables else tree("range({n})", n=table)
 
-    def target(self, loop: Repeat) -> Expr:
-        """Its variables."""
-        names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
-        if not names:
-            return expr.name("_")
-        return names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
+    def target(self, loop: Repeat, body: Sequence[ast.AST]) -> Expr:
+        """Its variables, as far as `body` reads them."""
+        return variables([self.scope.locals[v] for v in loop.variables], body)
+
+
+def variables(names: Sequence[str], body: Iterable[ast.AST]) -> Expr:
+    """The target of a loop: its variables, `_` for one that the body does not read."""
+    read = {n.id for each in body for n in ast.walk(each) if isinstance(n, ast.Name)}
+    found: list[Expr] = [expr.name(name if name in read else "_") for name in names]
+    if not found:
+        return expr.name("_")
+    return found[0] if len(found) == 1 else ast.Tuple(found, ast.Store())
 
 
 def listed(loop: Repeat) -> list[str]:

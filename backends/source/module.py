@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from ...compiler.diagnose import MlcError
@@ -63,7 +63,7 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str
 
     A model's comment stands at the head of the file. `facts` are shown where a size first stands.
     """
-    limits = {str(f.left): f"{f.left} <= {f.right}" for f in facts if f.relation == "<="}
+    limits = dict(_limits(facts))
     short = all(len(name) == 1 for name in (*cls.inputs, *cls.outputs)) and len(cls.inputs) == 1
     ins = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.inputs.items())
     outs = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.outputs.items())
@@ -79,6 +79,16 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str
     return (
         whole if len(whole) < LINE - 12 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
     )
+
+
+def _limits(facts: Iterable[Fact]) -> Iterator[tuple[str, str]]:
+    """`T <= 1024` and the like, by the size that they limit."""
+    for fact in facts:
+        left, right = str(fact.left), str(fact.right)
+        if fact.relation == "<=" and left.isidentifier():
+            yield left, f"{left} <= {right}"
+        elif fact.relation == "<=" and right.isidentifier():
+            yield right, f"{right} >= {left}"
 
 
 def _wrapped(line: str) -> str:
