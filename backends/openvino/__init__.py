@@ -70,7 +70,7 @@ def source(graph: Model, program: Program) -> str:
 
 
 def _imports(body: str) -> str:
-    lines = ["from itertools import count"] if "count()" in body else []
+    lines = ["import itertools"] if "itertools." in body else []
     lines += ["from pathlib import Path\n"] if "Path" in body else []
     lines += ["import numpy as np"] if "np." in body else []
     lines += ["import openvino as ov", "from openvino import opset16 as ops"]

@@ -306,8 +306,17 @@ SPECS: Mapping[str, Spec] = {
 }  # fmt: skip
 
 
-PORTS = frozenset({"split", "max_pool", "argmax", "argmin"})
-"""Ops that are written as one output of a node; a node by itself is what the others are."""
+def _is_port(apply: Apply) -> bool:
+    """Whether what it makes is one output of a node, and not a node as for the other ops."""
+    match apply.op.name:
+        case "split":
+            return len(apply.outputs) > 1
+        case "argmax" | "argmin":
+            return bool(apply.values["keep"])
+        case "max_pool":
+            dilation = number(apply.attrs["dilation"])
+            return dilation != 1 and set(dilation) != {1}
+    return False
 
 
 class Methods:
@@ -318,7 +327,7 @@ class Methods:
         self.ports = False
         for cls in program.classes:
             for statement in walk(cls.body):
-                if isinstance(statement, Apply) and statement.op.name in PORTS:
+                if isinstance(statement, Apply) and _is_port(statement):
                     self.ports = True
                 layer = isinstance(statement, Apply) and statement.member is not None
                 if isinstance(statement, Apply) and layer and statement.op.name in SPECS:

@@ -268,7 +268,7 @@ class Graph(Computation):
         for name in lists:
             wish = "index" if len(lists) == 1 else f"{name}_index"
             counter = expr.name(free(wish, self.scope.locals.values()))
-            self.out.lines.append(Store(counter, tree("count()")))
+            self.out.lines.append(Store(counter, tree("itertools.count()")))
             self.index[name] = lambda c=counter: tree("next({c})", c=c)  # type: ignore[misc]
         return For(target, table if loop.variables else tree("range({n})", n=table))
 

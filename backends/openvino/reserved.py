@@ -4,6 +4,6 @@ ATTRIBUTES = frozenset({"weights", "constant", "shape", "build"})
 """What the class has of its own: a method or a hyper-parameter of that name would hide it."""
 
 LOCALS = frozenset(
-    {"self", "np", "ov", "ops", "Path", "load_file", "build", "name", "model", "extra"}
+    {"self", "itertools", "np", "ov", "ops", "Path", "load_file", "build", "name", "model", "extra"}
 )
 """What emitted files import or define."""

@@ -281,6 +281,9 @@ def windows(p: Parts) -> dict[str, Expr]:
 
 
 def _max_pool(p: Parts) -> Expr:
+    """The first version of the op where that will do: it has no second output."""
+    if number(p["dilation"]) in (1, (1,) * (p.x.type.rank - 2)):
+        return p.fill("ov.opset1.max_pool({x}, {strides}, {begin}, {end}, {kernel})", **windows(p))
     return p.fill(
         "ops.max_pool({x}, {strides}, {dilations}, {begin}, {end}, {kernel}).output(0)",
         **windows(p),
