@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..expr import Expr
 from ..graph import Graph, Node, Value, Weight
 from ..op import Build
 from ..ops.linear import LINEAR, MATMUL
@@ -16,7 +17,10 @@ def project(graph: Graph) -> int:
         if weight is None:
             continue
         b = Build.like(node)
-        made = b(LINEAR, node.inputs[0], weight, features=weight.type.shape[0], bias=False)
+        attrs = {"features": weight.type.shape[0], "bias": False}
+        source = _source(weight, node)
+        exprs = {"features": source} if source is not None else {}
+        made = b.node(LINEAR, (node.inputs[0], weight), attrs, exprs=exprs).output
         graph.replace(node.output, made)
         turned = node.inputs[1]
         graph.erase(node)
@@ -24,6 +28,14 @@ def project(graph: Graph) -> int:
             graph.erase(turned.node)
         found += 1
     return found
+
+
+def _source(weight: Weight, node: Node) -> Expr | None:
+    """How the source says the number of rows of a layer's weight, in the scope of `node`."""
+    layer = weight.layer
+    if layer is None or layer.scope is not node.scope:
+        return None
+    return layer.exprs.get({"embedding": "count"}.get(layer.op.name, "features"))
 
 
 def _transposed(node: Node) -> Weight | None:

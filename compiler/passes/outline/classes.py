@@ -213,6 +213,11 @@ class Builder:
         if weight.exprs:
             declared = sizes.attributes({"shape": expr.sequence(weight.exprs)}, {})["shape"]
             candidate = weight.type.with_(shape=declared) if declared else None
+        elif weight.layer is not None:
+            layer = weight.layer
+            attrs = sizes.attributes(layer.exprs, layer.attrs)
+            made = sizes.params(layer.op, [None] * len(layer.op.inputs), attrs)
+            candidate = made.get(weight.part)
         kind = sizes.type(candidate, [w.type for w in same_weights])
         shape = tuple(sizes.expression(size) for size in kind.shape)
         layer = weight.layer
