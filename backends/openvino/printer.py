@@ -34,6 +34,10 @@ from .rules import RULES, Parts, Rule, scalar
 from .sizes import Sizes
 
 
+TOLD = ("features", "count", "width")
+"""Attributes of layers that their weights tell."""
+
+
 class Graph(Computation):
     """The lines that build one class's part; `used` are the hyper-parameters that they read."""
 
@@ -173,8 +177,10 @@ class Graph(Computation):
                     method = self.methods.of(statement)
                     for key in method.varying():
                         found |= expr.names(attrs[key])
-                case Apply(attrs=attrs):
-                    found |= {n for e in attrs.values() for n in expr.names(e)}
+                case Apply(op=op, attrs=attrs):
+                    told = TOLD if op.weights else ()
+                    read = [e for key, e in attrs.items() if key not in told]
+                    found |= {n for e in read for n in expr.names(e)}
                     if statement.op.name == "flatten":
                         shape = statement.outputs[0].type.shape
                         found |= {n for s in shape for n in expr.names(literal(s))}
