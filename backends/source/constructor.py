@@ -21,6 +21,7 @@ from ...compiler.program import (
     Repeat,
     RunningSize,
     Statement,
+    walk,
 )  # fmt: skip
 from .scope import Scope, members
 from .tree import shown, tree
@@ -153,10 +154,15 @@ class Constructor(ABC):
     # -------------------------------------------------------------------------------- loops
 
     def _loop(self, loop: Repeat) -> Iterator[ast.stmt]:
+        for shared in walk(loop.body):
+            if isinstance(shared, (Apply, Call)) and shared.member and not shared.member.listed:
+                yield from self._construct(shared)
         lists = [self.scope.attribute(name) for name in listed(loop)]
+        if not lists:
+            return
         sizes = self._sizes(loop)
         only = loop.body[0] if len(loop.body) == 1 else None
-        if not sizes and isinstance(only, (Apply, Call)) and lists:
+        if not sizes and isinstance(only, (Apply, Call)):
             yield self.set(lists[0], self.repeated(self.made(only), loop))
             return
         for name in lists:
@@ -189,7 +195,7 @@ class Constructor(ABC):
                 ) if member.listed:
                     waiting.append((self.scope.attribute(member.name), self.made(statement)))
                     continue
-                case Apply():
+                case Apply() | Call():
                     continue
             yield from appended(waiting)
             waiting = []
@@ -242,7 +248,7 @@ def variables(names: Sequence[str], body: Iterable[ast.AST]) -> Expr:
 
 def listed(loop: Repeat) -> list[str]:
     """The names of the lists that a loop fills, in order."""
-    return list(dict.fromkeys(m.name for m in members(loop.body)))
+    return list(dict.fromkeys(m.name for m in members(loop.body) if m.listed))
 
 
 def arguments(cls: Class, given: dict[str, Expr]) -> tuple[list[Expr], list[ast.keyword]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -309,12 +310,29 @@ class Builder:
             condition = self.fix(require.condition)
             if expr.names(condition) and expr.names(condition) <= known:
                 self.checks.append(Check(condition, require.message))
-        for condition, arms in self._arms.values():
+        for site, (condition, arms) in self._arms.items():
             fixed = self.fix(condition)
             if len(arms) == 2 or not expr.names(fixed) or not expr.names(fixed) <= known:
                 continue
-            holds = fixed if arms == {0} else expr.negate(fixed)
-            self.checks.append(Check(holds, f"this source was written for {expr.show(holds)}"))
+            holds: Expr | None = fixed if arms == {0} else expr.negate(fixed)
+            assert holds is not None
+            if not all(frame.evaluate(holds) for frame in self.frames):
+                holds = self._excused(site, holds)
+            if holds is not None:
+                self.checks.append(Check(holds, f"this source was written for {expr.show(holds)}"))
+
+    def _excused(self, site: int, holds: Expr) -> Expr | None:
+        """The same where the `if` is decided at all: it stands in an arm of another one."""
+        inside = [site in frame.scope.ifs for frame in self.frames]
+        for around, (condition, _) in self._arms.items():
+            taken = [frame.scope.ifs.get(around, (None, -1))[1] for frame in self.frames]
+            arms = {arm for arm, there in zip(taken, inside, strict=True) if there}
+            others = {arm for arm, there in zip(taken, inside, strict=True) if not there}
+            if around != site and len(arms) == 1 and not arms & others:
+                fixed = self.fix(condition)
+                other = fixed if arms == {1} else expr.negate(fixed)
+                return ast.BoolOp(ast.Or(), [other, holds])
+        return None
 
     def _updates(self, body: Body) -> list[tuple[Parameter, Var]]:
         graph = self.tree.graph
@@ -371,8 +389,8 @@ class Builder:
             values = [each[name] for each in inputs]
             present = [v for v in values if v is not None]
             first = present[0]
-            labels = [label if label in self.definition.sizes else None
-                      for label in first.type.labels]  # fmt: skip
+            own = (*self.definition.sizes, *self.definition.params)
+            labels = [label if label in own else None for label in first.type.labels]
             names = [places.get((name, axis)) or labels[axis] for axis in range(first.type.rank)]
             shape = tuple(
                 symbol(n) if n and n not in self.frozen else self._expressed(size)
