@@ -16,11 +16,12 @@ from ..source.constructor import Constructor
 from ..source.module import block, describe, docstring
 from ..source.names import free
 from ..source.parts import Parts, Rule, spell
+from ..source.reads import Reads
 from ..source.scope import Scope, signature
 from ..source.tree import tree
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
-from .rules import RULES, cut, dtype
+from .rules import RULES, cut, dtype, moves, permuted
 from .weights import VARIABLES, VIEWS
 
 Make: TypeAlias = Callable[[Apply, Expr], Expr]
@@ -82,6 +83,11 @@ class Call(Computation):
     layers: ClassVar[Mapping[str, Rule | None]] = APPLIED
     chains: ClassVar[bool] = False
 
+    def __init__(self, cls: Class, scope: Scope, taken: frozenset[str]) -> None:
+        super().__init__(cls, scope, taken)
+        self.sizes = Reads(cls, scope, self.out)
+        self.place = self.sizes.place
+
     def weight(self, var: WeightVar) -> Expr:
         """`self.position[...]`; a layer's as the source has it: `self.linear.kernel[...].T`."""
         if var.member is None:
@@ -92,8 +98,30 @@ class Call(Computation):
         view = VIEWS.get(op)
         return view(held, var) if view and var.part == "weight" else held
 
+    def moved(self, statement: Apply) -> tuple[Var, tuple[int, ...]] | None:
+        """A tensor, and the order in which one op, or two in a row, put its axes as stored."""
+        order = moves(statement)
+        x = statement.inputs[0] if order is not None else None
+        before = self.made.get(x) if x is not None else None
+        if order is None or x is None:
+            return None
+        first = moves(before) if before is not None and len(self.users[x]) == 1 else None
+        if first is None or before is None or before.inputs[0] is None:
+            return x, order
+        return before.inputs[0], tuple(first[axis] for axis in order)
+
+    def skips(self, statement: Apply) -> bool:
+        users = self.users.get(statement.outputs[0], ())
+        again = moves(statement) is not None and [
+            u for u in users if isinstance(u, Apply) and moves(u) is not None
+        ]
+        return super().skips(statement) or (bool(again) and len(users) == 1)
+
     def spelled(self, statement: Apply) -> Expr:
         """An embedding's weight as the last layer is what NNX calls `attend`."""
+        moved = self.moved(statement)
+        if moved is not None:
+            return permuted(self.read(moved[0]), moved[1])
         picked = self.picked(statement)
         if picked is not None:
             order = statement.inputs[0].order  # type: ignore[union-attr]
@@ -158,6 +186,7 @@ class Module:
             out.lines.append(Store(held, self.call.read(var)))
         single = len(results) == 1
         out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
+        self.call.sizes.settle()
         body = out.finish(names, self.taken)
         arguments = [f"{name}: jax.Array" + (" | None = None" if var.name in self.optional else "")
                      for var, name in names.items()]  # fmt: skip
@@ -188,6 +217,10 @@ def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
     if init.kind in fixed:
         return tree(fixed[init.kind], size=size, a=a, d=other)
     size = ast.Tuple(shape, ast.Load())
+    if len(shape) < 2 and init.kind in ("xavier_uniform", "kaiming_uniform"):
+        terms = 3 * (init.args[0] ** 2 if init.kind == "kaiming_uniform" and init.args else 1)
+        fan = tree("{n} / {d}", n=shape[0] if shape else literal(1), d=literal(terms))
+        return tree("uniform({fan})(rngs.params(), {size})", fan=fan, size=size)
     drawn = {
         "normal": "nnx.initializers.normal({a})",
         "uniform": "partial(jax.random.uniform, minval={a}, maxval={b})",

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Type
+from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 
@@ -103,15 +104,24 @@ def _order(p: Parts) -> Sequence[int]:
     return p.x.order or range(p.x.type.rank)
 
 
-def _relayout(p: Parts) -> Expr:
-    after = p.apply.outputs[0].order or range(p.x.type.rank)
-    return permuted(p["x"], [_order(p).index(axis) for axis in after])
+def moves(statement: Apply) -> tuple[int, ...] | None:
+    """For an op that only reorders axes: which axis of its input, as stored, each of its own is."""
+    x = next((v for v in statement.inputs if v is not None), None)
+    if x is None or statement.op.name not in ("relayout", "transpose"):
+        return None
+    rank = x.type.rank
+    before = x.order or tuple(range(rank))
+    if statement.op.name == "relayout":
+        after = statement.outputs[0].order or tuple(range(rank))
+        return tuple(before.index(axis) for axis in after)
+    axes = statement.values["axes"] or (*range(rank - 2), rank - 1, rank - 2)
+    return tuple(before.index(axis) for axis in axes)
 
 
-def _transpose(p: Parts) -> Expr:
-    axes = p.value("axes")
-    rank = p.x.type.rank
-    return permuted(p["x"], axes or [*range(rank - 2), rank - 1, rank - 2])
+def _moved(p: Parts) -> Expr:
+    order = moves(p.apply)
+    assert order is not None
+    return permuted(p["x"], order)
 
 
 def permuted(x: Expr, axes: Sequence[int]) -> Expr:
@@ -376,7 +386,7 @@ def pools(op: str, attrs: Mapping[str, Any]) -> bool:
 
 
 RULES: Mapping[str, Rule] = {
-    "constant": _constant, "identity": "{x}", "relayout": _relayout, "cast": _cast,
+    "constant": _constant, "identity": "{x}", "relayout": _moved, "cast": _cast,
     "stop_gradient": "jax.lax.stop_gradient({x})",
     "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
     "pow": _binary("**"), "floor_div": _binary("//"), "mod": _binary("%"),
@@ -402,7 +412,7 @@ RULES: Mapping[str, Rule] = {
     "sum": _sum("sum"), "prod": _sum("prod"), "mean": _reduce("mean"), "max": _reduce("max"),
     "min": _reduce("min"), "any": _reduce("any"), "all": _reduce("all"),
     "logsumexp": _logsumexp, "var": _spread, "std": _spread, "argmax": _arg, "argmin": _arg,
-    "reshape": _reshape, "expand": _expand, "flatten": _flatten, "transpose": _transpose,
+    "reshape": _reshape, "expand": _expand, "flatten": _flatten, "transpose": _moved,
     "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": cut, "pad": _pad,
     "flip": "jnp.flip({x}, {axes})", "tile": "jnp.tile({x}, {repeats})",
     "concat": _concat, "stack": "jnp.stack([*{xs}], axis={axis})", "split": _split,

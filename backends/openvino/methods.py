@@ -14,7 +14,8 @@ from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.window import Window
-from ...compiler.program import Apply, Program, walk
+from ...compiler.program import Apply, Class, Program, walk
+from ..source.computation import taken
 from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
@@ -177,7 +178,7 @@ def each(given: str, count: int) -> str:
         return str(list(value))
     if isinstance(value, int):
         return str([value] * count)
-    return f"[{given}] * {count}"
+    return f"[{given}] * {count}" if count > 1 else f"[{given}]"
 
 
 def _lists(texts: Texts, count: int) -> list[str]:
@@ -306,6 +307,14 @@ SPECS: Mapping[str, Spec] = {
 }  # fmt: skip
 
 
+def _passes_ports(cls: Class) -> bool:
+    """Whether one output of a node may come to another method as its input."""
+    applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
+    ports = {out for s in applied if _is_port(s) for out in s.outputs}
+    passed = {v for s in walk(cls.body) if not isinstance(s, Apply) for v in taken(s)}
+    return bool(ports & (passed | set(cls.outputs.values())))
+
+
 def _is_port(apply: Apply) -> bool:
     """Whether what it makes is one output of a node, and not a node as for the other ops."""
     match apply.op.name:
@@ -322,29 +331,28 @@ def _is_port(apply: Apply) -> bool:
 class Methods:
     """The methods that a program needs."""
 
-    def __init__(self, program: Program, taken: Callable[[str], str]) -> None:
+    def __init__(self, program: Program, fresh: Callable[[str], str]) -> None:
         self.found: dict[tuple[str, tuple[Any, ...]], Method] = {}
         self.ports = False
         for cls in program.classes:
+            self.ports = self.ports or _passes_ports(cls)
             for statement in walk(cls.body):
-                if isinstance(statement, Apply) and _is_port(statement):
-                    self.ports = True
                 layer = isinstance(statement, Apply) and statement.member is not None
                 if isinstance(statement, Apply) and layer and statement.op.name in SPECS:
-                    self._use(statement, taken)
+                    self._use(statement, fresh)
 
-    def _use(self, apply: Apply, taken: Callable[[str], str]) -> None:
+    def _use(self, apply: Apply, fresh: Callable[[str], str]) -> None:
         key = (apply.op.name, SPECS[apply.op.name].traits(apply))
         if key[0] == "attention":
-            self._project(key[1][-1], taken)
+            self._project(key[1][-1], fresh)
         if key not in self.found:
-            self.found[key] = Method(apply.op.name, taken(apply.op.name), key[1])
+            self.found[key] = Method(apply.op.name, fresh(apply.op.name), key[1])
         self.found[key].uses.append(attributes(apply))
 
-    def _project(self, biased: bool, taken: Callable[[str], str]) -> None:
+    def _project(self, biased: bool, fresh: Callable[[str], str]) -> None:
         """The linear layers that attention is made of."""
         if ("linear", (biased,)) not in self.found:
-            method = Method("linear", taken("linear"), (biased,))
+            method = Method("linear", fresh("linear"), (biased,))
             self.found["linear", (biased,)] = method
             method.uses.append({})
 

@@ -33,7 +33,6 @@ from .methods import INLINE, SPECS, Methods
 from .rules import RULES, Parts, Rule, scalar
 from .sizes import Sizes
 
-
 TOLD = ("features", "count", "width")
 """Attributes of layers that their weights tell."""
 

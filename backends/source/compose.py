@@ -199,16 +199,16 @@ class Composer:
         assert isinstance(inner, Assign)
         place = _place(outer)
         assert place is not None
-        filled = self._put(place, {self._id(inner.targets[0]): inner.value})
-        match outer:
-            case Assign() | Return() | Do() | Store():
-                outer.value = filled
-                if isinstance(outer, Assign):
-                    outer.hint = outer.hint or inner.hint
-            case For():
-                outer.iterable = filled
-            case When():
-                outer.condition = filled
+        _replace(outer, self._put(place, {self._id(inner.targets[0]): inner.value}))
+        if isinstance(outer, Assign):
+            outer.hint = outer.hint or inner.hint
+
+    def inline(self, var: Var, value: ast.expr) -> None:
+        """Writes `value` wherever `var` is read."""
+        for line in _walk(self.lines):
+            place = _place(line)
+            if place is not None and var in self.reads(place):
+                _replace(line, self._put(place, {self._id(var): value}))
 
     # ------------------------------------------------------------------------------ naming
 
@@ -409,6 +409,17 @@ def _place(line: Line) -> ast.expr | None:
         case When(condition=condition):
             return condition
     return None
+
+
+def _replace(line: Line, place: ast.expr) -> None:
+    """Puts another expression where `_place` finds one."""
+    match line:
+        case Assign() | Return() | Do() | Raise() | Store():
+            line.value = place
+        case For():
+            line.iterable = place
+        case When():
+            line.condition = place
 
 
 def _expressions(line: Line) -> tuple[ast.expr, ...]:

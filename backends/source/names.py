@@ -17,7 +17,8 @@ def identifier(name: str) -> str:
     """`name` with everything that no identifier holds replaced by `_`; never a keyword."""
     safe = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
     safe = f"_{safe}" if safe[0].isdigit() else safe
-    return f"{safe}_" if keyword.iskeyword(safe) or keyword.issoftkeyword(safe) else safe
+    taken = keyword.iskeyword(safe) or (keyword.issoftkeyword(safe) and safe != "_")
+    return f"{safe}_" if taken else safe
 
 
 def free(name: str, taken: Collection[str]) -> str:
