@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from ...compiler import expr
+from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.program import Apply, Call, Chain, Class, If, Member, Repeat, Statement, Var, walk
 from .names import free, rename
@@ -43,7 +44,20 @@ class Scope:
         self.variables = {name: self.locals[name] for name in variables}
         held = {member.name for member in members(cls.body)} | {p.name for p in cls.parameters}
         own = {self.attribute(name) for name in held}
+        if len(own) < len(held):
+            self._refuse(sorted(held))
         self.kept = rename([p.name for p in cls.params], {*attributes, *own})
+
+    def _refuse(self, held: list[str]) -> NoReturn:
+        """Raises for two members that would be called alike."""
+        seen: dict[str, str] = {}
+        for name in held:
+            safe = self.attribute(name)
+            if safe in seen:
+                what = f"{self.cls.name} holds {seen[safe]} and {name}, both {safe} in Python"
+                raise MlcError("unsupported", what, help="give one of them another name")
+            seen[safe] = name
+        raise AssertionError(held)
 
     def attribute(self, name: str) -> str:
         """The attribute under which a member or parameter is held."""

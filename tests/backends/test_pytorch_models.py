@@ -12,10 +12,14 @@ import torch
 
 from mlc.backends.artefact import Artefact
 from mlc.backends.pytorch import emit
+from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph
+from mlc.compiler.init import initialise
+from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
 from tests.backends import single
 from tests.backends.models import MODELS
+from tests.backends.structures import STRUCTURES
 from tests.backends.truth import Truth, draw, near, weights_of
 
 
@@ -95,6 +99,103 @@ def _check_mode(
         near(after[path], want, f"new {path}")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *STRUCTURES])
 def test_models(name: str, tmp_path: Path) -> None:
-    check(MODELS[name], tmp_path)
+    check({**MODELS, **STRUCTURES}[name], tmp_path)
+
+
+def test_optional_inputs_may_be_left_out(tmp_path: Path) -> None:
+    check(STRUCTURES["optional"], tmp_path, leave_out=("keep", "scale", "shift"))
+    check(STRUCTURES["cross_self"], tmp_path, leave_out=("keep",))
+
+
+def test_buffers_take_the_values_that_they_had_at_the_start(tmp_path: Path) -> None:
+    text = check(STRUCTURES["states"], tmp_path)
+    assert "self.b = h.detach()" in text
+    assert "self.a = old_b.detach()" in text
+
+
+def test_hyper_parameters_are_arguments(tmp_path: Path) -> None:
+    graph = load(STRUCTURES["lists"], "net")
+    module = single.load(emit(graph, "net"), tmp_path)
+    larger = load(STRUCTURES["lists"], "net", params={"widths": [5, 7]})
+    weights = weights_of(larger)
+    model = module.build(widths=(5, 7))
+    assert {n: tuple(p.shape) for n, p in model.named_parameters()} == {
+        path: array.shape for path, array in weights.items()
+    }
+
+
+def test_weights_are_loaded_strictly(tmp_path: Path) -> None:
+    graph = load(MODELS["volume"], "net")
+    artefact = emit(graph, "net")
+    weights = weights_of(graph)
+    for wrong in (
+        {k: v for k, v in weights.items() if k != "conv.weight"},
+        {**weights, "more": np.zeros(3, np.float32)},
+        {**weights, "conv.weight": np.zeros((4, 2, 3, 3, 1), np.float32)},
+    ):
+        path = tmp_path / "wrong.safetensors"
+        write(path, wrong)
+        with pytest.raises(RuntimeError):
+            single.load(artefact, tmp_path).build(path)
+
+
+STARTS = """
+model Starts:
+    in  x: f32[B, 40, T]
+    out y: f32[B, 40, T]
+    param zero: f32[40, 1] = zeros
+    param one: f32[40, 1] = ones
+    param three: f32[40, 1] = constant(3.0)
+    param wide: f32[40, 50] = normal(0.5)
+    param flat: f32[40, 50] = uniform(-0.25, 0.75)
+    param glorot: f32[40, 50] = xavier_uniform
+    param he: f32[40, 50] = kaiming_uniform(1.4)
+    param fan: f32[40, 50] = fan_uniform(50)
+    h = x * one + zero * three
+    y = h + mean(wide + flat + glorot + he + fan, axes = [1], keep = true)
+"""
+
+
+def test_weights_start_as_the_language_says(tmp_path: Path) -> None:
+    graph = load(STARTS, "net")
+    torch.manual_seed(0)
+    model = single.build(emit(graph, "net"), {}, tmp_path)
+    for path, want in initialise(graph, 1).items():
+        got = dict(model.named_parameters())[path].detach().numpy()
+        assert got.shape == want.shape
+        for measure in (np.mean, np.std, np.min, np.max):
+            assert abs(float(measure(got)) - float(measure(want))) < 0.05 * (1 + np.ptp(want)), path
+
+
+REFUSED = {
+    "pad": ("""
+model M:
+    in  x: f32[B, C, H, W]
+    out y: f32[B + 2, C, H, W]
+    y = pad(x, [(1, 1), (0, 0), (0, 0), (0, 0)], mode = "reflect")
+""", "reflect padding of 4 axes"),
+    "size": ("""
+model M:
+    in  x: f32[3]
+    in? keep: f32[B, 3] = 1.0
+    out y: f32[B, 3]
+    y = keep * x
+""", "known from keep alone"),
+    "names": ("""
+model M:
+    in  x: f32[B, 3]
+    out y: f32[B, 3]
+    type = linear(3)
+    type_ = linear(3)
+    y = x -> type -> type_
+""", "type_"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_written_is_refused_by_name(name: str) -> None:
+    text, words = REFUSED[name]
+    with pytest.raises(MlcError, match=words):
+        source(text)
