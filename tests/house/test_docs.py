@@ -72,6 +72,28 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "out" / "mnist_pytorch" / "mnist.py").exists()
 
 
+def test_the_operator_of_the_recipe_works_on_the_day_it_is_declared() -> None:
+    """A graph takes it as it stands there, and its body and its eval agree."""
+    from mlc.compiler.array import np
+    from mlc.compiler.graph import Graph, Input, Scope, Type
+    from mlc.compiler.op import Build, Config, Op
+    from mlc.compiler.ops import OPS
+    from mlc.compiler.run import run
+
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"   ```python\n(   SQUASH.*?)   ```", text, re.DOTALL)
+    names = {key.upper(): op for key, op in OPS.items()}
+    exec(textwrap.dedent(code), names := {**names, "np": np, "Op": Op, "Config": Config})
+    graph = Graph("Squashed", Scope("model"))
+    x = Input("x", Type("f32", (3,)))
+    graph.inputs.append(x)
+    b = Build(graph)
+    graph.outputs["y"] = b(names["SQUASH"], x, scale=2.0)
+    graph.outputs["z"] = names["SQUASH"].body(b, x, scale=2.0)
+    found = run(graph, {"x": np.array([-100.0, 0.5, 3.0])}, {}).outputs
+    assert np.allclose(found["y"], found["z"], rtol=1e-15)
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_and_paths_lead_somewhere(path: Path) -> None:
     text = path.read_text()
