@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ...compiler.graph import Graph, Weight
-from ...compiler.passes.layout import channels_last
+from ...compiler.passes.features import fold
+from ...compiler.passes.layout import Folds, channels_last
 from ...compiler.program import Apply, Class, Program, walk
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import formatted, join, title
+from ..source.names import rename
 from ..source.prepare import prepare
 from ..source.scope import hint
 from .layers import native
@@ -21,15 +23,22 @@ from .weights import entry
 
 
 def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
-    """The artefact for JAX; images are stored channels last."""
-    del keep_layout
-    stored, program = prepare(graph, native, channels_last)
+    """The artefact for JAX; images are stored channels last, inputs and outputs unless
+    `keep_layout`."""
+    folds: Folds = {}
+
+    def layout(copied: Graph) -> int:
+        changes = channels_last(copied, keep_ports=keep_layout, free=True)
+        folds.update(fold(copied))
+        return changes
+
+    stored, program = prepare(graph, native, layout)
     stem = module_name(name)
     return Artefact(
         "jax",
         stem,
         {f"{stem}.py": source(stored, program)},
-        WeightMap([entry(weight, path) for weight, path in program.weights.items()]),
+        WeightMap([entry(weight, path, folds) for weight, path in program.weights.items()]),
         Interface(
             program.model.name,
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
@@ -48,7 +57,10 @@ def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
 
 def source(graph: Graph, program: Program) -> str:
     """The text of the file."""
-    classes = frozenset(cls.name for cls in program.classes)
+    names = rename((cls.name for cls in program.classes), LOCALS)
+    for cls in program.classes:
+        cls.name = names[cls.name]
+    classes = frozenset(names.values())
     optional = {v.name: v for v in graph.inputs if v.default is not None}
     helpers = Helpers(LOCALS | classes)
 
@@ -62,14 +74,16 @@ def source(graph: Graph, program: Program) -> str:
 
     modules(helpers.count, classes)
     printed = modules(helpers.made, classes | helpers.settle())
-    names = list(helpers.source())
-    made = "\n".join([*names, *printed])
+    partials = list(helpers.source())
+    made = "\n".join([*partials, *printed])
     if START in made:
-        names.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
+        partials.insert(
+            0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")'
+        )
     pieces = [*_functions(made, program), *printed, _build(program.model)]
     head = title(program.model, "jax")
     body = join(pieces)
-    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(names)]), body]))
+    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(partials)]), body]))
 
 
 def _imports(body: str) -> str:

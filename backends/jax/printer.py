@@ -66,7 +66,8 @@ class Members(Constructor):
 
     def parameter(self, parameter: Parameter, shape: list[Expr]) -> ast.stmt:
         kind = "nnx.Param" if parameter.trainable else "nnx.BatchStat"
-        start = initial(parameter.init, shape, parameter.type.dtype)
+        order = parameter.var.order or tuple(range(len(shape)))
+        start = initial(parameter.init, shape, parameter.type.dtype, order)
         return self.set(self.scope.attribute(parameter.name), tree(f"{kind}({{x}})", x=start))
 
 
@@ -207,10 +208,14 @@ class Module:
         out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
 
 
-def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
-    """The array that a weight starts as."""
+SCALED = "nnx.initializers.variance_scaling"
+
+
+def initial(init: Init, sizes: list[Expr], kind: str, order: Sequence[int]) -> Expr:
+    """The array that a weight starts as; axis i of it is axis order[i] of the source's."""
     a, b = (*map(literal, init.args), None, None)[:2]
     other = None if kind == "f32" else dtype(kind)
+    shape = [sizes[axis] for axis in order]
     size = shape[0] if len(shape) == 1 else ast.Tuple(shape, ast.Load())
     fixed = {"zeros": "jnp.zeros({size}, dtype={d})", "ones": "jnp.ones({size}, dtype={d})",
              "constant": "jnp.full({size}, {a}, dtype={d})"}  # fmt: skip
@@ -221,16 +226,19 @@ def initial(init: Init, shape: list[Expr], kind: str) -> Expr:
         terms = 3 * (init.args[0] ** 2 if init.kind == "kaiming_uniform" and init.args else 1)
         fan = tree("{n} / {d}", n=shape[0] if shape else literal(1), d=literal(terms))
         return tree("uniform({fan})(rngs.params(), {size})", fan=fan, size=size)
+    fans = [literal(order.index(axis)) for axis in (1, 0)] if len(shape) > 1 else []
     drawn = {
         "normal": "nnx.initializers.normal({a})",
         "uniform": "partial(jax.random.uniform, minval={a}, maxval={b})",
         "fan_uniform": "uniform({a})",
-        "xavier_uniform": 'nnx.initializers.variance_scaling(1, "fan_avg", "uniform", 1, 0)',
-        "kaiming_uniform": 'nnx.initializers.variance_scaling({a} ** 2, "fan_in", "uniform", 1, 0)',
+        "xavier_uniform": f'{SCALED}(1, "fan_avg", "uniform", *{{fans}})',
+        "kaiming_uniform": f'{SCALED}({{a}} ** 2, "fan_in", "uniform", *{{fans}})',
     }[init.kind]
+    if init.kind == "xavier_uniform" and len(shape) == 2:
+        drawn = "nnx.initializers.xavier_uniform()"
     if kind == "f32":
-        return tree(f"{drawn}(rngs.params(), {{size}})", size=size, a=a, b=b)
-    return tree(f"{drawn}(rngs.params(), {{size}}, {{d}})", size=size, a=a, b=b, d=other)
+        return tree(f"{drawn}(rngs.params(), {{size}})", size=size, a=a, b=b, fans=fans)
+    return tree(f"{drawn}(rngs.params(), {{size}}, {{d}})", size=size, a=a, b=b, d=other, fans=fans)
 
 
 __all__ = ["Make", "Module"]

@@ -111,11 +111,11 @@ def moves(statement: Apply) -> tuple[int, ...] | None:
         return None
     rank = x.type.rank
     before = x.order or tuple(range(rank))
-    if statement.op.name == "relayout":
-        after = statement.outputs[0].order or tuple(range(rank))
-        return tuple(before.index(axis) for axis in after)
-    axes = statement.values["axes"] or (*range(rank - 2), rank - 1, rank - 2)
-    return tuple(before.index(axis) for axis in axes)
+    after = statement.outputs[0].order or tuple(range(rank))
+    axes = tuple(range(rank))
+    if statement.op.name == "transpose":
+        axes = statement.values["axes"] or (*axes[:-2], rank - 1, rank - 2)
+    return tuple(before.index(axes[axis]) for axis in after)
 
 
 def _moved(p: Parts) -> Expr:
@@ -144,7 +144,9 @@ def elements(node: Expr) -> list[Expr]:
 
 
 def _reshape(p: Parts) -> Expr:
-    return p.fill("{x}.reshape(*{shape})", shape=elements(p["shape"]))
+    sizes = elements(p["shape"])
+    order = p.apply.outputs[0].order or range(len(sizes))
+    return p.fill("{x}.reshape(*{shape})", shape=[sizes[axis] for axis in order])
 
 
 def _flatten(p: Parts) -> Expr:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from ...compiler.expr import Expr
 from ...compiler.graph import Weight
+from ...compiler.passes.layout import Folds
 from ...compiler.program import WeightVar
 from ...compiler.weight import Entry, Step
 from ..source.names import free
@@ -18,16 +19,21 @@ Path: TypeAlias = "Sequence[tuple[str, int | None]]"
 Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
 
 
-def entry(weight: Weight, path: Path) -> Entry:
-    """The state path (`blocks.0.conv1.kernel`), and how the canonical tensor becomes it."""
+def entry(weight: Weight, path: Path, folds: Folds) -> Entry:
+    """The state path (`blocks.0.conv1.kernel`), and how the canonical tensor becomes it.
+
+    `folds` are the layers whose features are turned to the order of images.
+    """
     *holders, (part, _) = path
     pieces: list[str] = []
     for name, index in holders:
         pieces += ["layers", name] if name.isdigit() else [free(name, ATTRIBUTES)]
         pieces += [] if index is None else [str(index)]
     if weight.layer is None or part != weight.part:
-        return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), ())
+        stored = (Step("permute", weight.order),) if weight.order else ()
+        return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), stored)
     name, steps = place(weight)
+    steps = (*folds.get(weight, ()), *steps)
     return Entry(".".join([*pieces, name]), (weight.path,), steps)
 
 

@@ -89,6 +89,7 @@ class Printer:
     def __init__(self, graph: Model, program: Program) -> None:
         self.graph = graph
         self.program = program
+        program.model.name = free(program.model.name, LOCALS)
         self.used = set(ATTRIBUTES)
         self.names = {c.name: self._free(snake(c.name)) for c in program.classes[:-1]}
         self.methods = Methods(program, self._free)

@@ -195,6 +195,30 @@ def test_every_setting_that_is_offered_is_right(name: str, tmp_path: Path) -> No
 # --------------------------------------------------------------------------- the file itself
 
 
+@pytest.mark.parametrize("name", ["unet", "branches", "volume"])
+def test_the_order_of_axes_can_be_kept(name: str, tmp_path: Path) -> None:
+    graph = load(MODELS[name], name)
+    weights, feed = weights_of(graph), draw(graph)
+    artefact = emit(graph, "net", keep_layout=True)
+    assert all(p.order is None for p in (*artefact.interface.inputs, *artefact.interface.outputs))
+    model = mode(single.build(artefact, weights, tmp_path), False)
+    result = nnx.jit(model)(*(feed[port.name] for port in artefact.interface.inputs))
+    got = result if isinstance(result, tuple) else (result,)
+    truth = Truth(graph, weights, feed, False)
+    for array, (output, want) in zip(got, truth.outputs.items(), strict=True):
+        near(np.asarray(array), want, f"{output} of {name}", 1e-5)
+
+
+def test_a_flattened_image_needs_no_transpose() -> None:
+    text = (
+        "model M:\n    in x: f32[B, 3, 8, 8]\n    out y: f32[B, 5]\n"
+        "    y = x -> conv(4, 3) -> flatten -> linear(5)\n"
+    )
+    assert "transpose" not in source(text)
+    steps = emit(load(text), "net").weight_map.entries["linear.kernel"].steps
+    assert [step.kind for step in steps] == ["reshape", "permute", "reshape", "permute"]
+
+
 def source(text: str) -> str:
     return emit(load(text, "net"), "net").source
 
