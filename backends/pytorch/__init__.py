@@ -12,7 +12,7 @@ from ..artefact import Artefact, Interface, Port, module_name
 from ..source.module import formatted, join, title
 from ..source.names import free, rename
 from ..source.prepare import prepare
-from ..source.scope import hint
+from ..source.scope import hints
 from .attention import Attention, uses
 from .module import Module
 from .native import native
@@ -95,7 +95,7 @@ def _imports(body: str) -> str:
 
 def _build(program: Program) -> str:
     cls = program.model
-    kinds = sorted({hint(p.value) for p in cls.params})
+    kinds = sorted(set(hints(cls).values()))
     config = f", **config: {kinds[0] if len(kinds) == 1 else 'Any'}" if kinds else ""
     statements = (s for each in program.classes for s in walk(each.body))
     modal = any(isinstance(s, Apply) and s.op.effect in ("state", "random") for s in statements)

@@ -97,8 +97,10 @@ class Scope:
         return expr.substitute(plain, {name: make(name) for name in expr.names(plain)})
 
 
-def hint(value: Any) -> str:
-    """The annotation of a hyper-parameter, by its value."""
+def hint(value: Any, fixed: bool = False) -> str:
+    """The annotation of a hyper-parameter, by its value; of `fixed` length where it is a tuple."""
+    if isinstance(value, (tuple, list)) and fixed:
+        return f"tuple[{', '.join(map(hint, value))}]"
     if isinstance(value, (tuple, list)):
         inner = sorted({hint(v) for v in value}) or ["int"]
         return f"tuple[{' | '.join(inner)}, ...]"
@@ -115,12 +117,30 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
+def hints(cls: Class) -> dict[str, str]:
+    """The annotations of a class's hyper-parameters."""
+    axes = _one_an_axis(cls)
+    return {hyper.name: hint(hyper.value, hyper.name in axes) for hyper in cls.params}
+
+
+def _one_an_axis(cls: Class) -> set[str]:
+    """The hyper-parameters that have one entry for each axis, where they are tuples."""
+    found = set()
+    for statement in walk(cls.body):
+        if isinstance(statement, Apply):
+            kinds = {key: config.kind for key, config in statement.op.config.items()}
+            given = [e for key, e in statement.attrs.items() if kinds[key] in ("ints", "pads")]
+            found |= {e.id for e in given if isinstance(e, ast.Name)}
+    return found
+
+
 def signature(cls: Class, scope: Scope) -> list[str]:
     """The constructor's arguments as text: sizes that it cannot see, then hyper-parameters."""
     needs = [f"{scope.locals[name]}: int" for name in cls.needs]
+    kinds = hints(cls)
     given, optional = [], []
     for hyper in cls.params:
-        text = f"{scope.locals[hyper.name]}: {hint(hyper.value)}"
+        text = f"{scope.locals[hyper.name]}: {kinds[hyper.name]}"
         if hyper.default is None or expr.names(hyper.default):
             given.append(text)
         else:

@@ -1,0 +1,38 @@
+"""The source that every example is compiled to, as files that can be read, linted and run.
+
+Rewritten by `pytest tests/backends/test_golden.py --update-golden`; look at the difference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+import mlc
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+EXAMPLES = sorted((ROOT / "examples").glob("*.mdl"))
+CASES = [(path, target) for path in EXAMPLES for target in ("pytorch", "keras", "jax", "openvino")]
+
+
+@pytest.mark.parametrize(("path", "target"), CASES, ids=[f"{p.stem}-{t}" for p, t in CASES])
+def test_it_is_compiled_as_before(path: Path, target: str, request: pytest.FixtureRequest) -> None:
+    artefact = mlc.compile(mlc.load(path), target, name=path.stem)
+    place = GOLDEN / artefact.folder / f"{artefact.name}.py"
+    if request.config.getoption("--update-golden"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(artefact.source)
+    assert place.read_text() == artefact.source
+
+
+def test_every_file_is_that_of_an_example(request: pytest.FixtureRequest) -> None:
+    wanted = {f"{path.stem}_{target}" for path, target in CASES}
+    stale = [folder for folder in GOLDEN.iterdir() if folder.name not in wanted]
+    if request.config.getoption("--update-golden"):
+        for folder in stale:
+            rmtree(folder)
+        stale = []
+    assert stale == []

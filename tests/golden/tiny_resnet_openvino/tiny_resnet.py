@@ -1,0 +1,70 @@
+"""TinyResNet: a residual network for small images.
+
+Verified with openvino 2026.4.1.
+"""
+
+from pathlib import Path
+
+import openvino as ov
+from openvino import opset16 as ops
+from safetensors.numpy import load_file
+
+
+class TinyResNet:
+    """Builds the graph: image (B, 3, H, W) -> logits (B, classes)."""
+
+    def __init__(self, weights: str | Path) -> None:
+        self.weights = load_file(weights)
+
+    def constant(self, name: str) -> ov.Node:
+        return ops.constant(self.weights[name], name=name, shared_memory=True)
+
+    def conv(self, x: ov.Output, name: str, stride: int = 1, pad: int = 0) -> ov.Node:
+        weight = self.constant(f"{name}.weight")
+        return ops.convolution(x, weight, [stride] * 2, [pad] * 2, [pad] * 2, [1, 1], name=name)
+
+    def batch_norm(self, x: ov.Output, name: str) -> ov.Node:
+        gamma, beta, mean, variance = (
+            self.constant(f"{name}.{part}")
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        return ops.batch_norm_inference(x, gamma, beta, mean, variance, 1e-5, name=name)
+
+    def linear(self, x: ov.Output, name: str) -> ov.Node:
+        y = ops.matmul(x, self.constant(f"{name}.weight"), transpose_a=False, transpose_b=True)
+        return ops.add(y, self.constant(f"{name}.bias"), name=name)
+
+    def residual(self, x: ov.Output, name: str, width: int, stride: int = 1) -> ov.Node:
+        """Two 3x3 convolutions beside a shortcut.
+
+        (B, C, H, W) -> (B, width, ceil(H / stride), ceil(W / stride)).
+        """
+        C = x.get_output_partial_shape(0)[1].get_length()
+        main = self.conv(x, f"{name}.conv1", stride, pad=1)
+        main = ops.relu(self.batch_norm(main, f"{name}.batch_norm1"))
+        main = self.batch_norm(self.conv(main, f"{name}.conv2", pad=1), f"{name}.batch_norm2")
+        skip = x
+        if C != width or stride != 1:
+            skip = self.batch_norm(self.conv(x, f"{name}.skip.0", stride), f"{name}.skip.1")
+        return ops.relu(ops.add(main, skip))
+
+    def build(self) -> ov.Model:
+        image = ops.parameter([-1, 3, -1, -1], ov.Type.f32, name="image")
+        h = ops.relu(self.batch_norm(self.conv(image, "conv", pad=1), "batch_norm"))
+        for i, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)]):
+            h = self.residual(h, f"blocks.{2 * i}", width, stride)
+            h = self.residual(h, f"blocks.{2 * i + 1}", width)
+        logits = self.linear(ops.reduce_mean(h, [2, 3], keep_dims=False), "linear")
+        model = ov.Model([logits], [image], "TinyResNet")
+        model.output(0).set_names({"logits"})
+        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+            raise ValueError(f"the model has no use for {sorted(extra)}")
+        return model
+
+
+def build(weights: str | Path) -> ov.Model:
+    """Return the graph with the weights of a safetensors file.
+
+    Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.
+    """
+    return TinyResNet(weights).build()
