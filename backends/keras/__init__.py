@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Weight
-from ...compiler.passes.tokens import tokens
 from ...compiler.passes.layout import Folds, channels_last, fold_flatten
+from ...compiler.passes.tokens import tokens
 from ...compiler.program import Class, Program
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import docstring, formatted, join
-from ..source.names import rename, snake
+from ..source.names import free, snake
 from ..source.prepare import prepare
 from ..source.scope import hint
 from .attention import attention
@@ -79,39 +79,48 @@ def _deviations(weights: Iterable[Weight]) -> tuple[Deviation, ...]:
 
 
 class File:
-    """The emitted file; `holders` says which of its layers holds a parameter, once it is printed."""
+    """The emitted file; once printed, `holders` says which of its layers holds a parameter."""
 
     def __init__(self, graph: Graph, program: Program, stem: str) -> None:
-        self.graph = graph
         self.program = program
         self.stem = stem
-        names = [c.name for c in program.classes]
-        self.functions = dict(zip(names, rename(map(snake, names), LOCALS).values(), strict=True))
         self.optional = {v.name: v for v in graph.inputs if v.default is not None}
         self.holders: dict[tuple[Class, str], str] = {}
-        self.names: set[str] = set()
         self.sizes: dict[Class, Counter[str]] = {}
+        self.names: set[str] = set()
 
     def source(self) -> str:
-        """The text of the file."""
-        shortener = Shortener({*LOCALS, *self.functions.values()})
-        self._pieces(shortener.count)
-        shortener.settle()
-        pieces = [*attention(self.program, self.stem), *self._pieces(shortener.made)]
+        """The text of the file; what it needs besides the model's own is known once it is tried."""
+        shortener = Shortener()
+        tried = "".join(self._pieces(shortener.count, LOCALS))
+        taken = LOCALS if "count()" in tried else LOCALS - {"count"}
+        functions = self._functions(taken)
+        shortener.settle({*taken, *functions.values()})
+        pieces = [*attention(self.program, self.stem), *self._pieces(shortener.made, taken)]
         model = self.program.model
         heading = docstring(model.doc or f"{model.name}, written by mlc.")
-        body = join([*shortener.source(), *pieces, _build(model, self.functions[model.name])])
+        body = join([*shortener.source(), *pieces, _build(model, functions[model.name])])
         return formatted(join([heading, _imports(body), body]))
 
-    def _pieces(self, shorten: Callable[[Expr], Expr]) -> list[str]:
+    def _functions(self, taken: frozenset[str]) -> dict[str, str]:
+        """What the functions of the classes are called."""
+        found: dict[str, str] = {}
+        for cls in self.program.classes:
+            found[cls.name] = free(snake(cls.name), {*taken, *found.values()})
+        return found
+
+    def _pieces(self, shorten: Callable[[Expr], Expr], taken: frozenset[str]) -> list[str]:
         """Layers and functions, those of callees first."""
-        self.names = set()
+        self.names = {"Path", "Attention"}
+        functions = self._functions(taken)
+        used = taken | frozenset(functions.values())
         pieces: list[str] = []
         for cls in self.program.classes:
             optional = self.optional if cls is self.program.model else {}
             sizes = self.sizes.setdefault(cls, Counter())
-            function = Function(cls, self.functions, optional, self._layer_name, shorten, sizes)
-            pieces += [each.source(self.stem) for each in (*function.defaults, *function.layers)]
+            function = Function(cls, functions, used, optional, self._layer_name, shorten, sizes)
+            pieces += [default.source(self.stem) for default in function.defaults]
+            pieces += [custom.source(self.stem) for custom in function.layers]
             pieces.append(function.source())
             for custom in function.layers:
                 for parameter in custom.group.parameters:

@@ -33,16 +33,21 @@ def attention(program: Program, package: str) -> Iterator[str]:
         yield _Layer(found, package).source()
 
 
+_ATTRS = {"use_bias": "bias", "causal": "causal", "scale": "scale"}
+"""The layer's arguments, and what the language calls them."""
+
+
 class _Layer:
     def __init__(self, found: list[Apply], package: str) -> None:
         self.package = package
         self.keep = any(s.inputs[2] is not None for s in found)
         self.mask = any(s.inputs[3] is not None for s in found)
+        kinds = {"use_bias": (True, "bool"), "causal": (False, "bool"),
+                 "scale": (None, "float | None")}  # fmt: skip
         config = {
-            "use_bias": ("bool = True", any(not is_literal(s.attrs["bias"], True) for s in found)),
-            "causal": ("bool = False", any(not is_literal(s.attrs["causal"], False) for s in found)),
-            "scale": ("float | None = None",
-                      any(not is_literal(s.attrs["scale"], None) for s in found)),
+            name: (f"{kind} = {default}", any(not is_literal(s.attrs[_ATTRS[name]], default)
+                                              for s in found))
+            for name, (default, kind) in kinds.items()
         }  # fmt: skip
         self.config = {name: kind for name, (kind, used) in config.items() if used}
 
@@ -81,21 +86,20 @@ class Attention(keras.layers.Layer):
 '''
 
     def _masks(self) -> str:
-        names = [
-            n
-            for n, used in (("keep (B, S)", self.keep), ("mask (B, heads, T, S)", self.mask))
-            if used
-        ]
-        if not names and "causal" not in self.config:
-            return ""
-        if not names:
-            return "\n\n    A causal mask is aligned at the end.\n    "
-        verb = "are" if len(names) > 1 else "is"
-        return (f"\n\n    {' and '.join(names)} {verb} true where attending is allowed; a query that may"
-                "\n    attend to nothing gets zeros.\n    ")  # fmt: skip
+        """What the docstring says of masks."""
+        given = (("keep (B, S)", self.keep), ("attention_mask (B, heads, T, S)", self.mask))
+        names = [name for name, used in given if used]
+        lines = []
+        if names:
+            verb = "are" if len(names) > 1 else "is"
+            lines = [f"{' and '.join(names)} {verb} true where attending is allowed;",
+                     "a query that may attend to nothing gets zeros."]  # fmt: skip
+        elif "causal" in self.config:
+            lines = ["A causal mask is aligned at the end."]
+        return "\n\n    " + "\n    ".join(lines) + "\n    " if lines else ""
 
     def _arguments(self) -> str:
-        return (", keep=None" if self.keep else "") + (", mask=None" if self.mask else "")
+        return (", keep=None" if self.keep else "") + (", attention_mask=None" if self.mask else "")
 
     def _parts(self) -> str:
         bias = ", use_bias=self.use_bias" if "use_bias" in self.config else ""
@@ -115,22 +119,23 @@ class Attention(keras.layers.Layer):
         """What each query takes of each key."""
         if not (self.keep or self.mask or "causal" in self.config):
             return "        shares = keras.ops.softmax(scores)"
-        lines = ['        allowed = keras.ops.ones_like(scores, dtype="bool")']
-        if self.mask:
-            lines += ["        if mask is not None:",
-                      "            allowed = keras.ops.logical_and(allowed, mask)"]  # fmt: skip
-        if self.keep:
-            lines += [
-                "        if keep is not None:",
-                "            allowed = keras.ops.logical_and(allowed, keep[:, None, None])",
-            ]
-        if "causal" in self.config:
-            lines += ["        if self.causal:",
-                      "            T, S = keras.ops.shape(x)[1], keras.ops.shape(context)[1]",
-                      "            past = keras.ops.arange(T)[:, None] + S - T >= keras.ops.arange(S)",
-                      "            allowed = keras.ops.logical_and(allowed, past)"]  # fmt: skip
-        lines += [
-            "        scores = keras.ops.where(allowed, scores, -1e9)",
+        return "".join([
+            '        allowed = keras.ops.ones_like(scores, dtype="bool")\n',
+            _GIVEN if self.mask else "", _KEPT if self.keep else "",
+            _PAST if "causal" in self.config else "",
+            "        scores = keras.ops.where(allowed, scores, -1e9)\n"
             "        shares = keras.ops.where(allowed, keras.ops.softmax(scores), 0.0)",
-        ]
-        return "\n".join(lines)
+        ])  # fmt: skip
+
+
+_GIVEN = """        if attention_mask is not None:
+            allowed = keras.ops.logical_and(allowed, attention_mask)
+"""
+_KEPT = """        if keep is not None:
+            allowed = keras.ops.logical_and(allowed, keep[:, None, None])
+"""
+_PAST = """        if self.causal:
+            T, S = keras.ops.shape(scores)[2:]
+            past = keras.ops.arange(T)[:, None] + S - T >= keras.ops.arange(S)
+            allowed = keras.ops.logical_and(allowed, past)
+"""

@@ -28,7 +28,8 @@ from ...compiler.program import (
 )  # fmt: skip
 from ..source.computation import numbers, users
 from .layers import LAYERS
-from .rules import INSIDE, needs_sizes
+from .rules import INSIDE
+from .shapes import needs_sizes
 
 HOPS = 3
 """How many ops between two of a group join it."""
@@ -112,6 +113,11 @@ class Grouping:
             for v in _given(statement)
         )  # fmt: skip
 
+    def is_constant(self, var: Var) -> bool:
+        """Whether a tensor depends on no input."""
+        made = self.made.get(var)
+        return var in self.numbers or (isinstance(made, Apply) and self._constant(made))
+
     def _constants(self, statement: Apply) -> Iterator[Apply]:
         """The ops from which one that takes no input is computed."""
         if self._constant(statement):
@@ -124,7 +130,7 @@ class Grouping:
         return [u for o in statement.outputs for u in self.users.get(o, [])]
 
     def _settled(self) -> bool:
-        """Forms the groups; false where a parameter must be given out, and all is to be done anew."""
+        """Forms the groups; false where a parameter must be given out, and all begins anew."""
         seeds = [s for s in self.place if isinstance(s, Apply) and self._plain(s) and self._seed(s)]
         self.groups = []
         for seed in seeds:
@@ -251,7 +257,7 @@ class Grouping:
     def result(self) -> list[tuple[Statement | None, Group]]:
         """The groups, each with the statement before which its layer is applied.
 
-        None for those at the start of the class, and for those that only change a state, at its end.
+        None for those that only change a state, at the end of the class.
         """
         found: list[tuple[Statement | None, Group]] = []
         for parameter in self.cls.parameters:
@@ -259,7 +265,10 @@ class Grouping:
                 made = Group([], self._anything(), [parameter.var], [parameter])
                 found.append((self.cls.body[0], made))
         for statements in self.groups:
-            found.append((self._before(statements), self._group(statements)))
+            group = self._group(statements)
+            if not group.outputs:
+                group.inputs = list(dict.fromkeys([self._last(), *self._tensors_of(group)]))
+            found.append((self._before(statements) if group.outputs else None, group))
         held = {p for _, g in found for p in g.parameters}
         for parameter, value in self.states.items():
             if parameter in self.given_out:
@@ -269,9 +278,18 @@ class Grouping:
                     help="read it once, beside the line that updates it, or choose another target",
                 )
             if parameter not in held:
-                out = next(iter(self.cls.outputs.values()))
-                found.append((None, Group([], [out, value], [], [parameter], [(parameter, value)])))
+                taken = [self._last(), value]
+                found.append((None, Group([], taken, [], [parameter], [(parameter, value)])))
         return found
+
+    def _last(self) -> Var:
+        """What a layer that only changes a state passes on: an output of the class."""
+        return next(iter(self.cls.outputs.values()))
+
+    def _tensors_of(self, group: Group) -> list[Var]:
+        """What a group takes, if it takes anything of its own accord."""
+        read = {v for s in group.statements for v in _given(s)} | {v for _, v in group.updates}
+        return [v for v in group.inputs if v in read]
 
     def _before(self, statements: Sequence[Apply]) -> Statement:
         """The earliest statement at which all that the group takes is there."""
@@ -325,12 +343,7 @@ def _given(statement: Apply) -> list[Var]:
 
 def _tensors(statement: Apply, grouping: Grouping) -> list[Var]:
     """What an op takes that depends on the inputs."""
-    return [
-        v for v in _given(statement)
-        if not (v in grouping.own or v in grouping.numbers)
-        and not (v in grouping.made and isinstance(grouping.made[v], Apply)
-                 and grouping._constant(grouping.made[v]))
-    ]  # fmt: skip
+    return [v for v in _given(statement) if not (v in grouping.own or grouping.is_constant(v))]
 
 
 def _given_by(statement: Statement) -> list[Var]:

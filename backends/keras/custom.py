@@ -19,8 +19,9 @@ from ..source.parts import spell
 from ..source.scope import hint
 from ..source.tree import text, tree
 from .clusters import Group
-from .reserved import ATTRIBUTES, LOCALS
-from .rules import INSIDE, Pieces, dtype
+from .reserved import ATTRIBUTES, LOCALS, argument
+from .rules import INSIDE, dtype
+from .shapes import Pieces
 
 
 class Custom:
@@ -35,9 +36,7 @@ class Custom:
         self.inputs = group.inputs
         self.arguments: dict[Var, str] = {}
         for var in group.inputs:
-            self.arguments[var] = _fresh(
-                var.name or "x", {"self", "keras", *self.arguments.values()}
-            )
+            self.arguments[var] = _fresh(argument(var.name or "x"), self.arguments.values())
         used = sorted(self._attribute_names() | self._weight_names())
         self.read_from = {n: place for n in used if (place := self._place_of(n)) is not None}
         config = [n for n in used if n not in self.read_from]
@@ -89,8 +88,10 @@ class Custom:
         parts = [
             self._constructor(), self._build(), self._call(), self._shape(), self._get_config(),
         ]  # fmt: skip
-        head = (f'@keras.saving.register_keras_serializable(package="{package}")\n'
-                f"class {self.name}(keras.layers.Layer):\n    {docstring(self._doc())}\n")  # fmt: skip
+        head = (
+            f'@keras.saving.register_keras_serializable(package="{package}")\n'
+            f"class {self.name}(keras.layers.Layer):\n    {docstring(self._doc())}\n"
+        )
         return head + "\n" + "\n".join(part for part in parts if part)
 
     def _doc(self) -> str:
@@ -142,7 +143,8 @@ class Custom:
         call = tree(
             "self.add_weight(shape=(*{shape},), initializer={init}, dtype={dtype}, "
             "trainable={trainable}, name={name})",
-            shape=[self._static(parameter.shape[axis]) for axis in order], init=initializer(parameter.init),
+            shape=[self._static(parameter.shape[axis]) for axis in order],
+            init=initializer(parameter.init),
             dtype=None if kind == "f32" else dtype(kind), name=literal(parameter.name),
             trainable=None if parameter.trainable else literal(False),
         )  # fmt: skip

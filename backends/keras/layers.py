@@ -1,4 +1,4 @@
-"""How Keras constructs and applies the ops that are layers, and which nodes its layers say exactly."""
+"""How Keras makes and applies the ops that are layers, and which nodes they say exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import own
-from .rules import RULES, elements
+from .rules import RULES
+from .shapes import elements
 
 # -------------------------------------------------------------------------------------- windows
 
@@ -44,7 +45,9 @@ def _ints(p: Parts, name: str) -> Expr:
 def pairs(pad: Expr, count: int) -> list[tuple[Expr, Expr]]:
     """Padding as (low, high) for each spatial axis."""
     rows = each(pad, count)
-    return [tuple(row.elts) if isinstance(row, ast.Tuple) else (row, row) for row in rows]  # type: ignore[misc]
+    return [
+        (row.elts[0], row.elts[1]) if isinstance(row, ast.Tuple) else (row, row) for row in rows
+    ]
 
 
 def _around(rows: Sequence[tuple[Expr, Expr]]) -> Expr:
@@ -124,8 +127,9 @@ def _conv(p: Parts) -> Expr:
         features, groups = number(p["features"]), number(p["groups"])
         multiplier = literal(features // groups) if features != groups else None
     made = p.fill(
-        f"keras.layers.{kind}({own}, strides={{stride}}, padding={{padding}}, depth_multiplier={{m}}, "
-        "dilation_rate={dilation}, groups={groups}, use_bias={bias}, name={name})({x})",
+        f"keras.layers.{kind}({own}, strides={{stride}}, padding={{padding}}, "
+        "depth_multiplier={m}, dilation_rate={dilation}, groups={groups}, use_bias={bias}, "
+        "name={name})({x})",
         kernel=_ints(p, "kernel"), padding=padding, x=x, m=multiplier,
         stride=None if _ones(stride) or apart else _short(stride),
         dilation=None if _ones(dilation) else _short(dilation),
@@ -205,8 +209,8 @@ def _pool(kind: str) -> Rule:
         same = [ast.dump(k) for k in kernel] == [ast.dump(s) for s in stride]
         padding, x = _pool_padding(p, kind)
         return p.fill(
-            f"keras.layers.{kind}Pooling{count}D({{kernel}}, strides={{stride}}, padding={{padding}})"
-            "({x})",
+            f"keras.layers.{kind}Pooling{count}D({{kernel}}, strides={{stride}}, "
+            "padding={padding})({x})",
             kernel=_short(kernel), stride=None if same else _short(stride), padding=padding, x=x,
         )  # fmt: skip
 
@@ -286,8 +290,8 @@ def _rms_norm(p: Parts) -> Expr:
 
 def _group_norm(p: Parts) -> Expr:
     groups = p["groups"] if p.op.name == "group_norm" else literal(-1)
-    return p.fill("keras.layers.GroupNormalization({n}, axis={axis}, epsilon={eps}, center={center}, "
-                  "scale={scale}, name={name})({x})",
+    return p.fill("keras.layers.GroupNormalization({n}, axis={axis}, epsilon={eps}, "
+                  "center={center}, scale={scale}, name={name})({x})",
                   n=groups, axis=_channels(p), **_centre(p))  # fmt: skip
 
 
@@ -307,8 +311,11 @@ def _prelu(p: Parts) -> Expr:
     """One slope a channel, or one for all."""
     last = p.x.type.rank if is_literal(p["per_channel"], False) else p.x.type.rank - 1
     shared = list(range(1, last))
-    return p.fill("keras.layers.PReLU('zeros', shared_axes={shared}, name={name})({x})",
-                  shared=literal(shared) if shared else None)  # fmt: skip
+    return p.fill(
+        "keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes={shared}, name={name})"
+        "({x})",
+        shared=literal(shared) if shared else None,
+    )
 
 
 def _attention(p: Parts) -> Expr:
@@ -317,12 +324,12 @@ def _attention(p: Parts) -> Expr:
     if own(p.apply):
         return p.fill(
             "Attention({heads}, use_bias={bias}, causal={causal}, scale={scale}, name={name})("
-            "{x}, {context}, keep={keep}, mask={mask})",
+            "{x}, {context}, keep={keep}, attention_mask={mask})",
             context=context, bias=bias, causal=p.unless("causal", False),
         )  # fmt: skip
     return p.fill(
-        "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, name={name})("
-        "{x}, {context}, use_causal_mask={causal})",
+        "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, "
+        "name={name})({x}, {context}, use_causal_mask={causal})",
         width=p.place(literal(p.x.type.shape[-1])), context=context, bias=bias,
         causal=p.unless("causal", False),
     )  # fmt: skip

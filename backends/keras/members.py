@@ -16,7 +16,7 @@ from .layers import LAYERS
 
 
 class Labels:
-    """The names of one function's layers: `conv1`, `f"{name}_conv1"`, `f"{name}_blocks_{2 * i}"`."""
+    """The names of one function's layers: `conv1`, `f"{name}_conv1"`, `f"{name}_steps_{2 * i}"`."""
 
     def __init__(self, model: bool) -> None:
         self.prefix: list[Expr] = []
@@ -89,6 +89,52 @@ def stages(body: Sequence[Statement]) -> dict[str, str]:
         seen[op] += 1
         names[number] = f"{op}{seen[op]}" if times[op] > 1 else op
     return names
+
+
+class _Rename(ast.NodeTransformer):
+    def __init__(self, name: Expr) -> None:
+        self.name = name
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if any(keyword.arg == "name" for keyword in node.keywords):
+            return self.name
+        return self.generic_visit(node)
+
+
+def renamed(applied: Expr, name: Expr) -> Expr:
+    """An applied layer with a name in the place of its constructor."""
+    result = _Rename(name).visit(applied)
+    assert isinstance(result, ast.expr)
+    return result
+
+
+def constructor(applied: Expr) -> Expr:
+    """The call that makes a layer, out of the expression that applies it."""
+    return next(
+        node
+        for node in ast.walk(applied)
+        if isinstance(node, ast.Call) and any(keyword.arg == "name" for keyword in node.keywords)
+    )
+
+
+def fills(statement: Statement) -> bool:
+    """Whether a loop or a choice adds to lists."""
+    return any(
+        isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
+        for s in walk([statement])
+    )
+
+
+def places(loop: Repeat) -> Iterator[str]:
+    """The lists that one iteration adds to, once for each member."""
+    for statement in loop.body:
+        match statement:
+            case (
+                Apply(member=Member(listed=True) as member)
+                | Call(member=Member(listed=True) as member)
+                | Chain(member=Member(listed=True) as member)
+            ):
+                yield member.name
 
 
 def held(body: Sequence[Statement]) -> set[str]:

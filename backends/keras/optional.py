@@ -8,9 +8,10 @@ from ...compiler.diagnose import MlcError
 from ...compiler.dim import Size
 from ...compiler.expr import literal
 from ...compiler.graph import Input
-from ...compiler.program import Apply, Call, Class, Var, walk
+from ...compiler.program import Apply, Call, Class, Var
 from ..source.computation import users
 from ..source.tree import real, text
+from .reserved import argument
 from .rules import dtype
 
 MASKS = ("keep", "mask")
@@ -58,17 +59,17 @@ class Default:
                 if source not in self.sources:
                     self.sources.append(source)
                 place = source.order.index(axis) if source.order else axis
-                self.shape.append(f"keras.ops.shape({source.name})[{place}]")
+                self.shape.append(f"keras.ops.shape({argument(source.name)})[{place}]")
             else:
                 self.shape.append(str(size))
         self.shape = [self.shape[axis] for axis in var.order or range(var.type.rank)]
 
     def source(self, package: str) -> str:
         """The class as text."""
-        name, kind = self.var.name, text(dtype(self.var.type.dtype))
+        name, kind = argument(self.var.name), text(dtype(self.var.type.dtype))
         value = self.given.default
         shown = text(real(float(value)) if self.var.type.floating else literal(value))
-        arguments = ", ".join([*(v.name for v in self.sources), name])
+        arguments = ", ".join([*(argument(v.name) for v in self.sources), name])
         shape = ", ".join(self.shape) + ("," if len(self.shape) == 1 else "")
         return (
             f'@keras.saving.register_keras_serializable(package="{package}")\n'

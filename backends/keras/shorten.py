@@ -15,8 +15,7 @@ from ..source.tree import text
 class Shortener:
     """Writes the layers that `count` has seen more than once through a function."""
 
-    def __init__(self, taken: Collection[str]) -> None:
-        self.taken = set(taken)
+    def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.names: dict[str, str] = {}
 
@@ -27,14 +26,13 @@ class Shortener:
             self.counts[common] += 1
         return applied
 
-    def settle(self) -> None:
-        """Names what was counted more than once."""
+    def settle(self, taken: Collection[str]) -> None:
+        """Names what was counted more than once, by none of the names that are taken."""
         for common, times in self.counts.items():
             if times > 1:
                 kind = common.removeprefix("keras.layers.").partition("(")[0]
-                name = free(_NAMES.get(kind, snake(kind)), self.taken)
-                self.names[common] = name
-                self.taken.add(name)
+                used = {*taken, *self.names.values()}
+                self.names[common] = free(_NAMES.get(kind, snake(kind)), used)
 
     def made(self, applied: Expr) -> Expr:
         """The expression, through a function where it has one."""

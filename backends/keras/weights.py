@@ -34,13 +34,13 @@ class Places:
         self.classes = {scope: cls for cls in program.classes for scope in cls.scopes}
 
     def entry(self, weight: Weight, path: Path) -> Entry:
-        """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor becomes it."""
+        """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor is it."""
         *members, (part, _) = path
         pieces = list(self._pieces(weight, members))
         if weight.layer is None or part != weight.part:
             held = self.holders[self._class(weight.scope), part]
-            steps = (Step("permute", weight.order),) if weight.order else ()
-            return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), steps)
+            turned = (Step("permute", weight.order),) if weight.order else ()
+            return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), turned)
         variable, steps = _KINDS[weight.layer.op.name](weight, self._applied(weight))
         if weight in self.folds:
             steps = (*self.folds[weight], *steps)
@@ -127,7 +127,7 @@ def _sizes(weight: Weight) -> tuple[int, ...]:
 
 
 def _conv(weight: Weight, apply: Apply) -> Place:
-    """(out, in, *kernel) as (*kernel, in, out); a layer for each channel has (*kernel, in, many)."""
+    """(out, in, *kernel) as (*kernel, in, out); with a group a channel, as (*kernel, in, many)."""
     if weight.part != "weight":
         return weight.part, ()
     rank = weight.type.rank

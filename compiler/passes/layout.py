@@ -272,10 +272,10 @@ class _Writer:
         if want is not None and value.type.rank < len(want):
             if node.op.layout != "any" or set(value.type.shape) == {1}:
                 return value
-            if isinstance(value, Weight) and value in self.movable:
-                if value.type.rank == len(want) - 1 and want[0] == 0:
-                    value.order = tuple(axis - 1 for axis in want[1:])
-                    return value
+            fits = value.type.rank == len(want) - 1 and want[0] == 0
+            if isinstance(value, Weight) and value in self.movable and fits:
+                value.order = tuple(axis - 1 for axis in want[1:])
+                return value
             value = self._stored(node, value, None)
             b = Build.like(node)
             value = b(UNSQUEEZE, value, axes=tuple(range(len(want) - value.type.rank)))

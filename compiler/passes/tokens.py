@@ -1,4 +1,4 @@
-"""Images as rows of tokens, and back: the transpose stands beside the image, where it costs nothing.
+"""Images as rows of tokens, and back: the transpose beside the image, where it costs nothing.
 
 `x -> flatten(start = 2) -> transpose(axes = [0, 2, 1])` moves the channels of (B, C, H, W) behind
 places that are already merged. Where images are stored with channels last, the same in the other

@@ -1,0 +1,347 @@
+"""The statements of a class as the lines of one function on Keras tensors."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ...compiler import expr
+from ...compiler.diagnose import MlcError
+from ...compiler.dim import Size, symbols
+from ...compiler.expr import Expr, literal
+from ...compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Phi,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from ..source.compose import Assign, Composer, For, Line, Store, When
+from ..source.computation import number, numbers
+from ..source.constructor import arguments, listed
+from ..source.names import free
+from ..source.parts import spell
+from ..source.scope import Scope
+from ..source.tree import tree
+from .clusters import Grouping
+from .custom import Custom
+from .layers import LAYERS, POOLS, REVERSIBLE
+from .members import Labels, constructor, fills, held, places, renamed, reversible, stages
+from .rules import RULES, dtype
+from .shapes import Pieces, element, picked
+
+WIDTH = 60
+"""Keras names its constructors in full: one layer a line reads best."""
+
+
+class Body:
+    """Collects the lines of one class's function.
+
+    `functions` are the names of the classes' functions, `taken` names that no variable may have,
+    `shorten` may write the constructor of a layer more briefly, and `sizes` count how often each
+    size is read: what is read more than once has a name.
+    """
+
+    def __init__(
+        self,
+        cls: Class,
+        functions: Mapping[str, str],
+        taken: frozenset[str],
+        shorten: Callable[[Expr], Expr],
+        sizes: Counter[str],
+    ) -> None:
+        self.cls = cls
+        self.functions = functions
+        self.taken = taken
+        self.shorten = shorten
+        self.sizes = sizes
+        self.bound = sorted(n for n, times in sizes.items() if times > 1)
+        self.scope = Scope(cls, frozenset(), taken)
+        self.scope.kept = {}
+        self.out = Composer(WIDTH)
+        self.top = self.out.lines
+        self.grouping = Grouping(cls)
+        self.numbers = numbers(cls)
+        self.running: dict[str, tuple[Var, int]] = {}
+        self.labels = Labels(cls.definition.kind == "model")
+        self.held = held(cls.body)
+        self.reversible = reversible(cls.body)
+        self.made: dict[str, Expr] = {}
+        self.custom: dict[Statement | None, list[Custom]] = {}
+        self.inside: set[Statement] = set()
+        self.picked = picked(cls.body, self.inside)
+
+    def use(self, before: Statement | None, custom: Custom) -> None:
+        """A layer of the file's own computes a group of ops, before this statement."""
+        self.custom.setdefault(before, []).append(custom)
+        self.inside |= set(custom.group.statements)
+        self.picked = picked(self.cls.body, self.inside)
+
+    # ---------------------------------------------------------------------------- expressions
+
+    def place(self, expression: Expr) -> Expr:
+        """An expression where the tensors are in sight: sizes are read from them."""
+
+        def name(each: str) -> Expr:
+            if each in self.running:
+                var, axis = self.running[each]
+                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(axis))
+            if each in self.cls.sizes and self.cls.sizes[each][0] in self.cls.inputs:
+                self.sizes[each] += 1
+                if each not in self.bound:
+                    return self.size(each)
+            return expr.name(self.scope.locals.get(each, each))
+
+        return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
+
+    def size(self, name: str) -> Expr:
+        """`x.shape[-1]`."""
+        source, axis = self.cls.sizes[name]
+        var = self.cls.inputs[source]
+        axis = var.order.index(axis) if var.order else axis
+        end = axis == var.type.rank - 1
+        return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(-1 if end else axis))
+
+    def read(self, var: Var) -> Expr:
+        """A tensor, or a constant that stays a Python number."""
+        if var in self.numbers:
+            return number(self.numbers[var], self.place)
+        if isinstance(var, WeightVar) and var.member is not None:
+            what = f"{var.member.name}.{var.part} is read outside its layer"
+            raise MlcError("unsupported", f"{what}, which Keras cannot do here",
+                           help="use a param, or choose another target")  # fmt: skip
+        return self.out.ref(var)
+
+    def _pieces(self, statement: Apply, name: Expr | None) -> Pieces:
+        pieces = Pieces(statement, self.read, self.place, name, self.numbers)
+        pieces.open = self.grouping.open
+        pieces.eager = self.grouping.eager
+        return pieces
+
+    # ----------------------------------------------------------------------------- statements
+
+    def add(self, body: Sequence[Statement]) -> None:
+        """Adds the lines of these statements."""
+        for statement in body:
+            for custom in self.custom.get(statement, []):
+                given = [self.read(v) for v in custom.inputs]
+                self.define(custom.given, self.applied(custom, given))
+            if statement in self.inside:
+                continue
+            match statement:
+                case Apply():
+                    self._apply(statement)
+                case Call(outputs=outputs, inputs=inputs):
+                    self.define(outputs, self._call(statement, inputs))
+                case Chain(body=inner, member=member):
+                    with self.labels.within(member, stages(inner)):
+                        self.add(inner)
+                case If():
+                    self._if(statement)
+                case Repeat():
+                    self._loop(statement)
+
+    def define(self, outputs: Sequence[Var], value: Expr) -> None:
+        """`outputs = value`; a layer applied to a layer's result is a line of its own."""
+        match value:
+            case ast.Call(func=ast.Call() | ast.Name(), args=[ast.Call(func=ast.Call()) as inner]):
+                middle = Var("", outputs[0].type)
+                self.define([middle], inner)
+                value.args = [self.out.ref(middle)]
+        self.out.lines.append(Assign(list(outputs), value))
+
+    def applied(self, custom: Custom, given: Sequence[Expr]) -> Expr:
+        """A layer of the file's own on these tensors."""
+        label = self.labels.name(Member(custom.member)) if custom.member else None
+        return custom.call(given, label, self.place)
+
+    def _apply(self, statement: Apply) -> None:
+        if statement.outputs[0] in self.numbers or statement in self.picked.values():
+            return
+        member = statement.member
+        if statement in self.picked:
+            cut = self._pieces(self.picked[statement], None)
+            self.define(statement.outputs, element(cut, statement.values["axes"]))
+        elif self._projects(statement):
+            self.define(statement.outputs, self._reversed(statement))
+        elif member is None or statement.op.name not in LAYERS:
+            pieces = self._pieces(statement, None)
+            self.define(statement.outputs, spell({**RULES, **POOLS}, pieces, "Keras"))
+        else:
+            self.define(statement.outputs[:1], self._layer(statement, member))
+
+    def _layer(self, statement: Apply, member: Member) -> Expr:
+        """A layer with a name, applied."""
+        tied = member.name in self.reversible
+        rules = {**LAYERS, "embedding": REVERSIBLE} if tied else LAYERS
+        value = spell(rules, self._pieces(statement, self.labels.name(member)), "Keras")
+        if member.name not in self.held:
+            return self.shorten(value)
+        if member.name not in self.made:
+            self.top.append(Store(self._own_name(member), constructor(value)))
+        return renamed(value, self.made[member.name])
+
+    def _own_name(self, member: Member) -> Expr:
+        """The variable of a member that is made once and applied more often."""
+        inputs = {*self.cls.inputs, *self.taken, *self.scope.locals.values()}
+        self.made[member.name] = expr.name(free(member.name, inputs))
+        return self.made[member.name]
+
+    def _projects(self, statement: Apply) -> bool:
+        """Whether it is a product with the weight of an embedding."""
+        if statement.op.name != "linear" or statement.member is not None:
+            return False
+        weight, bias = statement.inputs[1:3]
+        member = weight.member if isinstance(weight, WeightVar) else None
+        return bias is None and member is not None and member.name in self.reversible
+
+    def _reversed(self, statement: Apply) -> Expr:
+        """`token(h, reverse=True)`: logits from the weight of an embedding."""
+        x, weight = statement.inputs[:2]
+        assert isinstance(weight, WeightVar) and weight.member is not None and x is not None
+        if weight.member.name not in self.made:
+            what = f"{weight.member.name} of {self.cls.name} is used before it is applied"
+            raise MlcError("unsupported", what, help="choose another target")
+        return tree("{f}({x}, reverse=True)", f=self.made[weight.member.name], x=self.read(x))
+
+    # ------------------------------------------------------------------------------- blocks
+
+    def _call(self, statement: Call, inputs: Sequence[Var | None]) -> Expr:
+        present = [v for v in inputs if v is not None]
+        given = [self.read(v) for v in present]
+        if statement.member.name in self.held:
+            model = self._submodel(statement, present)
+            return tree("{f}({xs})", f=model, xs=one_or_list(given))
+        return self._block(statement, given)
+
+    def _block(self, statement: Call, given: list[Expr]) -> Expr:
+        args = {name: self.place(value) for name, value in statement.args.items()}
+        positional, keywords = arguments(statement.cls, args)
+        label = ast.keyword("name", self.labels.name(statement.member))
+        function = expr.name(self.functions[statement.cls.name])
+        return ast.Call(function, [*given, *positional], [*keywords, label])
+
+    def _submodel(self, statement: Call, inputs: Sequence[Var]) -> Expr:
+        """A block that is applied more than once is a `keras.Model` of its own."""
+        member = statement.member
+        if member.name not in self.made:
+            name = self._own_name(member)
+            fresh = [Var(n, v.type, v.order) for n, v in statement.cls.inputs.items()]
+            for var, given in zip(fresh, inputs, strict=True):
+                self.top.append(Assign([var], self._example(statement, given)))
+            refs = [self.out.ref(v) for v in fresh]
+            model = tree("keras.Model({i}, {o}, name={n})", i=one_or_list(refs),
+                         o=self._block(statement, refs), n=self.labels.name(member))  # fmt: skip
+            self.top.append(Store(name, model))
+        return self.made[member.name]
+
+    def _example(self, statement: Call, var: Var) -> Expr:
+        """An input like this tensor; sizes are left open that differ from call to call."""
+        slot = statement.inputs.index(var)
+        calls = (s for s in walk(self.cls.body) if isinstance(s, Call))
+        taken = [c.inputs[slot] for c in calls if c.member == statement.member]
+        shape = []
+        for axis in var.order or range(var.type.rank):
+            size = var.type.shape[axis]
+            alike = {str(v.type.shape[axis]) for v in taken if v is not None} == {str(size)}
+            known = alike and not self._opened(size)
+            shape.append(self.place(literal(size)) if known else literal(None))
+        kind = None if var.type.dtype == "f32" else dtype(var.type.dtype)
+        return tree("keras.Input((*{shape},), dtype={kind})", shape=shape[1:], kind=kind)
+
+    def _opened(self, size: int | Size) -> bool:
+        return any(n in self.grouping.open or n.startswith("size_") for n in symbols(size))
+
+    # ---------------------------------------------------------------------- choices, loops
+
+    def _if(self, statement: If) -> None:
+        """`skip = x` before, where one arm only passes a tensor on."""
+        arms = [self._arm(statement.then, statement.phis, "then"),
+                self._arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
+        for phi in statement.phis:
+            self.out.join(phi.result)
+        condition = self.place(statement.condition)
+        if bool(statement.then) == bool(statement.orelse):
+            self.out.lines.append(When(condition, arms[0], arms[1]))
+            return
+        plain, other = (1, 0) if statement.then else (0, 1)
+        self.out.lines += arms[plain]
+        self.out.lines.append(When(expr.negate(condition) if other else condition, arms[other], []))
+
+    def _arm(self, body: Sequence[Statement], phis: Sequence[Phi], which: str) -> list[Line]:
+        outside, self.out.lines = self.out.lines, []
+        self.add(body)
+        for phi in phis:
+            self.define([phi.result], self.read(getattr(phi, which)))
+        inside, self.out.lines = self.out.lines, outside
+        return inside
+
+    def _loop(self, loop: Repeat) -> None:
+        for carried in loop.carried:
+            self.out.join(carried.current, carried.next, carried.result)
+            self.define([carried.current], self.read(carried.initial))
+        for inside, result in loop.results.items():
+            if all(result is not c.result for c in loop.carried):
+                self.out.join(inside, result)
+        self._run_along(loop, "current")
+        line = self._header(loop)
+        outside, self.out.lines = self.out.lines, line.body
+        self.add(loop.body)
+        self.out.lines = outside
+        self._run_along(loop, "result")
+        self.out.lines.append(line)
+
+    def _run_along(self, loop: Repeat, which: str) -> None:
+        """Sizes that change from iteration to iteration are read from the tensor that has them."""
+        for name, carried, axis in _running(loop):
+            var = getattr(carried, which)
+            self.running[name] = (var, var.order.index(axis) if var.order else axis)
+
+    def _header(self, loop: Repeat) -> For:
+        """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""
+        names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
+        target = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
+        table = self.place(loop.table)
+        plain = table if names else tree("range({n})", n=table)
+        fresh = [n for n in listed(loop) if not self.labels.numbered(n)]
+        if not fresh:
+            return For(target if names else expr.name("_"), plain)
+        if any(isinstance(s, (Repeat, If)) and fills(s) for s in loop.body):
+            self._counted(fresh)
+            return For(target if names else expr.name("_"), plain)
+        index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))
+        for name in fresh:
+            self.labels.number(name, index, sum(m == name for m in places(loop)))
+        if not names:
+            return For(index, plain)
+        return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
+
+    def _counted(self, lists: Sequence[str]) -> None:
+        """Nested loops that fill one list number its members by a counter."""
+        for name in lists:
+            wish = "index" if len(lists) == 1 else f"{name}_index"
+            counter = expr.name(free(wish, {*self.scope.locals.values(), *self.cls.inputs}))
+            self.out.lines.append(Store(counter, tree("count()")))
+            self.labels.count(name, counter)
+
+
+def _running(loop: Repeat) -> Iterator[tuple[str, object, int]]:
+    """The sizes that run along, each with the carried tensor and the axis that has it."""
+    for size in loop.sizes:
+        for carried in loop.carried:
+            for axis, found in enumerate(carried.current.type.shape):
+                if str(found) == size.name:
+                    yield size.name, carried, axis
+
+
+def one_or_list(given: list[Expr]) -> Expr:
+    """What a model takes or gives: a tensor, or a list of several."""
+    return given[0] if len(given) == 1 else ast.List(given, ast.Load())
