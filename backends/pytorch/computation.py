@@ -130,9 +130,8 @@ class Forward(Computation):
         self._readable(var)
         kind = var.type.dtype
         value = given.default
-        template = {True: "torch.ones(*{shape}, ", False: "torch.zeros(*{shape}, "}.get(
-            value if value in (0, 1) else None, "torch.full({size}, {value}, "
-        )
+        plain = {1: "torch.ones(*{shape}, ", 0: "torch.zeros(*{shape}, "}
+        template = plain.get(value, "torch.full({size}, {value}, ")
         shape = [self.place(literal(size)) for size in var.type.shape]
         size = ast.Tuple(shape, ast.Load())
         made = tree(

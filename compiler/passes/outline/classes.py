@@ -215,9 +215,9 @@ class Builder:
             declared = sizes.attributes({"shape": expr.sequence(weight.exprs)}, {})["shape"]
             candidate = weight.type.with_(shape=declared) if declared else None
         elif weight.layer is not None:
-            layer = weight.layer
-            attrs = sizes.attributes(layer.exprs, layer.attrs)
-            made = sizes.params(layer.op, [None] * len(layer.op.inputs), attrs)
+            made_by = weight.layer
+            attrs = sizes.attributes(made_by.exprs, made_by.attrs)
+            made = sizes.params(made_by.op, [None] * len(made_by.op.inputs), attrs)
             candidate = made.get(weight.part)
         kind = sizes.type(candidate, [w.type for w in same_weights])
         shape = tuple(sizes.expression(size) for size in kind.shape)
