@@ -154,16 +154,39 @@ class Composer:
 
     def nest(self, lines: list[Line]) -> None:
         """Writes values that are used once where they are used."""
+        for i, line in enumerate(lines):
+            for body in _bodies(line):
+                self.nest(body)
+            if isinstance(line, When):
+                lines[i] = self._conditional(line)
         count = self.uses(self.lines)
         i = len(lines) - 1
         while i >= 0:
             line = lines[i]
-            for body in _bodies(line):
-                self.nest(body)
             while i > 0 and self._nests(lines[i - 1], line, count):
                 self._absorb(lines.pop(i - 1), line)
                 i -= 1
             i -= 1
+
+    def _conditional(self, line: When) -> Line:
+        """`y = relu(h) if act else h`, where that is all, and is no change of a name in one arm."""
+        match line:
+            case When(condition, [Assign([then], a, hint)], [Assign([orelse], b)]):
+                var = self.leader(then)
+                plain = [self._vars[n.id] for n in (a, b) if isinstance(n, ast.Name)]
+                kept = [v.name for v in plain] if len(plain) == 1 else []
+                value = ast.IfExp(condition, a, b)
+                short = len(self.shown(value)) + len(then.name or "x") + 3 <= self.width
+                if var is self.leader(orelse) and short and then.name not in kept:
+                    if self._assigned(var) == 2:
+                        self._pinned.discard(var)
+                    return Assign([then], value, hint)
+        return line
+
+    def _assigned(self, var: Var) -> int:
+        """How many lines assign the variable."""
+        lines = (line for line in _walk(self.lines) if isinstance(line, Assign))
+        return sum(self.leader(target) is var for line in lines for target in line.targets)
 
     def _nests(self, inner: Line, outer: Line, count: Mapping[Var, int]) -> bool:
         if not isinstance(inner, Assign) or len(inner.targets) != 1:
@@ -172,7 +195,7 @@ class Composer:
         place = _place(outer)
         if place is None or var in self._pinned or count.get(var) != 1:
             return False
-        if var not in self.reads(place):
+        if var not in self.reads(place) or var in self._perhaps(place):
             return False
         renaming = isinstance(place, ast.Name)
         named = bool(inner.targets[0].name) and var not in self.final
@@ -182,6 +205,11 @@ class Composer:
             return False
         whole = self._put(_copy(place), {self._id(inner.targets[0]): inner.value})
         return len(self.shown(whole)) + len(_head(outer)) <= self.width
+
+    def _perhaps(self, node: ast.expr) -> list[Var]:
+        """The variables in the arms of conditional expressions: what makes them is always run."""
+        choices = [n for n in ast.walk(node) if isinstance(n, ast.IfExp)]
+        return [var for n in choices for arm in (n.body, n.orelse) for var in self.reads(arm)]
 
     def _trivial(self, value: ast.expr) -> bool:
         """Whether it is a call on tensors with names, and short."""

@@ -144,6 +144,7 @@ class Choices:
             around = arms[: [s for s, _ in arms].index(site)]
             self.where[phi.result] = (inside[-1], around)
             return None
+        phi.result.name = ""  # a choice within an expression, which the source does not name
         own = If(self.body.condition(site), [], [], [phi], site)
         placed = Placed(self.body.arms, own)
         self.body.add(placed)
