@@ -38,7 +38,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         "jax",
         stem,
         {f"{stem}.py": source(stored, program)},
-        WeightMap([entry(weight, path, folds) for weight, path in program.weights.items()]),
+        WeightMap([entry(program, weight, folds) for weight in program.weights]),
         Interface(
             program.model.name,
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
@@ -101,8 +101,21 @@ def _functions(body: str, program: Program) -> Iterator[str]:
             '    """Draws from -b to b, where b = 1 / sqrt(fan)."""\n'
             "    return partial(jax.random.uniform, minval=-(fan**-0.5), maxval=fan**-0.5)\n"
         )
+    if re.search(r"(?<!\.)\bPReLU\(", body):
+        yield PRELU
     if "attention_fn=" in body and (found := [*_attentions(program)]):
         yield _attend(found)
+
+
+PRELU = '''class PReLU(nnx.Module):
+    """x where it is positive, else x times a slope for each channel, the last axis."""
+
+    def __init__(self, features: int) -> None:
+        self.weight = nnx.Param(jnp.full(features, 0.25))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.where(x > 0, x, self.weight[...] * x)
+'''
 
 
 def _attentions(program: Program) -> Iterator[Apply]:

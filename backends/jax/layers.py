@@ -189,6 +189,13 @@ def _triangle(p: Parts) -> Expr:
     return p.fill(template, c=p["context"])
 
 
+def _prelu(p: Parts) -> Expr:
+    """NNX' own has one slope for all channels."""
+    if not p.value("per_channel"):
+        return tree("nnx.PReLU(0.25)")
+    return p.fill("PReLU({features})", features=_size(p, 1))
+
+
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
     "embedding":
@@ -196,7 +203,7 @@ LAYERS: Mapping[str, Rule] = {
     "batch_norm": _norm("BatchNorm", 1, "momentum={kept}, "),
     "layer_norm": _norm("LayerNorm", -1), "rms_norm": _norm("RMSNorm", -1),
     "group_norm": _norm("GroupNorm", 1, "{groups}, "), "instance_norm": _norm("InstanceNorm", 1),
-    "prelu": "nnx.PReLU(0.25)", "dropout": "nnx.Dropout({rate}, rngs=rngs)",
+    "prelu": _prelu, "dropout": "nnx.Dropout({rate}, rngs=rngs)",
     "attention": _attention,
 }  # fmt: skip
 """Constructors by op."""
@@ -217,6 +224,4 @@ def native(node: Node) -> bool:
         assert x is not None
         last = tuple(attrs.get("axes", (x.type.rank - 1,))) == (x.type.rank - 1,)
         return last and bool(node.layer.weights)
-    if name == "prelu":
-        return not attrs["per_channel"]
     return name != "dropout" or node.inputs[1] is None

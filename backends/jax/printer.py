@@ -7,9 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
 from ...compiler import expr
+from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Fact, Init, Input
-from ...compiler.program import Apply, Class, If, Parameter, Repeat, Var, WeightVar
+from ...compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Parameter,
+    Repeat,
+    Statement,
+    Var,
+    WeightVar,
+)  # fmt: skip
 from ..source.compose import Assign, Return, Store, When
 from ..source.computation import Computation
 from ..source.constructor import Constructor
@@ -19,6 +32,7 @@ from ..source.parts import Parts, Rule, spell
 from ..source.reads import Reads
 from ..source.scope import Scope, signature
 from ..source.tree import tree
+from .chains import one_member, owned, place, sequential, stages
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted
@@ -61,6 +75,16 @@ class Members(Constructor):
         each = self.comprehension(made, loop)
         return tree("nnx.List({xs})", xs=ast.ListComp(each.elt, each.generators))
 
+    def made(self, statement: Statement) -> Expr:
+        if not isinstance(statement, Chain):
+            return super().made(statement)
+        if sequential(statement):
+            return self.sequence([self.made(stage) for stage in stages(statement)])
+        return tree("nnx.List([*{xs}])", xs=[self.made(stage) for stage in owned(statement)])
+
+    def optional_member(self, statement: If) -> Chain | Apply | Call | None:
+        return one_member(statement)
+
     def optional(self, condition: Expr, name: str, made: list[ast.stmt]) -> Iterator[ast.stmt]:
         yield ast.If(condition, made, [self.set(name, self.absent)])
 
@@ -76,7 +100,7 @@ def _hole(var: Var) -> Expr:
     return expr.name("x")
 
 
-class Call(Computation):
+class Lines(Computation):
     """The lines of `__call__`."""
 
     target: ClassVar[str] = "jax"
@@ -88,12 +112,34 @@ class Call(Computation):
         super().__init__(cls, scope, taken)
         self.sizes = Reads(cls, scope, self.out)
         self.place = self.sizes.place
+        self.within: Chain | None = None
+
+    def holder(self, member: Member) -> Expr:
+        if self.within is None:
+            return super().holder(member)
+        (index,) = place(self.within, member.name)
+        held = super().holder(self.within.member)
+        return tree("{f}[{i}]", f=held, i=literal(int(index)))
+
+    def optional_member(self, statement: If) -> Chain | Apply | Call | None:
+        return one_member(statement)
+
+    def chain(self, statement: Chain) -> None:
+        """A branch is a member, or, where a stage is no module, written out."""
+        if sequential(statement):
+            super().chain(statement)
+            return
+        outside, self.within = self.within, statement
+        self.body(statement.body)
+        self.within = outside
 
     def weight(self, var: WeightVar) -> Expr:
         """`self.position[...]`; a layer's as the source has it: `self.linear.kernel[...].T`."""
         if var.member is None:
             return tree("{x}[...]", x=expr.parse(f"self.{self.scope.attribute(var.part)}"))
         op = self.ops[var.member.name]
+        if op == "prelu":
+            raise MlcError("unsupported", "JAX source that reads the slope of a prelu by itself")
         part = VARIABLES.get(op, {}).get(var.part, var.part)
         held = tree("{x}[...]", x=expr.parse(f"{expr.show(self.holder(var.member))}.{part}"))
         view = VIEWS.get(op)
@@ -158,7 +204,7 @@ class Module:
         self.optional = optional
         self.scope = Scope(cls, ATTRIBUTES, self.taken)
         self.members = Members(cls, self.scope, make)
-        self.call = Call(cls, self.scope, self.taken)
+        self.call = Lines(cls, self.scope, self.taken)
 
     def source(self) -> str:
         """The class as text."""

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from ...compiler.expr import Expr
 from ...compiler.graph import Weight
 from ...compiler.passes.layout import Folds
-from ...compiler.program import WeightVar
+from ...compiler.program import Program, WeightVar
 from ...compiler.weight import Entry, Step
 from ..source.names import free
 from ..source.tree import tree
+from .chains import state_path
 from .reserved import ATTRIBUTES
 from .rules import permuted
 
-Path: TypeAlias = "Sequence[tuple[str, int | None]]"
 Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
 
 
-def entry(weight: Weight, path: Path, folds: Folds) -> Entry:
+def entry(program: Program, weight: Weight, folds: Folds) -> Entry:
     """The state path (`blocks.0.conv1.kernel`), and how the canonical tensor becomes it.
 
     `folds` are the layers whose features are turned to the order of images.
     """
-    *holders, (part, _) = path
-    pieces: list[str] = []
-    for name, index in holders:
-        pieces += ["layers", name] if name.isdigit() else [free(name, ATTRIBUTES)]
-        pieces += [] if index is None else [str(index)]
+    *holders, (part, _) = program.weights[weight]
+    keys = state_path(program, holders)
+    pieces = [key if key.isdigit() else free(key, ATTRIBUTES) for key in keys]
     if weight.layer is None or part != weight.part:
         stored = (Step("permute", weight.order),) if weight.order else ()
         return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), stored)
@@ -87,7 +85,9 @@ def _named(weight: Weight) -> Place:
 
 
 def _prelu(weight: Weight) -> Place:
-    del weight
+    assert weight.layer is not None
+    if weight.layer.attrs["per_channel"]:
+        return "weight", ()
     return "negative_slope", (Step("reshape", ((1,), ())),)
 
 
@@ -124,13 +124,12 @@ VARIABLES: Mapping[str, Mapping[str, str]] = {
         op: {"weight": "scale", "running_mean": "mean", "running_var": "var"}
         for op in ("batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm")
     },
-    "embedding": {"weight": "embedding"}, "prelu": {"weight": "negative_slope"},
+    "embedding": {"weight": "embedding"},
 }  # fmt: skip
 """What NNX calls the parts of a layer, where it is not what the language does."""
 
 VIEWS: Mapping[str, Callable[[Expr, WeightVar], Expr]] = {
     "linear": _turned, "conv": _moved, "conv_transpose": _moved,
-    "prelu": lambda held, var: tree("{x}.reshape(1)", x=held),
 }  # fmt: skip
 """A layer's weight as the source has it."""
 

@@ -94,6 +94,21 @@ model Cross(heads = 2):
     h = h + (h -> layer_norm -> attention(heads, causal = true, bias = false))
     y = h -> linear(D) -> softmax
 """,
+    "stages": """
+block Branch(width, deep = true):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H, W]
+    side = x if C == width else x -> conv(width, 1) -> prelu(per_channel = true) -> batch_norm
+    y = side + (x -> conv(width, 3, pad = 1))
+
+model Stages(width = 4):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, H, W]
+    h = x -> Branch(width) -> Branch(width)
+    tail = h if width == 1 else h
+             -> transpose(axes = [0, 2, 3, 1]) -> linear(6) -> rms_norm -> linear(2)
+    y = tail -> max(axes = [3])
+""",
     "volume": """
 model Volume:
     in  x: f32[B, 2, D, H, W]

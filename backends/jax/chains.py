@@ -1,0 +1,82 @@
+"""Linear branches: a `nnx.Sequential`, or the layers in a list where some stage is no module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...compiler.program import Apply, Call, Chain, If, Member, Program, Statement, walk
+from .rules import moves
+
+
+def sequential(chain: Chain) -> bool:
+    """Whether each stage takes only what the one before gives."""
+    given = chain.input
+    for stage in chain.body:
+        if not isinstance(stage, (Apply, Call)):
+            return False
+        if [v for v in stage.inputs if v is not None] != [given]:
+            return False
+        given = stage.outputs[0]
+    return given is chain.output
+
+
+def stages(chain: Chain) -> list[Statement]:
+    """Those that do something: another view of axes may be none as they are stored."""
+    return [s for s in chain.body if not (isinstance(s, Apply) and _still(s))]
+
+
+def _still(statement: Apply) -> bool:
+    order = moves(statement)
+    return order is not None and order == tuple(range(len(order)))
+
+
+def owned(chain: Chain) -> list[Apply | Call]:
+    """The stages that are layers or blocks."""
+    return [
+        stage for stage in chain.body
+        if isinstance(stage, (Apply, Call)) and stage.member is not None
+    ]  # fmt: skip
+
+
+def one_member(statement: If) -> Chain | Apply | Call | None:
+    """The member that an If passes by, if that is all it does and the member is one module."""
+    found = statement.optional
+    return None if isinstance(found, Chain) and not sequential(found) else found
+
+
+def place(chain: Chain, name: str) -> list[str]:
+    """Where a stage stands in what holds the branch."""
+    held: Sequence[Statement] = stages(chain) if sequential(chain) else owned(chain)
+    for i, stage in enumerate(held):
+        member = stage.member if isinstance(stage, (Apply, Call)) else None
+        if member is not None and member.name == name:
+            return ["layers", str(i)] if sequential(chain) else [str(i)]
+    raise AssertionError(f"{chain.member.name} has no stage {name}")
+
+
+def state_path(program: Program, holders: Sequence[tuple[str, int | None]]) -> list[str]:
+    """The keys from the model down to a layer, names not yet made safe."""
+    body: Sequence[Statement] = program.model.body
+    chain: Chain | None = None
+    keys: list[str] = []
+    for name, index in holders:
+        if chain is not None and name.isdigit():
+            keys += place(chain, name)
+            found = _find(chain.body, name)
+        else:
+            keys += [name] if index is None else [name, str(index)]
+            found = _find(walk(list(body)), name)
+        chain = found if isinstance(found, Chain) else None
+        if isinstance(found, Call):
+            body = found.cls.body
+    return keys
+
+
+def _find(statements: Iterable[Statement], name: str) -> Statement | None:
+    """The branch or the call of a block that is held under a name."""
+    for statement in statements:
+        match statement:
+            case Chain(member=Member(name=own)) | Call(member=Member(name=own)) if own == name:
+                assert isinstance(statement, (Chain, Call))
+                return statement
+    return None
