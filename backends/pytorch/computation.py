@@ -19,8 +19,9 @@ from ..source.scope import Scope
 from ..source.tree import real, tree
 from .attention import Attention
 from .constructor import sequential, stage_of
+from .dtypes import dtype
 from .layers import APPLIED
-from .rules import RULES, dtype
+from .rules import RULES
 from .shapes import cut
 
 

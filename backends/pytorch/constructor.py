@@ -16,8 +16,8 @@ from ..source.parts import Parts, Rule, spell
 from ..source.scope import Scope
 from ..source.tree import tree
 from .attention import Attention
+from .dtypes import dtype
 from .layers import LAYERS, MODULES, around
-from .rules import dtype
 
 
 class Members(Constructor):

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
 from ..source.tree import number, real
-from .rules import axis, long
+from .dtypes import long
+from .reductions import axis
 from .shapes import elements
 from .windows import cropped, cropping, padded, padding, pooling, spatial, taps
 

@@ -11,22 +11,13 @@ from collections.abc import Mapping
 from ...compiler.expr import Expr, literal
 from ..source.computation import number as written
 from ..source.parts import Parts, Rule
-from ..source.tree import number, real, tree
+from ..source.tree import number, real
 from .attention import sdpa
+from .dtypes import dtype
+from .positions import POSITIONS
+from .reductions import REDUCTIONS
 from .shapes import SHAPES
 from .windows import WINDOWS
-
-DTYPES: Mapping[str, str] = {
-    "bool": "torch.bool", "u8": "torch.uint8", "i8": "torch.int8", "i16": "torch.int16",
-    "i32": "torch.int32", "i64": "torch.int64", "f16": "torch.float16",
-    "bf16": "torch.bfloat16", "f32": "torch.get_default_dtype()", "f64": "torch.float64",
-}  # fmt: skip
-"""Dtypes as PyTorch names them; the default float follows PyTorch's default."""
-
-
-def dtype(name: str) -> Expr:
-    """The dtype as a tree."""
-    return tree(DTYPES[name])
 
 
 def _inferred(name: str, values: Expr) -> Expr | None:
@@ -128,88 +119,6 @@ def _gelu(p: Parts) -> Expr:
     return p.fill("F.gelu({x}, approximate={a})", a=p.unless("approximate", "none"))
 
 
-# ------------------------------------------------------------------------------------- over axes
-
-
-def axis(p: Parts, name: str = "axis") -> Expr:
-    """An axis, the last one as -1."""
-    value = p.value(name)
-    last = value is not None and value == p.x.type.rank - 1 and value > 0
-    found: Expr = literal(-1) if last else p[name]
-    return found
-
-
-def _along(name: str) -> Rule:
-    return lambda p: p.fill(f"F.{name}({{x}}, dim={{axis}})", axis=axis(p))
-
-
-def _axes(p: Parts, every: bool = False) -> Expr | None:
-    """`1`, `-1` or `(0, 2)`; None for all axes, unless `every` or `keep` needs them in full."""
-    axes = p.value("axes")
-    if axes is None and p["axes"] is None:
-        full = every or p.unless("keep", False) is not None
-        return literal(tuple(range(p.x.type.rank))) if full else None
-    if isinstance(axes, tuple) and len(axes) == 1:
-        return literal(-1 if axes[0] == p.x.type.rank - 1 > 0 else axes[0])
-    found: Expr = p["axes"]
-    return found
-
-
-def _reduce(name: str, *, every: bool = False, whole: bool = False) -> Rule:
-    """A method that reduces; `whole` says that it makes i64 of other integers."""
-
-    def rule(p: Parts) -> Expr:
-        narrow = whole and not p.x.type.floating and p.x.type.dtype != "i64"
-        return p.fill(
-            f"{{x}}.{name}(dim={{dim}}, keepdim={{keep}}, dtype={{dtype}})",
-            dim=_axes(p, every), keep=p.unless("keep", False),
-            dtype=dtype(p.x.type.dtype) if narrow else None,
-        )  # fmt: skip
-
-    return rule
-
-
-def _spread(p: Parts) -> Expr:
-    return p.fill(
-        f"{{x}}.{p.op.name}(dim={{dim}}, correction={{correction}}, keepdim={{keep}})",
-        dim=_axes(p), keep=p.unless("keep", False),
-    )  # fmt: skip
-
-
-def _l2_norm(p: Parts) -> Expr:
-    return p.fill(
-        "torch.linalg.vector_norm({x}, dim={dim}, keepdim={keep})",
-        dim=_axes(p), keep=p.unless("keep", False),
-    )  # fmt: skip
-
-
-def _prod(p: Parts) -> Expr:
-    """PyTorch multiplies along one axis, or all of them."""
-    axes, keep = p.fixed("axes"), p.unless("keep", False)
-    floating, wide = p.x.type.floating, p.x.type.dtype == "i64"
-    kind = None if floating or wide else dtype(p.x.type.dtype)
-    if axes is None and keep is None:
-        return p.fill("{x}.prod(dtype={dtype})", dtype=kind)
-    result: Expr = p["x"]
-    for one in sorted(range(p.x.type.rank) if axes is None else axes, reverse=True):
-        result = tree("{x}.prod(dim={dim}, keepdim={keep}, dtype={dtype})",
-                      x=result, dim=literal(one), keep=keep, dtype=kind)  # fmt: skip
-    return result
-
-
-def _arg(p: Parts) -> Expr:
-    return p.fill(
-        f"{{x}}.{p.op.name}(dim={{dim}}, keepdim={{keep}}).to(torch.int32)",
-        dim=axis(p), keep=p.unless("keep", False),
-    )  # fmt: skip
-
-
-def _cumsum(p: Parts) -> Expr:
-    narrow = not p.x.type.floating and p.x.type.dtype != "i64"
-    kind = dtype(p.x.type.dtype) if narrow else None
-    return p.fill("{x}.cumsum(dim={axis}, dtype={dtype})", axis=axis(p), dtype=kind)
-
-
 # ----------------------------------------------------------------------------------------- losses
 
 
@@ -223,65 +132,6 @@ def _kl_div(p: Parts) -> Expr:
     if p.fixed("reduction") == "mean":
         return p.fill('F.kl_div({log_prob}, {target}, reduction="none").mean()')
     return p.fill("F.kl_div({log_prob}, {target}, reduction={reduction})")
-
-
-def _cross_entropy(p: Parts) -> Expr:
-    """PyTorch has the classes on axis 1, and wants labels of 64 bits."""
-    at, rank = p.fixed("axis"), p.x.type.rank
-    logits = p["logits"]
-    if rank > 1 and at != 1:
-        logits = tree("{x}.movedim({axis}, 1)", x=logits, axis=axis(p))
-    return p.fill(
-        "F.cross_entropy({logits}, {label}, reduction={reduction})",
-        logits=logits, label=long(p, "label"), reduction=p.unless("reduction", "mean"),
-    )  # fmt: skip
-
-
-def long(p: Parts, name: str) -> Expr:
-    """An index in 64 bits."""
-    var = p.var(name)
-    assert var is not None
-    found: Expr = p[name] if var.type.dtype == "i64" else tree("{i}.long()", i=p[name])
-    return found
-
-
-# ------------------------------------------------------------------------------- taking by position
-
-
-def _gather(p: Parts) -> Expr:
-    """`x[:, index]`; a single index as one of a row, so that its value need not be known."""
-    var = p.var("index")
-    assert var is not None
-    before: list[Expr] = [ast.Slice() for _ in range(p.fixed("axis"))]
-    index = p["index"] if var.type.dtype in ("i32", "i64") else long(p, "index")
-    if var.type.rank == 0:
-        row = tree("{i}.unsqueeze(0)", i=index)
-        return p.fill("{x}.index_select({axis}, {row}).squeeze({axis})", axis=axis(p), row=row)
-    where = ast.Tuple([*before, index], ast.Load()) if before else index
-    return ast.Subscript(p["x"], where, ast.Load())
-
-
-def _dtype(p: Parts, name: str) -> str:
-    var = p.var(name)
-    assert var is not None
-    return var.type.dtype
-
-
-def _gather_elements(p: Parts) -> Expr:
-    return p.fill("{x}.gather({axis}, {i})", axis=axis(p), i=long(p, "index"))
-
-
-def _scatter_add(p: Parts) -> Expr:
-    return p.fill("{x}.scatter_add({axis}, {i}, {updates})", axis=axis(p), i=long(p, "index"))
-
-
-def _embedding(p: Parts) -> Expr:
-    index = p["index"] if _dtype(p, "index") in ("i32", "i64") else long(p, "index")
-    return p.fill("F.embedding({index}, {weight})", index=index)
-
-
-def _prelu(p: Parts) -> Expr:
-    return p.fill("F.prelu({x}, {weight})")
 
 
 RULES: Mapping[str, Rule] = {
@@ -303,18 +153,12 @@ RULES: Mapping[str, Rule] = {
         "relu6", "silu", "mish", "softplus", "softsign", "selu")},
     "hard_sigmoid": _unary("F.hardsigmoid"), "hard_swish": _unary("F.hardswish"),
     "hard_tanh": _unary("F.hardtanh"), "elu": _elu("elu"), "celu": _elu("celu"),
-    "leaky_relu": "F.leaky_relu({x}, {slope})", "gelu": _gelu, "glu": _along("glu"),
-    "prelu": _prelu, "softmax": _along("softmax"), "log_softmax": _along("log_softmax"),
-    "sum": _reduce("sum", whole=True), "mean": _reduce("mean"), "prod": _prod,
-    "max": _reduce("amax"), "min": _reduce("amin"), "any": _reduce("any"), "all": _reduce("all"),
-    "logsumexp": _reduce("logsumexp", every=True), "l2_norm": _l2_norm,
-    "var": _spread, "std": _spread, "argmax": _arg, "argmin": _arg, "cumsum": _cumsum,
+    "leaky_relu": "F.leaky_relu({x}, {slope})", "gelu": _gelu, "prelu": "F.prelu({x}, {weight})",
     "mse": _loss("mse_loss"), "mae": _loss("l1_loss"),
     "huber": _loss("huber_loss", more="delta={delta}, "),
     "bce_with_logits": _loss("binary_cross_entropy_with_logits", "logits"),
-    "kl_div": _kl_div, "cross_entropy": _cross_entropy,
-    "gather": _gather, "gather_elements": _gather_elements, "scatter_add": _scatter_add,
-    "embedding": _embedding, "linear": "F.linear({x}, {weight}, {bias_tensor})",
-    "sdpa": sdpa, "dropout": "F.dropout({x}, {rate}, self.training)", **SHAPES, **WINDOWS,
+    "kl_div": _kl_div, "linear": "F.linear({x}, {weight}, {bias_tensor})", "sdpa": sdpa,
+    "dropout": "F.dropout({x}, {rate}, self.training)",
+    **REDUCTIONS, **POSITIONS, **SHAPES, **WINDOWS,
 }  # fmt: skip
 """What PyTorch writes for an op, by its name."""
