@@ -367,6 +367,8 @@ def native(node: Node) -> bool:
             return bool(attrs["affine"]) and _at_the_end(node)
         case "layer_norm":
             return _at_the_end(node)
+        case "group_norm" | "instance_norm":
+            return bool(attrs["affine"]) or isinstance(node.values[0].type.shape[1], int)
         case "dropout":
             return node.inputs[1] is None
     return True
