@@ -147,6 +147,50 @@ model Nested(table = [(4, 2), (6, 1)], classes = 3):
         h = h * sigmoid(h -> linear(width))
     y = h -> linear(classes)
 """,
+    "loops": """
+model Loops(n = 3, widths = [4, 6]):
+    in  x: f32[B, 2]
+    out y: f32[B, 1]
+    hs = []
+    h = x
+    for w in widths:
+        repeat n:
+            h = h -> linear(w) -> tanh
+        hs += [h -> linear(1)]
+    y = hs[0] + hs[-1]
+""",
+    "rotary": """
+block Rotary:
+    in  x: f32[B, N, T, D]
+    out y: like x
+    require D % 2 == 0, "even"
+    place = cast(iota(T), f32)
+    rate = exp(cast(iota(D / 2), f32) * (-9.21 / (D / 2)))
+    angle = reshape(place, [T, 1]) * rate
+    a, b = x -> split(2, axis = -1)
+    y = concat(a * cos(angle) - b * sin(angle), b * cos(angle) + a * sin(angle), axis = -1)
+
+block Heads(heads):
+    in  x: f32[B, T, D]
+    out y: like x
+    require D % heads == 0, "heads"
+    split = [B, T, heads, D / heads]
+    q = transpose(reshape(x -> linear(D, bias = false), split), axes = [0, 2, 1, 3]) -> Rotary
+    k = transpose(reshape(x -> linear(D, bias = false), split), axes = [0, 2, 1, 3]) -> Rotary
+    v = transpose(reshape(x -> linear(D, bias = false), split), axes = [0, 2, 1, 3])
+    h = transpose((q, k, v) -> sdpa(causal = true), axes = [0, 2, 1, 3])
+    y = reshape(h, [B, T, D]) -> linear(D, bias = false)
+
+model Llama(vocab = 17, D = 8, layers = 2):
+    in  ids: i32[B, T]
+    out logits: f32[B, T, vocab]
+    h = ids -> embedding(vocab, D)
+    repeat layers:
+        h = h + (h -> rms_norm -> Heads(2))
+        a, b = h -> rms_norm -> linear(4 * D, bias = false) -> split(2, axis = -1)
+        h = h + ((silu(a) * b) -> linear(D, bias = false))
+    logits = h -> rms_norm -> linear(vocab, bias = false)
+""",
     "siamese": """
 block Tower(width):
     in  x: f32[B, C, L]

@@ -29,7 +29,7 @@ from ...program import (
     walk,
 )  # fmt: skip
 from .body import Body
-from .frame import Disagree, Frame, agree, disagree, plain, same
+from .frame import Disagree, Frame, Unroll, agree, disagree, plain, same
 from .sizes import Sizes
 from .tree import Tree, external, leaving
 
@@ -244,6 +244,7 @@ class Builder:
         variables = self._input_vars(body.sizes, inputs)
         self.given = set(variables.values())
         statements = body.statements()
+        self._separate(statements)
         results = {
             name: body.operand(self.frames, [o[name] for o in outputs]) for name in outputs[0]
         }
@@ -251,6 +252,15 @@ class Builder:
         for scope, given, made in zip(self.scopes, inputs, outputs, strict=True):
             self.made[scope] = Made(given, made)
         return self._record(statements, variables, results, updates)
+
+    def _separate(self, statements: Sequence[Statement]) -> None:
+        """Writes out loops that would fill one list one after the other: parts of a loop that is
+        written out itself."""
+        filled: dict[str, Repeat] = {}
+        for loop in _loops(statements):
+            for name in _lists(loop):
+                if filled.setdefault(name, loop) is not loop:
+                    raise Unroll(next(s for s in self.tree.scopes if s.loop is loop.loop))
 
     def _record(
         self, body: list[Statement], inputs: dict[str, Var], outputs: Any, updates: Any
@@ -437,6 +447,25 @@ def _prune(body: list[Statement], outputs: set[Var]) -> None:
         if isinstance(statement, Repeat):
             kept = {inside: after for inside, after in statement.results.items() if after in read}
             statement.results = kept
+
+
+def _loops(body: Sequence[Statement]) -> Iterator[Repeat]:
+    """The loops of a body that lie in no other loop."""
+    for statement in body:
+        match statement:
+            case Repeat():
+                yield statement
+            case If(then=then, orelse=orelse):
+                yield from _loops([*then, *orelse])
+
+
+def _lists(loop: Repeat) -> set[str]:
+    """The names of the lists that a loop's members stand in."""
+    return {
+        s.member.name
+        for s in walk(loop.body)
+        if isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
+    }
 
 
 def loose(path: str) -> str:
