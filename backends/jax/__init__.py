@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.features import fold
 from ...compiler.passes.layout import Folds, channels_last
-from ...compiler.program import Apply, Class, Program, walk
+from ...compiler.program import Class, Program
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import formatted, join, title
 from ..source.names import rename
 from ..source.prepare import prepare
 from ..source.scope import hint
+from . import attention
 from .layers import native
 from .partials import START, Helpers
 from .printer import Make, Module
@@ -103,8 +104,7 @@ def _functions(body: str, program: Program) -> Iterator[str]:
         )
     if re.search(r"(?<!\.)\bPReLU\(", body):
         yield PRELU
-    if "attention_fn=" in body and (found := [*_attentions(program)]):
-        yield _attend(found)
+    yield from attention.functions(program)
 
 
 PRELU = '''class PReLU(nnx.Module):
@@ -115,33 +115,6 @@ PRELU = '''class PReLU(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.where(x > 0, x, self.weight[...] * x)
-'''
-
-
-def _attentions(program: Program) -> Iterator[Apply]:
-    for cls in program.classes:
-        for statement in walk(cls.body):
-            if isinstance(statement, Apply) and statement.op.name == "attention":
-                yield statement
-
-
-def _attend(found: list[Apply]) -> str:
-    """NNX' own attention has no scale, and gives an average where nothing may be attended to."""
-    head = "def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array"
-    title = "Attention of (B, T, heads, d); a query that may attend to nothing gets zeros."
-    if all(apply.values.get("scale") is None for apply in found):
-        return f'''{head}, **_) -> jax.Array:
-    """{title}"""
-    y = jax.nn.dot_product_attention(query, key, value, mask=mask)
-    return jnp.where(mask.any(-1).mT[..., None], y, 0)
-'''
-    options = "scale: float | None = None, is_causal: bool = False"
-    return f'''{head} | None, *, {options}, **_) -> jax.Array:
-    """{title}"""
-    y = jax.nn.dot_product_attention(
-        query, key, value, mask=mask, scale=scale, is_causal=is_causal
-    )
-    return y if mask is None else jnp.where(mask.any(-1).mT[..., None], y, 0)
 '''
 
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.shape import product
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
+from .attention import attend, attention
 from .rules import RULES, each, elements, pairs, pools, spatial
+from .starts import biased, size
 
 
 def _unless(p: Parts, name: str, default: object) -> Expr | None:
     return None if is_literal(p[name], default) else p[name]
-
-
-def _use_bias(p: Parts) -> Expr | None:
-    return _unless(p, "bias", True)
-
-
-def _size(p: Parts, axis: int) -> Expr:
-    """A size of the first input, in the names of the constructor."""
-    return p.place(literal(p.x.type.shape[axis]))
 
 
 def _fan(p: Parts) -> Expr:
@@ -31,21 +23,12 @@ def _fan(p: Parts) -> Expr:
     return p.place(literal(product(p.apply.weights["weight"].shape[1:])))
 
 
-def _bias(p: Parts, fan: Expr) -> dict[str, Expr | None]:
-    """The starting values of a bias; NNX' own is zero."""
-    biased = any(part.endswith("bias") for part in p.apply.weights)
-    return {
-        "bias": None if biased else literal(False),
-        "start": tree("uniform({fan})", fan=fan) if biased else None,
-    }
-
-
 def _linear(p: Parts) -> Expr:
-    inputs = _size(p, -1)
+    inputs = size(p, -1)
     return p.fill(
         "nnx.Linear({inputs}, {features}, use_bias={bias}, kernel_init=fan_uniform, "
         "bias_init={start}, rngs=rngs)",
-        **{**_bias(p, inputs), "inputs": inputs},
+        **{**biased(p, inputs), "inputs": inputs},
     )
 
 
@@ -56,7 +39,7 @@ def _conv(p: Parts) -> Expr:
         "kernel_dilation={dilation}, feature_group_count={groups}, use_bias={bias}, "
         "kernel_init=fan_uniform, bias_init={start}, rngs=rngs)",
         **{
-            **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+            **biased(p, _fan(p)), "inputs": size(p, 1), "kernel": each(p["kernel"], count),
             "stride": _unless(p, "stride", 1), "dilation": _unless(p, "dilation", 1),
             "groups": _unless(p, "groups", 1),
             "pad": literal("SAME") if is_literal(p["pad"], "same") else p["pad"],
@@ -81,7 +64,7 @@ def _conv_transpose(p: Parts) -> Expr:
             "kernel_dilation={dilation}, feature_group_count={groups}, use_bias={bias}, "
             "kernel_init=uniform({fan}), bias_init={start}, rngs=rngs)",
             **{
-                **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+                **biased(p, _fan(p)), "inputs": size(p, 1), "kernel": each(p["kernel"], count),
                 "rows": literal(rows), "dilation": _unless(p, "dilation", 1), "fan": _fan(p),
             },
         )  # fmt: skip
@@ -90,7 +73,7 @@ def _conv_transpose(p: Parts) -> Expr:
         "kernel_dilation={dilation}, use_bias={bias}, transpose_kernel=True, "
         "kernel_init=fan_uniform, bias_init={start}, rngs=rngs)",
         **{
-            **_bias(p, _fan(p)), "inputs": _size(p, 1), "kernel": each(p["kernel"], count),
+            **biased(p, _fan(p)), "inputs": size(p, 1), "kernel": each(p["kernel"], count),
             "stride": each(p["stride"], count), "rows": literal(rows),
             "dilation": None if is_literal(p["dilation"], 1) else each(p["dilation"], count),
         },
@@ -112,7 +95,7 @@ def _norm(kind: str, axis: int, more: str = "") -> Rule:
         kept = {"kept": _kept(p)} if kind == "BatchNorm" else {}
         return p.fill(
             template,
-            **{"features": _size(p, at), "scale": absent["weight"], "bias": absent["bias"], **kept},
+            **{"features": size(p, at), "scale": absent["weight"], "bias": absent["bias"], **kept},
         )
 
     return make
@@ -126,74 +109,11 @@ def _kept(p: Parts) -> Expr:
     )
 
 
-def _attention(p: Parts) -> Expr:
-    context = p.var("context")
-    width = None
-    if context is not None and context.type.shape[-1] != p.x.type.shape[-1]:
-        width = p.place(literal(context.type.shape[-1]))
-    inputs = _size(p, -1)
-    return p.fill(
-        "nnx.MultiHeadAttention({heads}, {inputs}, in_kv_features={width}, use_bias={bias}, "
-        "attention_fn={function}, decode=False, kernel_init=fan_uniform, bias_init={start}, "
-        "rngs=rngs)",
-        **{**_bias(p, inputs), "inputs": inputs, "width": width, "function": _function(p)},
-    )
-
-
-def _function(p: Parts) -> Expr | None:
-    """What attends: the module's `attend` where NNX' own does not do it."""
-    scale = p["scale"]
-    masked = p["mask"] is not None or p["keep"] is not None or _uneven(p)
-    if scale is not None:
-        return p.fill("partial(attend, scale={scale})")
-    return expr.name("attend") if masked else None
-
-
-def _uneven(p: Parts) -> bool:
-    """Whether the lengths of a causal attention may differ: NNX' own aligns it at the start."""
-    context = p.var("context")
-    if context is None or not p.value("causal"):
-        return False
-    return bool(context.type.shape[1] != p.x.type.shape[1])
-
-
-def attend(p: Parts) -> Expr:
-    """`self.attention(x, context, mask=…)`."""
-    masks = []
-    if p["keep"] is not None:
-        masks.append(p.fill("{keep}[:, None, None, :]"))
-    var = p.var("mask")
-    if var is not None:
-        missing = 4 - var.type.rank
-        masks.append(p.fill(f"{{mask}}[{', '.join(['None'] * missing)}]" if missing else "{mask}"))
-    causal = bool(p.value("causal"))
-    if causal and (masks or _uneven(p)):
-        masks.append(_triangle(p))
-        causal = False
-    mask = masks[0] if masks else None
-    for other in masks[1:]:
-        mask = tree("{a} & {b}", a=mask, b=other)
-    return p.fill(
-        "{name}({x}, {context}, mask={allowed}, is_causal={causal})",
-        allowed=mask, causal=literal(True) if causal else None,
-    )  # fmt: skip
-
-
-def _triangle(p: Parts) -> Expr:
-    """True where a query may see a key, the last query every key."""
-    if not _uneven(p):
-        return p.fill("jnp.tri({x}.shape[1], dtype=bool)")
-    template = (
-        "jnp.tri({x}.shape[1], {c}.shape[1], {c}.shape[1] - {x}.shape[1], dtype=bool)[None, None]"
-    )
-    return p.fill(template, c=p["context"])
-
-
 def _prelu(p: Parts) -> Expr:
     """NNX' own has one slope for all channels."""
     if not p.value("per_channel"):
         return tree("nnx.PReLU(0.25)")
-    return p.fill("PReLU({features})", features=_size(p, 1))
+    return p.fill("PReLU({features})", features=size(p, 1))
 
 
 LAYERS: Mapping[str, Rule] = {
@@ -204,7 +124,7 @@ LAYERS: Mapping[str, Rule] = {
     "layer_norm": _norm("LayerNorm", -1), "rms_norm": _norm("RMSNorm", -1),
     "group_norm": _norm("GroupNorm", 1, "{groups}, "), "instance_norm": _norm("InstanceNorm", 1),
     "prelu": _prelu, "dropout": "nnx.Dropout({rate}, rngs=rngs)",
-    "attention": _attention,
+    "attention": attention,
 }  # fmt: skip
 """Constructors by op."""
 

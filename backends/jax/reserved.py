@@ -7,6 +7,6 @@ ATTRIBUTES = frozenset(
 
 LOCALS = frozenset(
     {"self", "jax", "jnp", "nnx", "Path", "load_file", "build", "rngs", "partial", "uniform"}
-    | {"attend", "PReLU"}
+    | {"attend", "sdpa", "PReLU"}
 )
 """What emitted files import or define."""

@@ -1,0 +1,168 @@
+"""Attention: NNX' own layer, and functions of the file for what that does not do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.program import Apply, Program, walk
+from ..source.parts import Parts
+from ..source.tree import tree
+from .starts import biased, size
+
+
+def attention(p: Parts) -> Expr:
+    context = p.var("context")
+    width = None
+    if context is not None and context.type.shape[-1] != p.x.type.shape[-1]:
+        width = p.place(literal(context.type.shape[-1]))
+    inputs = size(p, -1)
+    return p.fill(
+        "nnx.MultiHeadAttention({heads}, {inputs}, in_kv_features={width}, use_bias={bias}, "
+        "attention_fn={function}, decode=False, kernel_init=fan_uniform, bias_init={start}, "
+        "rngs=rngs)",
+        **{**biased(p, inputs), "inputs": inputs, "width": width, "function": _function(p)},
+    )
+
+
+def _function(p: Parts) -> Expr | None:
+    """What attends: the module's `attend` where NNX' own does not do it."""
+    scale = p["scale"]
+    masked = p["mask"] is not None or p["keep"] is not None or _uneven(p)
+    if scale is not None:
+        return p.fill("partial(attend, scale={scale})")
+    return expr.name("attend") if masked else None
+
+
+def _uneven(p: Parts) -> bool:
+    """Whether the lengths of a causal attention may differ: NNX' own aligns it at the start."""
+    context = p.var("context")
+    if context is None or not p.value("causal"):
+        return False
+    return bool(context.type.shape[1] != p.x.type.shape[1])
+
+
+def attend(p: Parts) -> Expr:
+    """`self.attention(x, context, mask=…)`."""
+    masks = []
+    if p["keep"] is not None:
+        masks.append(p.fill("{keep}[:, None, None, :]"))
+    var = p.var("mask")
+    if var is not None:
+        missing = 4 - var.type.rank
+        masks.append(p.fill(f"{{mask}}[{', '.join(['None'] * missing)}]" if missing else "{mask}"))
+    causal = bool(p.value("causal"))
+    if causal and (masks or _uneven(p)):
+        masks.append(_triangle(p))
+        causal = False
+    mask = masks[0] if masks else None
+    for other in masks[1:]:
+        mask = tree("{a} & {b}", a=mask, b=other)
+    return p.fill(
+        "{name}({x}, {context}, mask={allowed}, is_causal={causal})",
+        allowed=mask, causal=literal(True) if causal else None,
+    )  # fmt: skip
+
+
+def _triangle(p: Parts) -> Expr:
+    """True where a query may see a key, the last query every key."""
+    if not _uneven(p):
+        return p.fill("jnp.tri({x}.shape[1], dtype=bool)")
+    template = (
+        "jnp.tri({x}.shape[1], {c}.shape[1], {c}.shape[1] - {x}.shape[1], dtype=bool)[None, None]"
+    )
+    return p.fill(template, c=p["context"])
+
+
+# --------------------------------------------------------------------- functions of the file
+
+
+def functions(program: Program) -> Iterator[str]:
+    """`attend` and `sdpa`, where the model needs them."""
+    applied = [s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply)]
+    layers = [s for s in applied if s.op.name == "attention" and _own_function(s)]
+    products = [s for s in applied if s.op.name == "sdpa"]
+    if layers:
+        yield _attend(layers)
+    if products:
+        yield _sdpa(products)
+
+
+def _attend(found: list[Apply]) -> str:
+    """NNX' own attention has no scale, and gives an average where nothing may be attended to."""
+    head = "def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array"
+    title = "Attention of (B, T, heads, d); a query that may attend to nothing gets zeros."
+    if not any(_scaled(apply) for apply in found):
+        return f'''{head}, **_) -> jax.Array:
+    """{title}"""
+    y = jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return jnp.where(mask.any(-1).mT[..., None], y, 0)
+'''
+    options = "scale: float | None = None, is_causal: bool = False"
+    return f'''{head} | None, *, {options}, **_) -> jax.Array:
+    """{title}"""
+    y = jax.nn.dot_product_attention(
+        query, key, value, mask=mask, scale=scale, is_causal=is_causal
+    )
+    return y if mask is None else jnp.where(mask.any(-1).mT[..., None], y, 0)
+'''
+
+
+def _sdpa(found: list[Apply]) -> str:
+    """Scaled dot-product attention, with what the model does with it and no more."""
+    masks = {apply.inputs[3] is not None for apply in found}
+    causal = {bool(apply.values["causal"]) for apply in found}
+    scaled = any(_scaled(apply) for apply in found)
+    arguments = ["q: jax.Array", "k: jax.Array", "v: jax.Array"]
+    arguments += ["mask: jax.Array"] if masks == {True} else []
+    arguments += ["mask: jax.Array | None = None"] if len(masks) == 2 else []
+    options = ["causal: bool = False"] if len(causal) == 2 else []
+    options += ["scale: float | None = None"] if scaled else []
+    arguments += ["*", *options] if options else []
+    scale = "(q.shape[-1] ** -0.5 if scale is None else scale)" if scaled else "q.shape[-1] ** -0.5"
+    plain = masks == causal == {False}
+    lines = [f"scores = q @ k.mT * {scale}", *_allowed(masks, causal)]
+    lines += ["return nnx.softmax(scores) @ v"] if plain else [
+        "shares = nnx.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))",
+        "return jnp.where(mask, shares, 0) @ v",
+    ]  # fmt: skip
+    what = "Attention of (..., T, width)"
+    what += "." if plain else "; a query that may attend to nothing gets zeros."
+    body = "\n".join(f"    {line}" for line in lines)
+    return f'def sdpa({", ".join(arguments)}) -> jax.Array:\n    """{what}"""\n{body}\n'
+
+
+def _allowed(masks: set[bool], causal: set[bool]) -> list[str]:
+    """The lines that make `mask`; where nothing is masked, they return."""
+    unmasked = ["    return nnx.softmax(scores) @ v"]
+    lines = ["if not causal:", *unmasked] if masks == {False} and len(causal) == 2 else []
+    if True in causal:
+        name = "seen" if True in masks else "mask"
+        seen = ["T, S = scores.shape[-2:]", f"{name} = jnp.tri(T, S, S - T, dtype=bool)"]
+        if True in masks:
+            some = len(masks) == 2
+            seen.append(
+                f"mask = {'seen if mask is None else mask & seen' if some else 'mask & seen'}"
+            )
+        optional = len(causal) == 2 and True in masks
+        lines += ["if causal:", *(f"    {line}" for line in seen)] if optional else seen
+    if len(masks) == 2 and False in causal:
+        lines += ["if mask is None:", *unmasked]
+    return lines
+
+
+def _own_function(apply: Apply) -> bool:
+    """Whether the layer is told to use `attend`."""
+    names = [n.rstrip("?") for n in apply.op.inputs]
+    given = {n for n, v in zip(names, apply.inputs, strict=False) if v is not None}
+    x, context = apply.inputs[0], apply.inputs[1]
+    uneven = context is not None and x is not None and context.type.shape[1] != x.type.shape[1]
+    masked = bool(given & {"keep", "mask"}) or (uneven and bool(apply.values["causal"]))
+    return masked or _scaled(apply)
+
+
+def _scaled(apply: Apply) -> bool:
+    scale = apply.attrs["scale"]
+    return not (isinstance(scale, ast.Constant) and scale.value is None)
