@@ -118,7 +118,7 @@ def integral(expr: Expr) -> Expr:
 
 
 def spoken(expr: Expr) -> Expr:
-    """The same in plain Python, which has no `ceil`, `floor` and `sqrt` of its own."""
+    """The same in plain Python, which has no `ceil`, `floor` and `sqrt`, and a `zip` that cuts."""
 
     class Spoken(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -128,6 +128,8 @@ def spoken(expr: Expr) -> Expr:
                 return integral(node)
             if named == "sqrt":
                 return ast.BinOp(node.args[0], ast.Pow(), ast.Constant(0.5))
+            if named == "zip" and not node.keywords:
+                node.keywords = [ast.keyword("strict", ast.Constant(True))]
             return node
 
     result = Spoken().visit(copy.deepcopy(expr))

@@ -15,6 +15,7 @@ from ...compiler.program import Apply, Call, Chain, Class, If, Member, Var, Weig
 from ..source.compose import Assign, Return, Store, When
 from ..source.computation import Computation
 from ..source.parts import Parts, Rule
+from ..source.reads import Reads
 from ..source.scope import Scope
 from ..source.tree import real, tree
 from .attention import Attention
@@ -41,6 +42,8 @@ class Forward(Computation):
         optional: Mapping[str, Input],
     ) -> None:
         super().__init__(cls, scope, taken)
+        self.reads = Reads(cls, scope, self.out)
+        self.place = self.reads.place
         self.optional = optional
         if attention is not None:
             self.layers = {**APPLIED, "attention": attention.applied}
@@ -116,6 +119,7 @@ class Forward(Computation):
             self.out.lines.append(Store(target, tree("{x}.detach()", x=value)))
         single = len(results) == 1
         self.out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
+        self.reads.settle()
 
     def _kept(self, var: Var) -> Expr:
         """A result; a buffer that is about to change is read before."""

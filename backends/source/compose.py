@@ -95,6 +95,7 @@ class Composer:
         self._leader: dict[Var, Var] = {}
         self._pinned: set[Var] = set()
         self.final: set[Var] = set()
+        self._unread: set[Var] = set()
 
     # -------------------------------------------------------------------------- collecting
 
@@ -243,8 +244,20 @@ class Composer:
     def finish(self, fixed: Mapping[Var, str], taken: Collection[str]) -> list[ast.stmt]:
         """The statements; `fixed` are the arguments by name, `taken` names that stay free."""
         self.nest(self.lines)
+        self._unread = self._without_readers()
         naming = _Naming(self, fixed, taken)
         return [stmt for line in self.lines for stmt in self._statement(line, naming.names)]
+
+    def _without_readers(self) -> set[Var]:
+        """Of what one call gives several of, those that nothing reads."""
+        count = self.uses(self.lines)
+        several = (
+            target
+            for line in _walk(self.lines)
+            if isinstance(line, Assign) and len(line.targets) > 1
+            for target in line.targets
+        )
+        return {var for var in map(self.leader, several) if var not in count}
 
     def _statement(self, line: Line, given: Mapping[Var, str]) -> Iterator[ast.stmt]:
         values = {
@@ -256,9 +269,11 @@ class Composer:
 
         match line:
             case Assign(targets=targets, value=value):
-                stored: list[ast.expr] = [
-                    ast.Name(given[self.leader(t)], ast.Store()) for t in targets
+                names = [
+                    "_" if self.leader(t) in self._unread else given[self.leader(t)]
+                    for t in targets
                 ]
+                stored: list[ast.expr] = [ast.Name(name, ast.Store()) for name in names]
                 target = stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
                 filled = put(value)
                 if not (isinstance(filled, ast.Name) and expr.show(target) == filled.id):

@@ -161,7 +161,8 @@ class Constructor(ABC):
         if not lists:
             return
         sizes = self._sizes(loop)
-        only = loop.body[0] if len(loop.body) == 1 else None
+        made = [each for each in loop.body if any(True for _ in members([each]))]
+        only = made[0] if len(made) == 1 else None
         if not sizes and isinstance(only, (Apply, Call)):
             yield self.set(lists[0], self.repeated(self.made(only), loop))
             return

@@ -66,5 +66,5 @@ class Reads:
             targets = [places.get(axis) or Var("_", Type("i32", ())) for axis in order]
             yield Assign(targets, ast.Attribute(self.out.ref(var), "shape", ast.Load()))
             return
-        for name, size in read.items():
+        for name, size in sorted(read.items(), key=lambda item: self.cls.sizes[item[0]][1]):
             yield Assign([size], self.scope.size(name, self.out.ref))

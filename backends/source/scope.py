@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
+from ...compiler.dim import symbol
 from ...compiler.expr import Expr
 from ...compiler.program import Apply, Call, Chain, Class, If, Member, Repeat, Statement, Var, walk
 from .names import free, rename
@@ -43,10 +45,28 @@ class Scope:
         self.locals = rename(dict.fromkeys(plain), arguments)
         self.variables = {name: self.locals[name] for name in variables}
         held = {member.name for member in members(cls.body)} | {p.name for p in cls.parameters}
+        self.written = self._written()
         own = {self.attribute(name) for name in held}
         if len(own) < len(held):
             self._refuse(sorted(held))
         self.kept = rename([p.name for p in cls.params], {*attributes, *own})
+
+    def _written(self) -> dict[str, Expr]:
+        """Sizes in normal form (`C * expand`) to the source's way of writing them."""
+        names = {*self.cls.sizes, *(p.name for p in self.cls.params if type(p.value) is int)}
+        symbols = {name: symbol(name) for name in names}
+        found: dict[str, Expr] = {}
+        for statement in walk(self.cls.body):
+            if not isinstance(statement, Apply):
+                continue
+            for key, config in statement.op.config.items():
+                written = statement.attrs.get(key)
+                plain = isinstance(written, ast.BinOp) and expr.names(written) <= names
+                if plain and written is not None and config.kind in ("int", "size"):
+                    with suppress(ValueError, ArithmeticError, expr.Undecided):
+                        size = expr.settle(expr.evaluate(written, symbols))
+                        found.setdefault(str(size), written)
+        return found
 
     def _refuse(self, held: list[str]) -> NoReturn:
         """Raises for two members that would be called alike."""
@@ -93,7 +113,7 @@ class Scope:
         return ast.Subscript(shape, ast.Constant(place), ast.Load())
 
     def _put(self, expression: Expr, make: Callable[[str], Expr]) -> Expr:
-        plain = expr.spoken(expression)
+        plain = expr.spoken(self.written.get(expr.show(expression), expression))
         return expr.substitute(plain, {name: make(name) for name in expr.names(plain)})
 
 

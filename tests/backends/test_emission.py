@@ -18,6 +18,7 @@ import torch
 
 import mlc
 from mlc.compiler.graph import Graph
+from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
 from tests.backends.structures import STRUCTURES
 
@@ -27,7 +28,8 @@ TARGETS = ("pytorch", "keras", "jax", "openvino")
 HANDWRITTEN = ("tiny_resnet", "gpt")
 
 FILES = [(name, target) for name in EXAMPLES for target in TARGETS]
-FILES += [(name, "pytorch") for name in (*MODELS, *STRUCTURES)]
+MORE = {**MODELS, **STRUCTURES, **ARCHITECTURES}
+FILES += [(name, "pytorch") for name in MORE]
 every = pytest.mark.parametrize(("name", "target"), FILES, ids=[f"{n}-{t}" for n, t in FILES])
 handwritten = pytest.mark.parametrize(
     ("name", "target"), [(name, target) for name in HANDWRITTEN for target in TARGETS]
@@ -38,7 +40,7 @@ _sources: dict[tuple[str, str], str] = {}
 
 def graph(name: str) -> Graph:
     path = ROOT / "examples" / f"{name}.mdl"
-    return mlc.load(path if path.exists() else {**MODELS, **STRUCTURES}[name])
+    return mlc.load(path if path.exists() else MORE[name])
 
 
 def source(name: str, target: str) -> str:

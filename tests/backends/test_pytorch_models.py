@@ -18,6 +18,7 @@ from mlc.compiler.init import initialise
 from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
 from tests.backends import single
+from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
 from tests.backends.structures import STRUCTURES
 from tests.backends.truth import Truth, draw, near, weights_of
@@ -99,9 +100,12 @@ def _check_mode(
         near(after[path], want, f"new {path}")
 
 
-@pytest.mark.parametrize("name", [*MODELS, *STRUCTURES])
+ALL = {**MODELS, **STRUCTURES, **ARCHITECTURES}
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_models(name: str, tmp_path: Path) -> None:
-    check({**MODELS, **STRUCTURES}[name], tmp_path)
+    check(ALL[name], tmp_path)
 
 
 def test_optional_inputs_may_be_left_out(tmp_path: Path) -> None:

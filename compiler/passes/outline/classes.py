@@ -31,7 +31,7 @@ from ...program import (
 from .body import Body
 from .frame import Disagree, Frame, Unroll, agree, disagree, plain, same
 from .sizes import Sizes
-from .tree import Tree, external, leaving
+from .tree import Tree, external, leaving, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,15 +419,33 @@ class Builder:
         if root:
             return [dict(graph.outputs)]
         live = set(graph.outputs.values())
-        found = []
+        found: list[dict[str, Value]] = []
         for scope in self.scopes:
             named = {graph.current(value): name for name, value in scope.outputs.items()}
             values = leaving(self.tree, scope, live)
             found.append({named.get(v) or self._extra(v, i): v for i, v in enumerate(values)})
+        self._unused(found)
         agree(self.frames, [tuple(sorted(names)) for names in found])
         order = [n for n in self.definition.outputs if n in found[0]]
         order += [n for n in found[0] if n not in order]
         return [{name: each[name] for name in order} for each in found]
+
+
+    def _unused(self, found: list[dict[str, Value]]) -> None:
+        """Adds the outputs that only some callers have a use for, where all instances make them."""
+        graph = self.tree.graph
+        for name in dict.fromkeys(name for each in found for name in each):
+            given = [scope.outputs.get(name) for scope in self.scopes]
+            values = [graph.current(value) if value is not None else None for value in given]
+            made = [
+                value is not None and value.node is not None and within(value.node.scope, scope)
+                for value, scope in zip(values, self.scopes, strict=True)
+            ]
+            if not all(made) or any(v and v.node and v.node.graph is not graph for v in values):
+                continue
+            for each, value in zip(found, values, strict=True):
+                if value is not None:
+                    each.setdefault(name, value)
 
 
 def _prune(body: list[Statement], outputs: set[Var]) -> None:
