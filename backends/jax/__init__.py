@@ -65,11 +65,13 @@ def source(graph: Graph, program: Program) -> str:
     optional = {v.name: v for v in graph.inputs if v.default is not None}
     helpers = Helpers(LOCALS | classes)
 
+    causal = attention.causal_alone(program)
+
     def modules(make: Make, names: frozenset[str]) -> list[str]:
         return [
-            Module(cls, names, make, optional, graph.facts).source()
+            Module(cls, names, make, causal, optional, graph.facts).source()
             if cls is program.model
-            else Module(cls, names, make).source()
+            else Module(cls, names, make, causal).source()
             for cls in program.classes
         ]
 

@@ -142,15 +142,19 @@ def _allowed(masks: set[bool], causal: set[bool]) -> list[str]:
         name = "seen" if True in masks else "mask"
         seen = ["T, S = scores.shape[-2:]", f"{name} = jnp.tri(T, S, S - T, dtype=bool)"]
         if True in masks:
-            some = len(masks) == 2
-            seen.append(
-                f"mask = {'seen if mask is None else mask & seen' if some else 'mask & seen'}"
-            )
+            first = "seen if mask is None else " if len(masks) == 2 else ""
+            seen.append(f"mask = {first}mask & seen")
         optional = len(causal) == 2 and True in masks
         lines += ["if causal:", *(f"    {line}" for line in seen)] if optional else seen
     if len(masks) == 2 and False in causal:
         lines += ["if mask is None:", *unmasked]
     return lines
+
+
+def causal_alone(program: Program) -> bool:
+    """Whether every product of attention is causal, so that none needs to say so."""
+    applied = (s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply))
+    return all(bool(s.values["causal"]) for s in applied if s.op.name == "sdpa")
 
 
 def _own_function(apply: Apply) -> bool:

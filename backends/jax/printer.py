@@ -35,7 +35,7 @@ from ..source.tree import tree
 from .chains import one_member, owned, place, sequential, stages
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
-from .rules import RULES, cut, dtype, moves, permuted
+from .rules import RULES, cut, dtype, moves, permuted, sdpa
 from .weights import VARIABLES, VIEWS
 
 Make: TypeAlias = Callable[[Apply, Expr], Expr]
@@ -113,6 +113,7 @@ class Lines(Computation):
         self.sizes = Reads(cls, scope, self.out)
         self.place = self.sizes.place
         self.within: Chain | None = None
+        self.causal = False
 
     def holder(self, member: Member) -> Expr:
         if self.within is None:
@@ -174,6 +175,8 @@ class Lines(Computation):
             order = statement.inputs[0].order  # type: ignore[union-attr]
             axes = statement.values["axes"]
             return cut(self.parts(picked), [order.index(a) for a in axes] if order else axes)
+        if statement.op.name == "sdpa":
+            return sdpa(self.parts(statement), not self.causal)
         if statement.op.name == "linear" and statement.inputs[2] is None:
             rows, table, _ = statement.inputs
             member = table.member if isinstance(table, WeightVar) else None
@@ -188,13 +191,15 @@ class Lines(Computation):
 
 
 class Module:
-    """Prints one class; `optional` are the model's inputs that may be left out."""
+    """Prints one class; `optional` are the model's inputs that may be left out, `causal` says that
+    all products of attention are."""
 
     def __init__(
         self,
         cls: Class,
         taken: frozenset[str],
         make: Make,
+        causal: bool,
         optional: Mapping[str, Input] = {},
         facts: Sequence[Fact] = (),
     ) -> None:
@@ -205,6 +210,7 @@ class Module:
         self.scope = Scope(cls, ATTRIBUTES, self.taken)
         self.members = Members(cls, self.scope, make)
         self.call = Lines(cls, self.scope, self.taken)
+        self.call.causal = causal
 
     def source(self) -> str:
         """The class as text."""

@@ -327,9 +327,9 @@ def _linear(p: Parts) -> Expr:
     return product if p["bias_tensor"] is None else p.fill("{y} + {bias_tensor}", y=product)
 
 
-def _sdpa(p: Parts) -> Expr:
-    """By a function of the file."""
-    causal = literal(True) if p.value("causal") else None
+def sdpa(p: Parts, told: bool = True) -> Expr:
+    """By a function of the file, which must be `told` that it is causal where it may not be."""
+    causal = literal(True) if p.value("causal") and told else None
     return p.fill("sdpa({q}, {k}, {v}, {mask}, causal={c}, scale={scale})", c=causal)
 
 
@@ -427,5 +427,5 @@ RULES: Mapping[str, Rule] = {
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",
     "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
-    "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": _sdpa,
+    "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": sdpa,
 }  # fmt: skip
