@@ -95,7 +95,6 @@ def element(by: float) -> dict[str, Plant]:
     return _loaded(_changed("linear1", 100_352, f"w + (w * 0 + {by}) * ({one})"))
 
 
-
 FAULTS: dict[str, Fault] = {
     "tanh GELU": Fault(GPT, "inference", {
         "pytorch": Plant("F.gelu(_x)", "F.gelu(_x, approximate='tanh')"),

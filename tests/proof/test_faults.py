@@ -10,7 +10,7 @@ from mlc.equivalence import Report, verify
 from mlc.equivalence.compare import LIMIT
 from mlc.equivalence.engines.pool import Pool
 from tests.proof.examples import load
-from tests.proof.faults import FAULTS, OWN, Plant, element
+from tests.proof.faults import FAULTS, OWN, Plant
 from tests.proof.plant import plant
 
 pytestmark = pytest.mark.xdist_group("engines")

@@ -430,7 +430,6 @@ class Builder:
         order += [n for n in found[0] if n not in order]
         return [{name: each[name] for name in order} for each in found]
 
-
     def _unused(self, found: list[dict[str, Value]]) -> None:
         """Adds the outputs that only some callers have a use for, where all instances make them."""
         graph = self.tree.graph
