@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the models are as their authors write them)
 """Models as people write them: what each is known for, at a size that runs in no time."""
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ block Encoder(heads, mlp = 4, drop = 0.0):
     in  x: f32[B, T, D]
     out y: like x
     h = x + (x -> layer_norm(eps = 1e-6) -> attention(heads) -> dropout(drop))
-    y = h + (h -> layer_norm(eps = 1e-6) -> linear(mlp * D) -> gelu -> dropout(drop) -> linear(D) -> dropout(drop))
+    y = h + (h -> layer_norm(eps = 1e-6) -> linear(mlp * D) -> gelu -> dropout(drop)
+        -> linear(D) -> dropout(drop))
 
 model ViT(patch = 4, D = 8, depth = 2, heads = 2, classes = 5):
     in  image: f32[B, 3, H = 16, W = 16]
@@ -46,12 +48,18 @@ block SelfAttention(heads, groups):
     in  x: f32[B, T, D]
     out y: like x
     rotary = Rotary()
-    q = x -> linear(D, bias = false) -> reshape([B, T, heads, D / heads]) -> transpose([0, 2, 1, 3]) -> rotary
-    k = x -> linear(groups * (D / heads), bias = false) -> reshape([B, T, groups, D / heads]) -> transpose([0, 2, 1, 3]) -> rotary
-    v = x -> linear(groups * (D / heads), bias = false) -> reshape([B, T, groups, D / heads]) -> transpose([0, 2, 1, 3])
-    k = reshape(expand(unsqueeze(k, 2), [B, groups, heads / groups, T, D / heads]), [B, heads, T, D / heads])
-    v = reshape(expand(unsqueeze(v, 2), [B, groups, heads / groups, T, D / heads]), [B, heads, T, D / heads])
-    y = sdpa(q, k, v, causal = true) -> transpose([0, 2, 1, 3]) -> reshape([B, T, D]) -> linear(D, bias = false)
+    q = x -> linear(D, bias = false) -> reshape([B, T, heads, D / heads])
+        -> transpose([0, 2, 1, 3]) -> rotary
+    k = x -> linear(groups * (D / heads), bias = false) -> reshape([B, T, groups, D / heads])
+        -> transpose([0, 2, 1, 3]) -> rotary
+    v = x -> linear(groups * (D / heads), bias = false) -> reshape([B, T, groups, D / heads])
+        -> transpose([0, 2, 1, 3])
+    k = expand(unsqueeze(k, 2), [B, groups, heads / groups, T, D / heads])
+    k = reshape(k, [B, heads, T, D / heads])
+    v = expand(unsqueeze(v, 2), [B, groups, heads / groups, T, D / heads])
+    v = reshape(v, [B, heads, T, D / heads])
+    y = sdpa(q, k, v, causal = true) -> transpose([0, 2, 1, 3]) -> reshape([B, T, D])
+        -> linear(D, bias = false)
 
 block Layer(heads, groups, hidden):
     in  x: f32[B, T, D]
@@ -77,8 +85,11 @@ block Squeeze(ratio = 4):
 block Inverted(width, expand = 4, stride = 1, kernel = 3, squeeze = true):
     in  x: f32[B, C, H, W]
     out y: f32[B, width, ceil(H / stride), ceil(W / stride)]
-    h = x -> conv(expand * C, 1, bias = false) -> batch_norm(eps = 1e-3, momentum = 0.01) -> hard_swish
-    h = h -> conv(expand * C, kernel, stride = stride, pad = kernel // 2, groups = expand * C, bias = false) -> batch_norm(eps = 1e-3, momentum = 0.01) -> hard_swish
+    h = x -> conv(expand * C, 1, bias = false) -> batch_norm(eps = 1e-3, momentum = 0.01)
+        -> hard_swish
+    h = h
+        -> conv(expand * C, kernel, stride = stride, pad = kernel // 2, groups = expand * C, bias = false)
+        -> batch_norm(eps = 1e-3, momentum = 0.01) -> hard_swish
     if squeeze:
         h = h -> Squeeze()
     h = h -> conv(width, 1, bias = false) -> batch_norm(eps = 1e-3, momentum = 0.01)
