@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compiler.graph import Graph
 from . import feeds
+from .clearance import clear
 from .compare import Scale, scales
 from .noise import Noise, downstream, measure
 from .reference import Feed, Joint, Key, Truth, gradient_error
@@ -24,7 +25,10 @@ MODES = ("inference", "training")
 
 @dataclass(frozen=True)
 class Case:
-    """`unseen` holds what lies behind a step that no draw kept clear of, and why."""
+    """`unseen` holds what lies behind a step that no draw kept clear of, and why.
+
+    `moved` says that some weights are not those that were given, see `clear`.
+    """
 
     mode: str
     sizes: Sizes
@@ -35,6 +39,7 @@ class Case:
     noise: Noise
     unseen: Mapping[Key, str]
     gradient_error: float
+    moved: bool = False
 
     @property
     def title(self) -> str:
@@ -55,10 +60,12 @@ def settle(
     weights: Mapping[str, Any],
     *,
     optional: bool,
+    free: Container[str] = (),
 ) -> Case:
     """Draws inputs until none lies on a step, and runs the reference on them.
 
-    `optional` says whether inputs that may be left out are given.
+    `optional` says whether inputs that may be left out are given, `free` are the paths of weights
+    that may be moved a little.
     """
     best: tuple[int, Feed, Noise, Truth] | None = None
     positive = False
@@ -66,6 +73,7 @@ def settle(
         rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), draw)
         given = feeds.inputs(graph, sizes, rng, optional=optional, positive=positive)
         feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
+        feed = clear(joint, feed, rng, free)
         truth = joint.run(feed)
         undefined = sum(bool(np.isnan(array).any()) for array in _floats(truth))
         positive = undefined > 0
@@ -82,7 +90,8 @@ def settle(
         noise = measure(joint, feed, rng, strict=False)
     error = max((gradient_error(joint, feed, truth, rng) for _ in range(2)), default=0.0)
     unseen = downstream(noise.hazards, joint) | _undefined(truth)
-    return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error)
+    moved = any(feed.weights[path] is not weight for path, weight in weights.items())
+    return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error, moved)
 
 
 def _floats(truth: Truth) -> list[Any]:

@@ -72,8 +72,8 @@ class Scale:
 
     @property
     def hidden(self) -> bool:
-        """Whether noise covers the tensor, so that a fault in it could not be seen."""
-        return self.size <= self.noise.rms and not self.zero
+        """Whether noise covers the tensor, so that even zeros in its place would pass."""
+        return self.size <= LIMIT * self.noise.rms and not self.zero
 
 
 def scales(truth: Truth, noise: Mapping[Key, Yardstick]) -> dict[Key, Scale]:
@@ -119,7 +119,7 @@ def judge(row: Row, found: Any, wanted: Any, scale: Scale) -> Row:
     if row.ratio > LIMIT:
         return replace(row, verdict="different", note=_where(found, wanted))
     if scale.hidden:
-        return replace(row, verdict="unseen", note="rounding noise is larger than the tensor")
+        return replace(row, verdict="unseen", note="rounding noise covers the tensor")
     return replace(row, verdict="equal")
 
 

@@ -19,6 +19,7 @@ from .margin import distance
 from .reference import Feed, Joint, Key
 
 RUNS = 6
+WATCHED = 2
 EPS = float(np.finfo(np.float32).eps)
 FLOOR = 4 * EPS
 """The least yardstick, relative to the tensor: no engine is asked to be better than this."""
@@ -76,6 +77,15 @@ def measure(joint: Joint, feed: Feed, rng: np.random.Generator, *, strict: bool)
     return Noise(yardsticks, still.hazards())
 
 
+def observe(joint: Joint, feed: Feed, rng: np.random.Generator) -> Mapping[Node, Step]:
+    """How near the discrete choices at `feed` are to choosing otherwise, after some noisy runs."""
+    still = _Still(joint, feed)
+    joint.run(feed, expanded=True, perturb=still)
+    for _ in range(WATCHED):
+        joint.run(_perturbed(feed, rng), expanded=True, perturb=_Moved(still, rng))
+    return still.steps
+
+
 def _away(array: Any, clean: Any) -> Any:
     """Absolute differences, zero where one is not finite."""
     a, b = np.asarray(array, np.float64), np.asarray(clean, np.float64)
@@ -96,10 +106,10 @@ def _move(x: Any, rng: np.random.Generator, bound: Any = None) -> Any:
     """A float `x` moved by up to EPS times `bound` (|x| if None), where that is finite."""
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:
         return x
-    x = x.astype(np.float64)
-    reach = EPS * np.abs(x if bound is None else bound)
-    by = reach * rng.uniform(-1.0, 1.0, x.shape)
-    return x + np.where(np.isfinite(by), by, 0.0)
+    x = x.astype(np.float64, copy=False)
+    by = rng.random(x.shape, np.float32) - np.float32(0.5)
+    by = by * (x if bound is None else bound) * (2 * EPS)
+    return x + (by if np.isfinite(np.sum(by)) else np.where(np.isfinite(by), by, 0.0))
 
 
 class _Still:
@@ -109,13 +119,13 @@ class _Still:
         self.joint = joint
         self.sizes = feed.sizes
         self.bounds: dict[Node, tuple[Any, ...]] = {}
-        self.steps: dict[Node, _Step] = {}
+        self.steps: dict[Node, Step] = {}
 
     def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
         if node.op.rounding == "sum":
             self.bounds[node] = self._bound(node, arrays)
         if node in self.joint.discrete:
-            self.steps[node] = _Step(distance(node, arrays), results)
+            self.steps[node] = Step(distance(node, arrays), results, arrays[0])
         return results
 
     def _bound(self, node: Node, arrays: Any) -> tuple[Any, ...]:
@@ -130,14 +140,23 @@ class _Still:
         return [Hazard(node, count) for node, count in counts if count]
 
 
-class _Step:
-    """A discrete node: how far its elements are from a step, and how far noise has moved them."""
+class Step:
+    """A discrete node: how far its elements are from a step, and how far noise has moved them.
 
-    def __init__(self, apart: Any, results: Any) -> None:
+    `given` is its first input.
+    """
+
+    def __init__(self, apart: Any, results: Any, given: Any) -> None:
         self.apart = apart
         self.results = results
+        self.given = given
         self.moved: Any = None if apart is None else np.zeros_like(apart)
         self.flips = 0
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares its first input, element by element, with something."""
+        return self.apart is not None and self.apart.shape == self.given.shape
 
     def see(self, apart: Any, results: Any) -> None:
         """Takes note of a perturbed run."""
@@ -148,16 +167,19 @@ class _Step:
             if old.dtype.kind != "f":
                 self.flips = max(self.flips, int(np.sum(old != new)))
 
-    def near(self) -> int:
-        """How many elements noise moved over the step, or is as large as their distance from it.
+    def reach(self) -> Any:
+        """How near each element may come to the step; 0 where rounding does not move it.
 
         An element that stands on the step exactly and does not move is there by construction.
         """
+        typical = np.sqrt(np.mean(self.moved**2)) if self.moved.size else 0.0
+        return SAFETY * np.where(self.moved > 0, np.maximum(self.moved, typical), 0.0)
+
+    def near(self) -> int:
+        """How many elements noise moved over the step, or is as large as their distance from it."""
         if self.apart is None:
             return self.flips
-        typical = np.sqrt(np.mean(self.moved**2)) if self.moved.size else 0.0
-        reach = SAFETY * np.where(self.moved > 0, np.maximum(self.moved, typical), 0.0)
-        near = int(np.sum((np.abs(self.apart) <= reach) & (self.moved > 0)))
+        near = int(np.sum((np.abs(self.apart) <= self.reach()) & (self.moved > 0)))
         return max(near, self.flips)
 
 

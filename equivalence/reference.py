@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..compiler.clone import clone
 from ..compiler.diagnose import MlcError
 from ..compiler.graph import Graph, Input, Node, Value
+from ..compiler.passes.dce import dce
 from ..compiler.passes.expand import expand
 from ..compiler.passes.grad import gradients
 from ..compiler.passes.mode import resolve
@@ -46,7 +48,7 @@ class Joint:
     """A graph in one mode, forward and backward in one, as written and with bodies written out.
 
     `forward` is the forward part alone, `no_gradient` says why there is no other, where there is
-    none. `discrete` are the nodes of `expanded` whose results jump.
+    none. `discrete` are the nodes of `expanded` whose results jump, and the same in `graph`.
     """
 
     forward: Graph
@@ -54,7 +56,18 @@ class Joint:
     expanded: Graph
     keys: Mapping[str, Key]
     no_gradient: str = ""
-    discrete: Container[Node | None] = field(default_factory=set)
+    discrete: Mapping[Node, Node] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> Joint:
+        """Only what the discrete nodes depend on, `expanded`; they are its outputs."""
+        graph, values = clone(self.expanded)
+        discrete = {_made(values[new.outputs[0]]): old for new, old in self.discrete.items()}
+        graph.updates.clear()
+        graph.outputs = {f"step {i}": node.outputs[0] for i, node in enumerate(discrete)}
+        dce(graph)
+        keys = {name: Key("step", name) for name in graph.outputs}
+        return Joint(self.forward, graph, graph, keys, self.no_gradient, discrete)
 
     def run(self, feed: Feed, *, expanded: bool = False, perturb: Hook | None = None) -> Truth:
         """Every tensor that is compared, in float64, by Key."""
@@ -78,9 +91,17 @@ def joint(graph: Graph, training: bool) -> Joint:
     except MlcError as error:
         both, reason = alone, error.message
     expanded, values = clone(both)
-    discrete = {values[node.outputs[0]].node for node in both if node.outputs and is_discrete(node)}
+    discrete = {
+        _made(values[node.outputs[0]]): node for node in both if node.outputs and is_discrete(node)
+    }
     expand(expanded, _Spelt())
     return Joint(alone, both, expanded, keys, reason, discrete)
+
+
+def _made(value: Value) -> Node:
+    """The node that makes a value."""
+    assert value.node is not None
+    return value.node
 
 
 def forward(graph: Graph, training: bool) -> Joint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ EVEN = (4, 8, 10, 6, 14, 12, 16, 22, 26, 2)
 """What is tried first: odd and mostly prime, then even; 1 hides a broadcast, so it comes last."""
 
 MULTIPLES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+MANY = 12
+"""How many elements a batch norm should have in each channel."""
+
 STEPS = 100_000
 """How many assignments are looked at before the search gives up."""
 
@@ -30,19 +34,36 @@ def choose(graph: Graph, count: int = 2) -> list[Sizes]:
     """
     if not graph.symbols:
         return [{}]
+    found = _choose(graph, count, ODD, EVEN)
+    if not all(_ample(graph, sizes) for sizes in found):
+        found = _choose(graph, count, (MANY + 1, *ODD), (MANY, *EVEN))
+    if not found:
+        facts = ", ".join(map(str, graph.facts))
+        raise MlcError("sizes", f"found no sizes of {', '.join(graph.symbols)} with {facts}")
+    return found
+
+
+def _choose(graph: Graph, count: int, odd: Sequence[int], even: Sequence[int]) -> list[Sizes]:
     conditions = _Conditions(graph)
     found: list[Sizes] = []
     for i in range(count):
-        preferred = (ODD, EVEN)[i % 2]
+        preferred = (odd, even)[i % 2]
         order = (*preferred, *range(2, 64), *MULTIPLES, 1)
         taken = [dict(sizes) for sizes in found]
         sizes = _search(graph.symbols, tuple(dict.fromkeys(order)), conditions, taken)
         if sizes is not None:
             found.append(sizes)
-    if not found:
-        facts = ", ".join(map(str, graph.facts))
-        raise MlcError("sizes", f"found no sizes of {', '.join(graph.symbols)} with {facts}")
     return found
+
+
+def _ample(graph: Graph, sizes: Sizes) -> bool:
+    """Whether each batch norm has MANY elements a channel: statistics of few are all noise."""
+    norms = (node.inputs[0] for node in graph if node.op.name == "batch_norm")
+    shapes = {x.type.shape for x in norms if x is not None}
+    return all(
+        math.prod(dim.evaluate(size, sizes) for size in (shape[0], *shape[2:])) >= MANY
+        for shape in shapes
+    )
 
 
 def describe(sizes: Mapping[str, int]) -> str:

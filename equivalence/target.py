@@ -34,10 +34,17 @@ class Target:
 
     def write_weights(self, weights: Mapping[str, Any], label: str) -> str:
         """Writes canonical weights under the target's keys; returns the path of the file."""
-        path = self.directory / f"{self.name}-{label}.safetensors"
+        path = self._weights(label)
         if not path.exists():
             write(path, self.map.convert(weights))
         return str(path)
+
+    def discard_weights(self, label: str) -> None:
+        """Removes a file of weights; `job` writes it anew where it is asked for again."""
+        self._weights(label).unlink(missing_ok=True)
+
+    def _weights(self, label: str) -> Path:
+        return self.directory / f"{self.name}-{label}.safetensors"
 
     def job(
         self,

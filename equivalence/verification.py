@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -28,6 +29,9 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 AGAIN = 7919
 """What is added to a seed for the second draw of a case in which a target differs."""
+
+AHEAD = 2
+"""How many cases the engines may be behind the reference: each holds every gradient."""
 
 
 def verify(
@@ -77,23 +81,36 @@ class _Run:
         self.progress = progress
         self.report = Report(graph.name)
         self.joints: dict[str, Joint] = {}
+        self.trained: Case | None = None
+        self.second: Case | None = None
         self.broken: set[str] = set()
         self.done = self.steps = 0
 
     def run(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Report:
         plans = list(self._plans(seeds, modes, count))
         self.steps = len(plans) * (1 + len(self.targets))
-        under_way: list[tuple[Case, list[tuple[Target, Future[Result]]]]] = []
+        under_way: deque[tuple[Case, list[tuple[Target, Future[Result]]]]] = deque()
         for mode, sizes, seed, optional in plans:
             case = self._case(mode, sizes, seed, optional)
-            under_way.append((case, self._submit(case)))
             self._step(f"reference, {mode} {case.title}")
+            if mode == "training" and self.trained is None:
+                self.trained = case
+            under_way.append((case, self._submit(case)))
+            if len(under_way) > AHEAD:
+                self._settle(*under_way.popleft())
         for case, jobs in under_way:
-            for target, job in jobs:
-                self._judge(case, target, job)
-                self._step(f"{target.name}, {case.mode} {case.title}")
-        self._finish(modes, [case for case, _ in under_way])
+            self._settle(case, jobs)
+        self._finish(modes)
         return self.report
+
+    def _settle(self, case: Case, jobs: Sequence[tuple[Target, Future[Result]]]) -> None:
+        """Judges every target's run of a case, and lets go of what only that took."""
+        for target, job in jobs:
+            self._judge(case, target, job)
+            self._step(f"{target.name}, {case.mode} {case.title}")
+            if case.moved:
+                target.discard_weights(self._label(case))
+        self.second = None
 
     def _plans(
         self, seeds: Sequence[int], modes: Sequence[str], count: int
@@ -111,8 +128,11 @@ class _Run:
     def _case(self, mode: str, sizes: dict[str, int], seed: int, optional: bool) -> Case:
         if mode not in self.joints:
             self.joints[mode] = joint(self.graph, mode == "training")
-        weights = self._weights(seed)
-        case = settle(self.graph, self.joints[mode], mode, sizes, seed, weights, optional=optional)
+        free = [path for path, weight in self.graph.weights.items() if weight.data is None]
+        case = settle(
+            self.graph, self.joints[mode], mode, sizes, seed, self._weights(seed),
+            optional=optional, free=free if self.weights is None else (),
+        )  # fmt: skip
         self.report.gradient_error = max(self.report.gradient_error, case.gradient_error)
         return case
 
@@ -133,21 +153,22 @@ class _Run:
         ]
 
     def _send(self, case: Case, target: Target, *, watch: bool = False) -> Future[Result]:
-        label = self._label(case.seed)
-        job = target.job(case.feed, case.mode == "training", label, watch=watch)
+        job = target.job(case.feed, case.mode == "training", self._label(case), watch=watch)
         return self.pool[target.name].submit(job)
 
-    def _label(self, seed: int) -> str:
+    def _label(self, case: Case) -> str:
         """What tells one file of weights from another."""
-        return str(seed) if self.weights is None else "given"
+        own = [case.mode, *map(str, case.sizes.values())] if case.moved else []
+        return "-".join([str(case.seed) if self.weights is None else "given", *own])
 
     def _judge(self, case: Case, target: Target, job: Future[Result]) -> None:
         """Adds the rows of a case; where one differs, a second draw must confirm it."""
         rows = self._rows(case, target, job)
         if any(row.ratio > LIMIT for row in rows):
-            optional = len(case.feed.inputs) == len(self.graph.inputs)
-            again = self._case(case.mode, case.sizes, case.seed + AGAIN, optional)
-            second = self._rows(again, target, self._send(again, target))
+            if self.second is None:
+                optional = len(case.feed.inputs) == len(self.graph.inputs)
+                self.second = self._case(case.mode, case.sizes, case.seed + AGAIN, optional)
+            second = self._rows(self.second, target, self._send(self.second, target))
             confirmed = {row.key: row for row in second}
             rows = [_confirm(row, confirmed.get(row.key)) for row in rows]
             self._find(case, target)
@@ -206,7 +227,7 @@ class _Run:
             problem = "missing" if isinstance(error, EngineMissing) else "died"
             self.report.engines.append(EngineReport(target, problem=problem, message=str(error)))
 
-    def _finish(self, modes: Sequence[str], cases: Sequence[Case]) -> None:
+    def _finish(self, modes: Sequence[str]) -> None:
         """Adds the engines' settings, the check of dropout, and what was not seen."""
         for target in self.targets:
             try:
@@ -219,13 +240,13 @@ class _Run:
             self.report.deviations += [
                 Deviated(target.name, d.name, d.formula, d.tensors) for d in target.deviations
             ]
-        self._dropout(cases)
-        self.report.unseen += self._unseen(modes, cases)
+        self._dropout()
+        self.report.unseen += self._unseen(modes)
 
-    def _dropout(self, cases: Sequence[Case]) -> None:
+    def _dropout(self) -> None:
         """At its own rate, what each dropout layer does; needs one case in training mode."""
         wanted = rates(self.graph)
-        case = next((case for case in cases if case.mode == "training"), None)
+        case = self.trained
         if not wanted or case is None:
             return
         failed = {row.target for row in self.report.rows if row.verdict == "failed"}
@@ -244,7 +265,7 @@ class _Run:
                 self.report.rows += rows
                 self.report.unseen += unseen
 
-    def _unseen(self, modes: Sequence[str], cases: Sequence[Case]) -> list[Unseen]:
+    def _unseen(self, modes: Sequence[str]) -> list[Unseen]:
         """What no row shows, and the rows that could not be judged."""
         found = [
             Unseen("gradients and training mode", "its framework has no gradients", target.name)

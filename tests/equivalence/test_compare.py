@@ -54,6 +54,13 @@ def test_a_gradient_below_its_noise_is_unseen_unless_it_is_proven_zero() -> None
     assert verdict(zero + 1e-3, zero, noise=1e-6).verdict == "different"
 
 
+def test_what_zeros_would_pass_for_is_unseen() -> None:
+    noise = 0.1
+    zeros = np.zeros_like(WANTED)
+    assert verdict(zeros, noise=noise).ratio < LIMIT
+    assert verdict(zeros, noise=noise).verdict == verdict(WANTED, noise=noise).verdict == "unseen"
+
+
 def test_zero_everywhere_must_be_zero_almost() -> None:
     zero = np.zeros(5)
     assert verdict(zero, zero, noise=0.0).verdict == "equal"
