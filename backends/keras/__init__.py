@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
@@ -45,7 +45,12 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     file = File(stored, program, stem)
     text = file.source()
     places = Places(program, file.holders, folds)
-    entries = [places.entry(weight, path) for weight, path in program.weights.items()]
+    live = stored.live()
+    entries = [
+        places.entry(weight, path)
+        for weight, path in program.weights.items()
+        if weight.uses or weight in live
+    ]
     _distinct(entries)
     return Artefact(
         "keras",
@@ -92,7 +97,9 @@ class File:
     def source(self) -> str:
         """The text of the file; what it needs besides the model's own is known once it is tried."""
         shortener = Shortener()
-        tried = "".join(self._pieces(shortener.count, LOCALS))
+        for function in self._printed(lambda applied: applied, LOCALS):
+            self.sizes[function.cls] = function.count()
+        tried = "".join(f.source() for f in self._printed(shortener.count, LOCALS))
         taken = LOCALS if "count()" in tried else LOCALS - {"count"}
         functions = self._functions(taken)
         shortener.settle({*taken, *functions.values()})
@@ -109,24 +116,28 @@ class File:
             found[cls.name] = free(snake(cls.name), {*taken, *found.values()})
         return found
 
-    def _pieces(self, shorten: Callable[[Expr], Expr], taken: frozenset[str]) -> list[str]:
-        """Layers and functions, those of callees first."""
+    def _printed(
+        self, shorten: Callable[[Expr], Expr], taken: frozenset[str]
+    ) -> Iterator[Function]:
+        """The functions, those of callees first."""
         self.names = {"Path", "Attention"}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
-        pieces: list[str] = []
         for cls in self.program.classes:
             optional = self.optional if cls is self.program.model else {}
-            sizes = self.sizes.setdefault(cls, Counter())
-            function = Function(cls, functions, used, optional, self._layer_name, shorten, sizes)
-            pieces += [default.source(self.stem) for default in function.defaults]
-            pieces += [custom.source(self.stem) for custom in function.layers]
-            pieces.append(function.source())
+            sizes = self.sizes.get(cls)
+            yield Function(cls, functions, used, optional, self._layer_name, shorten, sizes)
+
+    def _pieces(self, shorten: Callable[[Expr], Expr], taken: frozenset[str]) -> Iterator[str]:
+        """Layers and functions as text."""
+        for function in self._printed(shorten, taken):
+            yield from (default.source(self.stem) for default in function.defaults)
+            yield from (custom.source(self.stem) for custom in function.layers)
+            yield function.source()
             for custom in function.layers:
                 for parameter in custom.group.parameters:
                     assert custom.member is not None
-                    self.holders[cls, parameter.name] = custom.member
-        return pieces
+                    self.holders[function.cls, parameter.name] = custom.member
 
     def _layer_name(self, wish: str) -> str:
         """A class name that no other layer has."""

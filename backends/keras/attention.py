@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
+from ...compiler.expr import literal
 from ...compiler.program import Apply, Program, walk
 from ..source.tree import is_literal
 
@@ -12,13 +14,15 @@ def own(apply: Apply) -> bool:
     """Whether the op needs the file's own layer.
 
     Keras' own gives the mean of all values where a mask leaves nothing to attend to, has one scale,
-    and aligns a causal mask at the start.
+    aligns a causal mask at the start, and may add the bias of heads of width 1 to the wrong axis.
     """
     x, context, keep, mask = apply.inputs[:4]
     scaled = not is_literal(apply.attrs["scale"], None)
     apart = context is not None and context is not x
     causal = not is_literal(apply.attrs["causal"], False)
-    return keep is not None or mask is not None or scaled or (causal and apart)
+    assert x is not None
+    narrow = ast.dump(literal(x.type.shape[-1])) == ast.dump(apply.attrs["heads"])
+    return narrow or keep is not None or mask is not None or scaled or (causal and apart)
 
 
 def attention(program: Program, package: str) -> Iterator[str]:

@@ -24,30 +24,34 @@ from ...compiler.program import (
     WeightVar,
     walk,
 )  # fmt: skip
-from ..source.compose import Assign, Composer, For, Line, Store, When
+from ..source.compose import Assign, Composer, Do, For, Line, Store, When
 from ..source.computation import number, numbers
 from ..source.constructor import arguments, listed
 from ..source.names import free
 from ..source.parts import spell
 from ..source.scope import Scope
 from ..source.tree import tree
-from .clusters import Grouping
+from .clusters import Grouping, Place
 from .custom import Custom
-from .layers import LAYERS, POOLS, REVERSIBLE
+from .layers import LAYERS, POOLS, REVERSIBLE, TENSORS
 from .members import Labels, constructor, fills, held, places, renamed, reversible, stages
-from .rules import RULES, dtype
+from .rules import dtype
 from .shapes import Pieces, element, picked
 
 WIDTH = 60
 """Keras names its constructors in full: one layer a line reads best."""
+
+STAND_IN = "%size:"
+"""What the names of sizes begin with while they are counted."""
 
 
 class Body:
     """Collects the lines of one class's function.
 
     `functions` are the names of the classes' functions, `taken` names that no variable may have,
-    `shorten` may write the constructor of a layer more briefly, and `sizes` count how often each
-    size is read: what is read more than once has a name.
+    and `shorten` may write the constructor of a layer more briefly. `sizes` say how often each size
+    is read: what is read more than once has a name. While it is empty, sizes have stand-ins, so
+    that they can be counted.
     """
 
     def __init__(
@@ -56,14 +60,14 @@ class Body:
         functions: Mapping[str, str],
         taken: frozenset[str],
         shorten: Callable[[Expr], Expr],
-        sizes: Counter[str],
+        sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
         self.functions = functions
         self.taken = taken
         self.shorten = shorten
         self.sizes = sizes
-        self.bound = sorted(n for n, times in sizes.items() if times > 1)
+        self.bound = sorted(n for n, times in (sizes or {}).items() if times > 1)
         self.scope = Scope(cls, frozenset(), taken)
         self.scope.kept = {}
         self.out = Composer(WIDTH)
@@ -75,11 +79,12 @@ class Body:
         self.held = held(cls.body)
         self.reversible = reversible(cls.body)
         self.made: dict[str, Expr] = {}
-        self.custom: dict[Statement | None, list[Custom]] = {}
+        self.custom: dict[Place, list[Custom]] = {}
+        self.states: dict[Custom, Expr] = {}
         self.inside: set[Statement] = set()
         self.picked = picked(cls.body, self.inside)
 
-    def use(self, before: Statement | None, custom: Custom) -> None:
+    def use(self, before: Place, custom: Custom) -> None:
         """A layer of the file's own computes a group of ops, before this statement."""
         self.custom.setdefault(before, []).append(custom)
         self.inside |= set(custom.group.statements)
@@ -95,7 +100,8 @@ class Body:
                 var, axis = self.running[each]
                 return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(axis))
             if each in self.cls.sizes and self.cls.sizes[each][0] in self.cls.inputs:
-                self.sizes[each] += 1
+                if self.sizes is None:
+                    return expr.name(f"{STAND_IN}{each}")
                 if each not in self.bound:
                     return self.size(each)
             return expr.name(self.scope.locals.get(each, each))
@@ -131,9 +137,7 @@ class Body:
     def add(self, body: Sequence[Statement]) -> None:
         """Adds the lines of these statements."""
         for statement in body:
-            for custom in self.custom.get(statement, []):
-                given = [self.read(v) for v in custom.inputs]
-                self.define(custom.given, self.applied(custom, given))
+            self.add_layers(statement)
             if statement in self.inside:
                 continue
             match statement:
@@ -148,6 +152,26 @@ class Body:
                     self._if(statement)
                 case Repeat():
                     self._loop(statement)
+
+    def add_layers(self, place: Place) -> None:
+        """Adds the layers of the file's own that stand there."""
+        for custom in self.custom.get(place, []):
+            given = [self.read(v) for v in custom.inputs]
+            value = self.applied(custom, given)
+            if custom.change is not None:
+                assert isinstance(value, ast.Call)
+                name = expr.name(free(f"{custom.member}_state", self.taken))
+                self.top.append(Store(name, value.func))
+                self.states[custom] = value.func = name
+            self.define(custom.given, value)
+
+    def changed(self, result: Expr) -> Expr:
+        """A result that passes through the layers of the states that change."""
+        for custom, layer in self.states.items():
+            assert custom.change is not None
+            new, old = self.read(custom.change), self.read(custom.given[0])
+            result = tree("{f}({y}, {new}, {old})", f=layer, y=result, new=new, old=old)
+        return result
 
     def define(self, outputs: Sequence[Var], value: Expr) -> None:
         """`outputs = value`; a layer applied to a layer's result is a line of its own."""
@@ -174,7 +198,7 @@ class Body:
             self.define(statement.outputs, self._reversed(statement))
         elif member is None or statement.op.name not in LAYERS:
             pieces = self._pieces(statement, None)
-            self.define(statement.outputs, spell({**RULES, **POOLS}, pieces, "Keras"))
+            self.define(statement.outputs, spell({**TENSORS, **POOLS}, pieces, "Keras"))
         else:
             self.define(statement.outputs[:1], self._layer(statement, member))
 
@@ -264,12 +288,17 @@ class Body:
 
     def _if(self, statement: If) -> None:
         """`skip = x` before, where one arm only passes a tensor on."""
-        arms = [self._arm(statement.then, statement.phis, "then"),
-                self._arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
+        before, used, arms = self.labels.used.copy(), [], []
+        for which in ("then", "orelse"):
+            self.labels.used = before.copy()
+            arms.append(self._arm(getattr(statement, which), statement.phis, which))
+            used.append(self.labels.used)
+        for arm, gaps in zip(arms, self.labels.level(used), strict=True):
+            arm += [Do(gap) for gap in gaps]
         for phi in statement.phis:
             self.out.join(phi.result)
         condition = self.place(statement.condition)
-        if bool(statement.then) == bool(statement.orelse):
+        if bool(statement.then) == bool(statement.orelse) or any(map(_counts, arms)):
             self.out.lines.append(When(condition, arms[0], arms[1]))
             return
         plain, other = (1, 0) if statement.then else (0, 1)
@@ -314,12 +343,13 @@ class Body:
         fresh = [n for n in listed(loop) if not self.labels.numbered(n)]
         if not fresh:
             return For(target if names else expr.name("_"), plain)
-        if any(isinstance(s, (Repeat, If)) and fills(s) for s in loop.body):
+        if any(isinstance(s, Repeat) and fills(s) for s in walk(loop.body)):
             self._counted(fresh)
             return For(target if names else expr.name("_"), plain)
         index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))
+        per = places(loop.body)
         for name in fresh:
-            self.labels.number(name, index, sum(m == name for m in places(loop)))
+            self.labels.number(name, index, per[name])
         if not names:
             return For(index, plain)
         return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
@@ -340,6 +370,11 @@ def _running(loop: Repeat) -> Iterator[tuple[str, object, int]]:
             for axis, found in enumerate(carried.current.type.shape):
                 if str(found) == size.name:
                     yield size.name, carried, axis
+
+
+def _counts(arm: Sequence[Line]) -> bool:
+    """Whether an arm leaves out places of a counted list."""
+    return any(isinstance(line, Do) for line in arm)
 
 
 def one_or_list(given: list[Expr]) -> Expr:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
 from ...compiler.dim import Size, symbols
@@ -27,9 +28,13 @@ from ...compiler.program import (
     walk,
 )  # fmt: skip
 from ..source.computation import numbers, users
-from .layers import LAYERS
-from .rules import INSIDE
+from .layers import LAYERS, WITHIN
 from .shapes import needs_sizes
+
+START, END = "start", "end"
+"""Where a layer is applied that belongs to no statement."""
+
+Place: TypeAlias = "Statement | str"
 
 HOPS = 3
 """How many ops between two of a group join it."""
@@ -39,7 +44,8 @@ HOPS = 3
 class Group:
     """Ops in order that one layer computes, what it takes and gives, and the tensors that it holds.
 
-    `updates` are states with their new values; `outputs` may be a parameter itself.
+    `updates` are states with their new values; `outputs` may be a parameter itself. `change` is the
+    new value of a state that is given out first, and changed by a second call.
     """
 
     statements: list[Apply]
@@ -47,6 +53,7 @@ class Group:
     outputs: list[Var] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
     updates: list[tuple[Parameter, Var]] = field(default_factory=list)
+    change: Var | None = None
 
 
 def open_sizes(cls: Class) -> frozenset[str]:
@@ -80,14 +87,14 @@ class Grouping:
 
     def _readable(self, parameter: Parameter) -> bool:
         """Whether only plain ops of the class's own body read it."""
-        readers = self.users.get(parameter.var, [])
-        return all(r is None or self._plain(r) for r in readers) and all(
-            r is None or self.place[r][0] is self.cls.body for r in readers
+        return all(
+            r is not None and self._plain(r) and self.place[r][0] is self.cls.body
+            for r in self.users.get(parameter.var, [])
         )
 
     def _plain(self, statement: Statement) -> bool:
         """Whether it is an op that can be written inside a layer, and no layer by itself."""
-        if not isinstance(statement, Apply) or statement.op.name not in INSIDE:
+        if not isinstance(statement, Apply) or statement.op.name not in WITHIN:
             return False
         return statement.member is None or statement.op.name not in LAYERS
 
@@ -254,32 +261,27 @@ class Grouping:
 
     # ------------------------------------------------------------------------------- result
 
-    def result(self) -> list[tuple[Statement | None, Group]]:
+    def result(self) -> list[tuple[Place, Group]]:
         """The groups, each with the statement before which its layer is applied.
 
-        None for those that only change a state, at the end of the class.
+        START of the class for what gives a parameter out, END for what only changes a state.
         """
-        found: list[tuple[Statement | None, Group]] = []
+        found: list[tuple[Place, Group]] = []
         for parameter in self.cls.parameters:
-            if parameter in self.given_out and parameter not in self.states:
-                made = Group([], self._anything(), [parameter.var], [parameter])
-                found.append((self.cls.body[0], made))
+            if parameter in self.given_out:
+                change = self.states.get(parameter)
+                made = Group([], self._anything(), [parameter.var], [parameter], [], change)
+                found.append((START, made))
         for statements in self.groups:
             group = self._group(statements)
             if not group.outputs:
                 group.inputs = list(dict.fromkeys([self._last(), *self._tensors_of(group)]))
-            found.append((self._before(statements) if group.outputs else None, group))
+            found.append((self._before(statements) if group.outputs else END, group))
         held = {p for _, g in found for p in g.parameters}
         for parameter, value in self.states.items():
-            if parameter in self.given_out:
-                raise MlcError(
-                    "unsupported",
-                    f"{parameter.name} of {self.cls.name} is read where Keras cannot update it",
-                    help="read it once, beside the line that updates it, or choose another target",
-                )
             if parameter not in held:
                 taken = [self._last(), value]
-                found.append((None, Group([], taken, [], [parameter], [(parameter, value)])))
+                found.append((END, Group([], taken, [], [parameter], [(parameter, value)])))
         return found
 
     def _last(self) -> Var:
@@ -381,4 +383,4 @@ def _inner(statement: Statement) -> Iterator[Statement]:
         yield from walk(body)
 
 
-__all__ = ["Group", "Grouping", "open_sizes"]
+__all__ = ["END", "START", "Group", "Grouping", "Place", "open_sizes"]

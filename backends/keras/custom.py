@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 
 from ...compiler import expr
-from ...compiler.dim import Size, symbol
+from ...compiler.dim import Size, symbol, symbols
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Init
 from ...compiler.program import Class, Parameter, Var, WeightVar
@@ -19,8 +19,9 @@ from ..source.parts import spell
 from ..source.scope import hint
 from ..source.tree import text, tree
 from .clusters import Group
+from .layers import WITHIN
 from .reserved import ATTRIBUTES, LOCALS, argument
-from .rules import INSIDE, dtype
+from .rules import dtype
 from .shapes import Pieces
 
 
@@ -40,6 +41,10 @@ class Custom:
         used = sorted(self._attribute_names() | self._weight_names())
         self.read_from = {n: place for n in used if (place := self._place_of(n)) is not None}
         config = [n for n in used if n not in self.read_from]
+        for name_ in {n for v in self.given for s in v.type.shape for n in symbols(s)}:
+            found = self._place_of(name_)
+            if found is not None:
+                self.read_from.setdefault(name_, found)
         self.config = {n: free(n, {*ATTRIBUTES, *LOCALS}) for n in config}
 
     @property
@@ -71,6 +76,11 @@ class Custom:
         """The names that the shapes of its weights are made of."""
         return {n for p in self.group.parameters for e in p.shape for n in expr.names(e)}
 
+    @property
+    def change(self) -> Var | None:
+        """The new value of a state that it gives out first."""
+        return self.group.change
+
     # ------------------------------------------------------------------------- where it is used
 
     def call(
@@ -85,9 +95,8 @@ class Custom:
 
     def source(self, package: str) -> str:
         """The class as text."""
-        parts = [
-            self._constructor(), self._build(), self._call(), self._shape(), self._get_config(),
-        ]  # fmt: skip
+        body = [self._call(), self._shape()] if self.change is None else [self._state()]
+        parts = [self._constructor(), self._build(), *body, self._get_config()]
         head = (
             f'@keras.saving.register_keras_serializable(package="{package}")\n'
             f"class {self.name}(keras.layers.Layer):\n    {docstring(self._doc())}\n"
@@ -98,6 +107,8 @@ class Custom:
         shapes = ", ".join(_shown(self.arguments[v], v) for v in self.inputs)
         outs = ", ".join(_shown(v.name or "y", v) for v in self.given)
         held = ", ".join(p.name for p in self.group.parameters)
+        if self.change is not None:
+            return f"Holds {held}: gives it, or takes a new value and passes x on."
         whole = f"Holds {held}: {shapes} -> {outs}." if held else f"{shapes} -> {outs}."
         if len(whole) < LINE - 10:
             return whole
@@ -184,7 +195,9 @@ class Custom:
 
         held = {p.var: self._attribute(p) for p in self.group.parameters}
         for statement in self.group.statements:
-            value = spell(INSIDE, Pieces(statement, read, place, None, self.numbers), "Keras")
+            pieces = Pieces(statement, read, place, None, self.numbers)
+            pieces.inside = True
+            value = spell(WITHIN, pieces, "Keras")
             out.lines.append(Assign(list(statement.outputs), value))
         for parameter, value_var in self.group.updates:
             change = tree(
@@ -198,10 +211,28 @@ class Custom:
         body = out.finish(self.arguments, {"keras", "self"})
         return f"    def call(self, {', '.join(self.arguments.values())}):\n{block(body, 2)}\n"
 
+    def _state(self) -> str:
+        """Gives the state, or takes its new value, once the old one has been read."""
+        (parameter,) = self.group.parameters
+        held = self._attribute(parameter)
+        kind = text(dtype(parameter.type.dtype))
+        shape = ", ".join(text(self._static(size)) for size in parameter.shape)
+        comma = "," if parameter.type.rank == 1 else ""
+        spec = f"keras.KerasTensor(({shape}{comma}), {kind})".replace("input_shape", "x.shape")
+        return f"""    def call(self, x, new=None, old=None):
+        if new is None:
+            return keras.ops.copy(self.{held})
+        self.{held}.assign(new)
+        return x
+
+    def compute_output_spec(self, x, new=None, old=None):
+        return {spec} if new is None else keras.KerasTensor(x.shape, x.dtype)
+"""
+
     def _result(self, var: Var, value: Expr) -> Expr:
         """A weight that is given out as it is must become a tensor."""
         if isinstance(var, WeightVar):
-            return tree("keras.ops.convert_to_tensor({v})", v=value)
+            return tree("keras.ops.copy({v})", v=value)
         return value
 
     def _number(self, var: Var, place: Callable[[Expr], Expr]) -> Expr:

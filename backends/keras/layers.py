@@ -14,8 +14,8 @@ from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import own
-from .rules import RULES
-from .shapes import elements
+from .rules import INSIDE, RULES
+from .shapes import elements, transposed
 
 # -------------------------------------------------------------------------------------- windows
 
@@ -74,25 +74,29 @@ def _same(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> bool:
     return found == [(total // 2, total - total // 2) for total in wanted]
 
 
-def _padding(p: Parts, apart: bool) -> tuple[Expr | None, Expr]:
-    """(the `padding` argument, the input): "same" where that is exact, else zeros before.
+def _padding(p: Parts, apart: bool) -> tuple[Expr | None, Sequence[tuple[Expr, Expr]]]:
+    """(the `padding` argument, zeros to put around before): "same" where that is exact.
 
     `apart`: the stride is applied to the result, so that "same" of it means something else.
     """
     count = _rank(p)
     if is_literal(p["pad"], "same"):
         if not apart:
-            return literal("same"), p["x"]
+            return literal("same"), ()
         attrs = {k: p.fixed(k) for k in ("kernel", "stride", "dilation")}
         window = Window.of(p.x.type.shape[2:], pad="same", **attrs)
         rows = [(literal(low), literal(high)) for low, high in window.pads]
     else:
         rows = pairs(p["pad"], count)
     if _none(rows):
-        return None, p["x"]
-    if _same(p, rows):
-        return literal("same"), p["x"]
-    return None, p.fill(f"keras.layers.ZeroPadding{count}D({{rows}})({{x}})", rows=_around(rows))
+        return None, ()
+    return (literal("same"), ()) if _same(p, rows) else (None, rows)
+
+
+def _zeros(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """The image with zeros around it."""
+    template = f"keras.layers.ZeroPadding{_rank(p)}D({{rows}})({{x}})"
+    return p.fill(template, rows=_around(rows)) if rows else p.fill("{x}")
 
 
 def _ones(items: Sequence[Expr]) -> bool:
@@ -119,7 +123,8 @@ def _conv(p: Parts) -> Expr:
     count = _rank(p)
     stride, dilation = each(p["stride"], count), each(p["dilation"], count)
     apart = not _ones(stride) and not _ones(dilation)
-    padding, x = _padding(p, apart)
+    padding, rows = _padding(p, apart)
+    x = _zeros(p, rows)
     kind, own = f"Conv{count}D", "{features}, {kernel}"
     multiplier: Expr | None = None
     if depthwise(p.apply):
@@ -335,6 +340,34 @@ def _attention(p: Parts) -> Expr:
     )  # fmt: skip
 
 
+def _conv_by(p: Parts) -> Expr:
+    """A convolution by a tensor: (out, in, *kernel) as (*kernel, in, out)."""
+    count = _rank(p)
+    stride, dilation = each(p["stride"], count), each(p["dilation"], count)
+    apart = not _ones(stride) and not _ones(dilation)
+    padding, rows = _padding(p, apart)
+    x = p["x"]
+    if rows:
+        zero = (literal(0), literal(0))
+        whole = [ast.Tuple(list(row), ast.Load()) for row in (zero, *rows, zero)]
+        x = p.fill("keras.ops.pad({x}, (*{rows},))", rows=whole)
+    y = p.fill(
+        "keras.ops.conv({x}, {kernel}, {stride}, padding={padding}, dilation_rate={dilation}, "
+        "data_format='channels_last')",
+        x=x, kernel=transposed(p["weight"], (*range(2, count + 2), 1, 0)), padding=padding,
+        stride=literal(1) if apart else _short(stride),
+        dilation=None if _ones(dilation) else _short(dilation),
+    )  # fmt: skip
+    y = _strided(y, stride) if apart else y
+    return y if p["bias_tensor"] is None else tree("{y} + {b}", y=y, b=p["bias_tensor"])
+
+
+TENSORS: Mapping[str, Rule] = {**RULES, "conv": _conv_by}
+"""Ops on tensors alone, as they are written outside layers."""
+
+WITHIN: Mapping[str, Rule] = {**INSIDE, "conv": _conv_by}
+"""The same inside a layer's `call`."""
+
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
     "embedding": "keras.layers.Embedding({count}, {width}, name={name})({index})",
@@ -358,8 +391,8 @@ def native(node: Node) -> bool:
         return _pools(node)
     if name in ("var", "std"):
         return bool(attrs["correction"] == 0)
-    if name not in LAYERS or (node.layer is None and name in RULES):
-        return name in RULES
+    if name not in LAYERS or (node.layer is None and name in TENSORS):
+        return name in TENSORS
     if node.layer is None:
         return False
     match name:
@@ -408,4 +441,4 @@ def _unpadded(node: Node) -> bool:
     return all(side == 0 for pair in window.pads for side in pair)
 
 
-__all__ = ["LAYERS", "POOLS", "REVERSIBLE", "depthwise", "native"]
+__all__ = ["LAYERS", "POOLS", "REVERSIBLE", "TENSORS", "WITHIN", "depthwise", "native"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...compiler import expr
@@ -23,19 +22,43 @@ class Labels:
         if not model:
             self.prefix = [ast.FormattedValue(expr.name("name"), -1), ast.Constant("_")]
         self.stages: Mapping[str, str] = {}
-        self._next: dict[str, Callable[[], Expr]] = {}
+        self.numbers: dict[str, tuple[Expr, int]] = {}
+        self.counters: dict[str, Expr] = {}
+        self.used: Counter[str] = Counter()
 
     def numbered(self, name: str) -> bool:
         """Whether the members of that list have numbers already."""
-        return name in self._next
+        return name in self.numbers or name in self.counters
 
     def number(self, name: str, index: Expr, per: int) -> None:
         """The members of a list are numbered by `index`, `per` of them an iteration."""
-        self._next[name] = _places(index, per)
+        self.numbers[name] = index, per
 
     def count(self, name: str, counter: Expr) -> None:
         """The members of a list are numbered by a counter."""
-        self._next[name] = lambda: tree("next({c})", c=counter)
+        self.counters[name] = counter
+
+    def _place(self, name: str) -> Expr:
+        """`2 * i`, then `2 * i + 1`: the place of the next member of that list."""
+        self.used[name] += 1
+        if name in self.counters:
+            return tree("next({c})", c=self.counters[name])
+        index, per = self.numbers[name]
+        offset = (self.used[name] - 1) % per
+        if per == 1:
+            return index
+        base = tree("{per} * {i}", per=literal(per), i=index)
+        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
+
+    def level(self, arms: Sequence[Counter[str]]) -> list[list[Expr]]:
+        """Leaves the places that either arm of a choice uses to both: what counts them, an arm."""
+        most = arms[0] | arms[1]
+        self.used = most
+        return [
+            [tree("next({c})", c=self.counters[name])
+             for name in self.counters for _ in range(most[name] - used[name])]
+            for used in arms
+        ]  # fmt: skip
 
     @contextmanager
     def within(self, member: Member, stages: Mapping[str, str]) -> Iterator[None]:
@@ -58,24 +81,10 @@ class Labels:
         plain: Expr = ast.Constant(self.stages.get(member.name, member.name))
         if not member.listed:
             return [plain]
-        index = self._next[member.name]()
+        index = self._place(member.name)
         if isinstance(index, ast.Constant):
             return [plain, ast.Constant("_"), ast.Constant(str(index.value))]
         return [plain, ast.Constant("_"), ast.FormattedValue(index, -1)]
-
-
-def _places(index: Expr, per: int) -> Callable[[], Expr]:
-    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
-    numbers = itertools.count()
-
-    def place() -> Expr:
-        if per == 1:
-            return index
-        offset = next(numbers) % per
-        base = tree("{per} * {i}", per=literal(per), i=index)
-        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
-
-    return place
 
 
 def stages(body: Sequence[Statement]) -> dict[str, str]:
@@ -117,24 +126,28 @@ def constructor(applied: Expr) -> Expr:
     )
 
 
-def fills(statement: Statement) -> bool:
-    """Whether a loop or a choice adds to lists."""
+def fills(loop: Statement) -> bool:
+    """Whether a loop adds to lists, or one in it does."""
     return any(
         isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
-        for s in walk([statement])
+        for s in walk([loop])
     )
 
 
-def places(loop: Repeat) -> Iterator[str]:
-    """The lists that one iteration adds to, once for each member."""
-    for statement in loop.body:
+def places(body: Sequence[Statement]) -> Counter[str]:
+    """How many members of each list the statements make; of a choice, the arm that makes more."""
+    found: Counter[str] = Counter()
+    for statement in body:
         match statement:
             case (
                 Apply(member=Member(listed=True) as member)
                 | Call(member=Member(listed=True) as member)
                 | Chain(member=Member(listed=True) as member)
             ):
-                yield member.name
+                found[member.name] += 1
+            case If(then=then, orelse=orelse):
+                found += places(then) | places(orelse)
+    return found
 
 
 def held(body: Sequence[Statement]) -> set[str]:

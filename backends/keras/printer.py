@@ -16,8 +16,8 @@ from ..source.module import block, describe, docstring
 from ..source.names import free, snake
 from ..source.scope import signature
 from ..source.tree import shown, tree
-from .body import Body, one_or_list
-from .clusters import Group
+from .body import STAND_IN, Body, one_or_list
+from .clusters import END, START, Group
 from .custom import Custom
 from .optional import Default, defaults
 from .rules import dtype
@@ -39,7 +39,7 @@ class Function:
         optional: Mapping[str, Input],
         name_layer: Callable[[str], str],
         shorten: Callable[[Expr], Expr],
-        sizes: Counter[str],
+        sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
         self.model = cls.definition.kind == "model"
@@ -60,8 +60,20 @@ class Function:
             d.var: Var(f"given_{d.var.name}", d.var.type, d.var.order) for d in self.defaults
         }
 
+    def count(self) -> Counter[str]:
+        """How often each size is read, where no sizes were given."""
+        _, statements = self._statements()
+        names = (n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name))
+        return Counter(n.removeprefix(STAND_IN) for n in names if n.startswith(STAND_IN))
+
     def source(self) -> str:
         """The function as text."""
+        inputs, body = self._statements()
+        title = docstring(describe(self.cls))
+        return f"{self._header(inputs)}\n    {title}\n{block(body, 1)}\n"
+
+    def _statements(self) -> tuple[dict[Var, str], list[ast.stmt]]:
+        """The names of the inputs, and the statements of the function."""
         inputs = self._arguments()
         results = self._results()
         self.out.final = {self.out.leader(var) for var in self.cls.outputs.values()}
@@ -70,9 +82,7 @@ class Function:
         before = [line for v, n in inputs.items() for line in self._input(v, n)]
         locals_ = self.scope.locals
         own = {locals_[n] for n in (*self.body.bound, *(p.name for p in self.cls.params))}
-        body = [*before, *self.out.finish(inputs, self.body.taken | own)]
-        title = docstring(describe(self.cls))
-        return f"{self._header(inputs)}\n    {title}\n{block(body, 1)}\n"
+        return inputs, [*before, *self.out.finish(inputs, self.body.taken | own)]
 
     def _header(self, inputs: Mapping[Var, str]) -> str:
         """`def residual(x: keras.KerasTensor, width: int, *, name: str) -> keras.KerasTensor:`"""
@@ -104,11 +114,13 @@ class Function:
             given = [self.out.ref(v) for v in (*default.sources, self.given[default.var])]
             self.body.define([default.var], tree(f"{default.name}()(*{{xs}})", xs=given))
         self._checks()
+        self.body.add_layers(START)
         self.body.add(self.cls.body)
         results = [self.body.read(var) for var in self.cls.outputs.values()]
-        for custom in self.body.custom.get(None, []):
+        for custom in self.body.custom.get(END, []):
             taken = [results[0], *map(self.body.read, custom.inputs[1:])]
             results[0] = self.body.applied(custom, taken)
+        results[0] = self.body.changed(results[0])
         return results
 
     def _input(self, var: Var, name: str) -> Iterator[ast.stmt]:

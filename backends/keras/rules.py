@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
@@ -41,7 +41,7 @@ def _constant(p: Parts) -> Expr:
     return p.fill("keras.ops.array({value}, dtype={d})", value=value, d=dtype(kind.dtype))
 
 
-def _binary(operator: str, name: str) -> Rule:
+def _binary(operator: str, name: str) -> Callable[[Parts], Expr]:
     """An operator; the function of that name where the left side is no Keras tensor."""
 
     def rule(p: Parts) -> Expr:
@@ -49,6 +49,20 @@ def _binary(operator: str, name: str) -> Rule:
         return p.fill(f"keras.ops.{name}({{a}}, {{b}})" if eager else f"{{a}} {operator} {{b}}")
 
     return rule
+
+
+_SUM: Callable[[Parts], Expr] = _binary("+", "add")
+
+
+def _add(p: Parts) -> Expr:
+    """A sum of Keras tensors, the other way round where Keras would take the right for a bias."""
+    a, b = p.var("a"), p.var("b")
+    if not isinstance(p, Pieces) or p.inside or not (a and b and shapes.biased(a, b)):
+        return _SUM(p)
+    assert a is not None and b is not None
+    if shapes.biased(b, a):
+        return p.fill("{a} - -{b}")
+    return p.fill("{b} + {a}") if b not in p.eager else p.fill("keras.ops.add({b}, {a})")
 
 
 def _unary(name: str) -> Rule:
@@ -187,7 +201,7 @@ def _linear(p: Parts) -> Expr:
 RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": shapes.relayout, "cast": _cast,
     "stop_gradient": _unary("stop_gradient"),
-    "add": _binary("+", "add"), "sub": _binary("-", "subtract"), "mul": _binary("*", "multiply"),
+    "add": _add, "sub": _binary("-", "subtract"), "mul": _binary("*", "multiply"),
     "div": _binary("/", "divide"), "pow": _binary("**", "power"), "neg": "-{x}",
     "floor_div": _binary("//", "floor_divide"), "mod": "keras.ops.mod({a}, {b})",
     "matmul": _binary("@", "matmul"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 from ...compiler import expr
-from ...compiler.dim import Size, symbol
+from ...compiler.dim import Dim, Size, substitute, symbol, symbols
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Statement, Var, walk
 from ..source.computation import taken
@@ -36,10 +36,50 @@ def moved(order: Sequence[int]) -> bool:
 
 class Pieces(Parts):
     """One op for a rule, where the sizes in `open` cannot be read, and `eager` are tensors already:
-    operators of theirs do not know Keras tensors."""
+    operators of theirs do not know Keras tensors. `inside` a layer there are no Keras tensors."""
 
     open: frozenset[str] = frozenset()
     eager: Container[Var] = ()
+    inside: bool = False
+
+
+def biased(a: Var, b: Var) -> bool:
+    """Whether Keras may add `b` to the wrong axis of `a`.
+
+    On TensorFlow its `add` takes a right side with one axis of more than one element for a bias: of
+    the last axis of the left side, or else of axis 1, if the sizes are equal, wherever it stands.
+    """
+    left, right = _sizes(a), _sizes(b)
+    if [size == 1 for size in left] == [size == 1 for size in right]:
+        return False  # one shape: only an axis of size 1 is stretched
+    wide = [i for i, size in enumerate(right) if size != 1]
+    if len(left) < 2 or sum(isinstance(right[i], int) for i in wide) > 1:
+        return False
+    return any(_misplaced(left, right, i, set(wide) - {i}) for i in wide)
+
+
+def _sizes(var: Var) -> list[Dim]:
+    """The sizes as they are stored."""
+    return [var.type.shape[axis] for axis in var.order or range(var.type.rank)]
+
+
+def _misplaced(left: list[Dim], right: list[Dim], at: int, others: set[int]) -> bool:
+    """Whether axis `at` of the right side is taken for another, all of its `others` being 1."""
+    if any(isinstance(right[i], int) for i in others):
+        return False
+    ones = {name: 1 for i in others for name in symbols(right[i])}
+    last, second = (substitute(left[i], ones) for i in (-1, 1))
+    place = at - len(right)
+    if place == -1 and last != 1:
+        return False
+    if _may_be(right[at], last):
+        return True
+    return place != 1 - len(left) and _may_be(right[at], second)
+
+
+def _may_be(a: Dim, b: Dim) -> bool:
+    """Whether two sizes, of which the first is above 1, may be equal."""
+    return a == b if isinstance(a, int) and isinstance(b, int) else b != 1
 
 
 def opened(names: frozenset[str]) -> Callable[[Expr], bool]:
@@ -184,11 +224,10 @@ def element(p: Parts, axes: Collection[int]) -> Expr:
     """A slice in which these axes are cut down to one element each, and taken out."""
     order = list(stored(p))
     index = _index(p)
-    starts = dict(zip(p.apply.values["axes"], elements(p.apply.attrs["starts"]), strict=True))
+    rows = _cuts(p.apply)
     for axis in axes:
-        start = starts[axis]
-        none = isinstance(start, ast.Constant) and start.value is None
-        index[order.index(axis)] = literal(0) if none else p.place(start)
+        start = rows[axis][0]
+        index[order.index(axis)] = literal(0) if start is None else p.place(start)
     if len(index) == 1 and isinstance(index[0], ast.Slice):
         index.append(ast.Constant(...))
     return ast.Subscript(p["x"], index[0] if len(index) == 1 else ast.Tuple(index, ast.Load()))

@@ -16,6 +16,7 @@ from mlc.compiler.graph import Input
 from mlc.compiler.op import Op
 from mlc.compiler.passes.grad import gradients
 from mlc.compiler.run import run
+from mlc.frontends.mdl import load
 from tests.backends import single
 from tests.compiler.ops.sample import cases, drawn
 from tests.compiler.ops.test_meaning import close
@@ -124,6 +125,26 @@ def test_a_convolution_has_no_stride_beside_a_dilation(tmp_path: Path) -> None:
     assert "dilation_rate=(2, 1)" in applied.artefact.source
     assert "[:, ::1, ::2]" in applied.artefact.source
     assert "strides" not in applied.artefact.source
+
+
+SQUARE = [
+    ("f32[B, N]", "x + sum(x, axes = [1], keep = true)", (4, 4)),
+    ("f32[B, N]", "sum(x, axes = [1], keep = true) + x", (4, 4)),
+    ("f32[B, N]", "x + max(x, axes = [0], keep = true)", (4, 4)),
+    ("f32[B, T, N]", "x + max(x, axes = [2], keep = true)", (1, 4, 4)),
+    ("f32[B, N, T, N]", "x + mean(x, axes = [1, 3], keep = true)", (1, 4, 4, 4)),
+    ("f32[B, N, 1]", "mean(x + reshape(x, [B, 1, N]), axes = [2], keep = true)", (1, 5, 1)),
+]
+"""Sums in which Keras on TensorFlow would take the right side for a bias of another axis."""
+
+
+@pytest.mark.parametrize(("kind", "y", "shape"), SQUARE)
+def test_a_column_is_no_bias(kind: str, y: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    graph = load(f"model Net:\n    in x: {kind}\n    out y: {kind}\n    y = {y}\n", "net")
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    want = run(graph, {"x": x}, {}).outputs["y"]
+    got = single.build(emit(graph, "net"), {}, tmp_path)(tf.constant(x))
+    np.testing.assert_allclose(np.asarray(got), want, rtol=0, atol=1e-5)
 
 
 def test_keras_is_the_only_framework_in_a_file() -> None:
