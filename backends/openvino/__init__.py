@@ -240,6 +240,17 @@ def _helpers(body: str) -> Iterator[str]:
                 "def constant(self, name: str) -> ov.Node:\n"
                 "    return ops.constant(self.weights[name], name=name, shared_memory=True)\n"
             )
+    if "self.masked_attention(" in body:
+        yield (
+            "def masked_attention(\n"
+            "    self, q: ov.Output, k: ov.Output, v: ov.Output, mask: ov.Output, "
+            "scale: np.float32 | None = None\n"
+            ") -> ov.Node:\n"
+            '    """Attention in which a query that may attend to nothing gets zeros."""\n'
+            "    y = ops.scaled_dot_product_attention(q, k, v, mask, scale)\n"
+            "    some = ops.reduce_logical_or(mask, [-1], keep_dims=True)\n"
+            "    return ops.select(some, y, np.float32(0))\n"
+        )
     if "self.shape(" in body:
         yield (
             "def shape(self, *sizes: int | ov.Node) -> ov.Node:\n"

@@ -370,11 +370,25 @@ class Methods:
         return self.found[apply.op.name, SPECS[apply.op.name].traits(apply)]
 
 
+def _plain_product(node: Node) -> bool:
+    """Whether OpenVINO's own product of attention does it: alike stacks, and one kind of mask."""
+    q, k, v, mask = node.inputs
+    assert q is not None
+    assert k is not None
+    assert v is not None
+    stacks = {t.type.shape[:-2] for t in (q, k, v)}
+    even = not node.attrs["causal"] or q.type.shape[-2] == k.type.shape[-2]
+    one = mask is None or (not node.attrs["causal"] and q.type.dtype == "f32")
+    return one and len(stacks) == 1 and q.type.rank > 2 and even
+
+
 def native(node: Node) -> bool:
     """Whether a node stays as it is; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
     if name in ("max_pool", "avg_pool"):
         return not attrs["ceil"]
+    if name == "sdpa":
+        return _plain_product(node)
     if node.layer is None or name not in {*SPECS, *INLINE}:
         return name in RULES
     weights = set(node.layer.weights)

@@ -1,6 +1,6 @@
 """Names that OpenVINO files have taken."""
 
-ATTRIBUTES = frozenset({"weights", "constant", "shape", "build"})
+ATTRIBUTES = frozenset({"weights", "constant", "masked_attention", "shape", "build"})
 """What the class has of its own: a method or a hyper-parameter of that name would hide it."""
 
 LOCALS = frozenset(

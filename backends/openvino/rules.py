@@ -250,6 +250,18 @@ def _gelu(p: Parts) -> Expr:
     return p.fill("ops.gelu({x}, {mode})", mode=literal(mode))
 
 
+def _sdpa(p: Parts) -> Expr:
+    """With a mask or causal, not both; a method sees to queries that may attend to nothing."""
+    factor = None if p["scale"] is None else scalar(p["scale"], p.x.type.dtype)
+    if p["mask"] is not None:
+        return p.fill("self.masked_attention({q}, {k}, {v}, {mask}, {factor})", factor=factor)
+    causal = literal(True) if p.value("causal") else None
+    return p.fill(
+        "ops.scaled_dot_product_attention({q}, {k}, {v}, scale={factor}, causal={c})",
+        factor=factor, c=causal,
+    )  # fmt: skip
+
+
 def _softplus(p: Parts) -> Expr:
     """OpenVINO's own, and any log(1 + exp(x)) that it finds, is off by 2e-6 for negative x."""
     return p.fill("ops.subtract(ops.relu({x}), ops.log(ops.sigmoid(ops.abs({x}))))")
@@ -339,7 +351,7 @@ RULES: Mapping[str, Rule] = {
     "gather_elements": "ops.gather_elements({x}, {index}, {axis})",
     "scatter_add": "ops.scatter_elements_update({x}, {index}, {updates}, {axis}, 'sum')",
     "iota": _iota, "cumsum": "ops.cumsum({x}, {axis})",
-    "max_pool": _max_pool, "avg_pool": _avg_pool,
+    "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": _sdpa,
 }  # fmt: skip
 
 __all__ = ["RULES", "Parts", "Rule", "Sequence", "element_type", "expr", "scalar", "windows"]

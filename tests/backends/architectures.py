@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (the models are as their authors write them)
 """Models as people write them: what each is known for, at a size that runs in no time."""
 
 from __future__ import annotations
@@ -87,8 +86,8 @@ block Inverted(width, expand = 4, stride = 1, kernel = 3, squeeze = true):
     out y: f32[B, width, ceil(H / stride), ceil(W / stride)]
     h = x -> conv(expand * C, 1, bias = false) -> batch_norm(eps = 1e-3, momentum = 0.01)
         -> hard_swish
-    h = h
-        -> conv(expand * C, kernel, stride = stride, pad = kernel // 2, groups = expand * C, bias = false)
+    wide = expand * C
+    h = h -> conv(wide, kernel, stride = stride, pad = kernel // 2, groups = wide, bias = false)
         -> batch_norm(eps = 1e-3, momentum = 0.01) -> hard_swish
     if squeeze:
         h = h -> Squeeze()
