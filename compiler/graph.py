@@ -64,7 +64,8 @@ class Definition:
 
     `params` maps hyper-parameters to their default expressions (None: must be given), in source
     order. `sizes` maps each symbol that an `in` line binds to (input name, axis). `inputs` and
-    `outputs` are names in source order. `doc` is the comment above the header, or empty.
+    `outputs` are names in source order. `shapes` are the sizes that the `out` lines declare, over
+    hyper-parameters and symbols. `doc` is the comment above the header, or empty.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Definition:
     outputs: tuple[str, ...] = ()
     doc: str = ""
     span: Span | None = None
+    shapes: Mapping[str, tuple[Expr, ...]] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

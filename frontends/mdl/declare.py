@@ -31,10 +31,16 @@ def bindings(inputs: Sequence[s.In], parameters: Sequence[str]) -> dict[str, tup
 
 def bare(axis: s.Axis) -> str | None:
     """The symbol of an axis that is nothing else: `H`, or `T` in `T <= 1024`."""
+    size = extent(axis)
+    return size.id if isinstance(size, s.Name) and axis.label is None else None
+
+
+def extent(axis: s.Axis) -> s.Syntax:
+    """The size of an axis without its limit: `T` in `T <= 1024`."""
     size = axis.size
     if isinstance(size, s.Binary) and size.operator in ("<=", "<"):
-        size = size.left
-    return size.id if isinstance(size, s.Name) and axis.label is None else None
+        return size.left
+    return size
 
 
 def labels_of(declared: s.TypeSyntax) -> tuple[str | None, ...]:

@@ -15,7 +15,7 @@ from .attribute import Attributes
 from .calls import Calls
 from .construct import Construct
 from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
-from .declare import bindings
+from .declare import bindings, extent
 from .errors import listed, raise_all, suggest, unsupported
 from .expressions import Expressions
 from .facts import prune
@@ -169,9 +169,21 @@ def _block(syntax: s.DefinitionSyntax, known: Mapping[str, object], ops: Mapping
     definition = Definition(
         syntax.name, syntax.kind, params, bindings(inputs, list(params)),
         tuple(line.name for line in inputs), tuple(line.name for line in outputs), syntax.doc,
-        syntax.head,
+        syntax.head, _shapes(inputs, outputs),
     )  # fmt: skip
     return Block(syntax, definition, make_plan(syntax, known, ops), inputs, outputs)
+
+
+def _shapes(inputs: tuple[s.In, ...], outputs: tuple[s.Out, ...]) -> dict[str, tuple[Expr, ...]]:
+    """The sizes that `out` lines declare, where all of a line's are static expressions."""
+    given = {line.name: line.type for line in inputs}
+    found = {}
+    for line in outputs:
+        declared = given.get(line.type.like, line.type) if line.type.like else line.type
+        sizes = [express(extent(axis), reference) for axis in declared.axes]
+        if declared.like is None and all(sizes):
+            found[line.name] = tuple(size for size in sizes if size is not None)
+    return found
 
 
 def _default(parameter: s.Parameter) -> Expr | None:

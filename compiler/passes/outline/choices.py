@@ -120,19 +120,21 @@ class Choices:
         then, orelse = self._build(found.then), self._build(found.orelse)
         key = (found.site, then, orelse)
         if key not in self.known:
-            phi = Phi(self._result(then, orelse, found.rows), then, orelse)
+            phi = Phi(self._result(found, then, orelse), then, orelse)
             self.known[key] = phi, self._place(found.site, phi)
         phi, own = self.known[key]
         if own is not None:
             own.arms = _shared(own.arms, self.body.arms)
         return phi.result
 
-    def _result(self, then: Var, orelse: Var, rows: Sequence[Row]) -> Var:
-        body = self.body
+    def _result(self, found: Choice, then: Var, orelse: Var) -> Var:
+        body, rows = self.body, found.rows
         named = [var.name for var in (then, orelse) if var not in body.builder.given]
         sizes = Sizes([row.frame for row in rows], body.builder.counter, body.builder.frozen)
         kind = sizes.type(then.type, [row.value.type for row in rows], orelse.type)
         body.sizes.symbolic.update(sizes.symbolic)
+        for size, *arms in zip(kind.shape, then.type.shape, orelse.type.shape, strict=True):
+            body.sizes.choose(size, body.condition(found.site), *arms)
         return Var(named[0] if named else then.name, kind, rows[0].value.order)
 
     def _place(self, site: int, phi: Phi) -> Placed | None:

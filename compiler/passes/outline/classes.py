@@ -30,6 +30,7 @@ from ...program import (
 )  # fmt: skip
 from .body import Body
 from .frame import Disagree, Frame, Unroll, agree, disagree, plain, same
+from .loops import lists, loops
 from .sizes import Sizes
 from .tree import Tree, external, leaving, within
 
@@ -249,16 +250,30 @@ class Builder:
             name: body.operand(self.frames, [o[name] for o in outputs]) for name in outputs[0]
         }
         updates = self._updates(body)
+        self._declare(body.sizes, results, outputs)
         for scope, given, made in zip(self.scopes, inputs, outputs, strict=True):
             self.made[scope] = Made(given, made)
         return self._record(statements, variables, results, updates)
+
+    def _declare(
+        self, sizes: Sizes, results: Mapping[str, Var | None], outputs: Sequence[Mapping[str, Value]]
+    ) -> None:
+        """Writes the sizes of results as the source declares them, where every instance agrees."""
+        for name, shape in self.definition.shapes.items():
+            var = results.get(name)
+            if var is None or var in self.given or len(shape) != var.type.rank:
+                continue
+            declared = sizes.attributes({"shape": expr.sequence(shape)}, {})["shape"]
+            if declared and all(isinstance(size, (int, Size)) for size in declared):
+                types = [each[name].type for each in outputs]
+                var.type = sizes.type(var.type.with_(shape=declared), types, var.type)
 
     def _separate(self, statements: Sequence[Statement]) -> None:
         """Writes out loops that would fill one list one after the other: parts of a loop that is
         written out itself."""
         filled: dict[str, Repeat] = {}
-        for loop in _loops(statements):
-            for name in _lists(loop):
+        for loop in loops(statements):
+            for name in lists(loop):
                 if filled.setdefault(name, loop) is not loop:
                     raise Unroll(next(s for s in self.tree.scopes if s.loop is loop.loop))
 
@@ -464,25 +479,6 @@ def _prune(body: list[Statement], outputs: set[Var]) -> None:
         if isinstance(statement, Repeat):
             kept = {inside: after for inside, after in statement.results.items() if after in read}
             statement.results = kept
-
-
-def _loops(body: Sequence[Statement]) -> Iterator[Repeat]:
-    """The loops of a body that lie in no other loop."""
-    for statement in body:
-        match statement:
-            case Repeat():
-                yield statement
-            case If(then=then, orelse=orelse):
-                yield from _loops([*then, *orelse])
-
-
-def _lists(loop: Repeat) -> set[str]:
-    """The names of the lists that a loop's members stand in."""
-    return {
-        s.member.name
-        for s in walk(loop.body)
-        if isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
-    }
 
 
 def loose(path: str) -> str:

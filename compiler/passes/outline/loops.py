@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
 from ...dim import Dim, symbols
 from ...expr import Expr
 from ...graph import Loop, Scope, Value
-from ...program import Apply, Call, Carried, Repeat, RunningSize, Statement, Var
+from ...program import (
+    Apply,
+    Call,
+    Carried,
+    Chain,
+    If,
+    Repeat,
+    RunningSize,
+    Statement,
+    Var,
+    walk,
+)  # fmt: skip
 from .frame import Frame, agree, common, disagree, plain, same
 from .sizes import OPAQUE
 
@@ -120,21 +131,38 @@ class Carry:
 
 
 def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
-    """What the tensors of the last iteration are called after the loop."""
+    """What the tensors of the last iteration are called after the loop; what it carries comes
+    last, since that is the name of a tensor that has several."""
     last = {f.outer: f for f in frames}
     ends = [last[f] for f in part.frames]
     results: dict[Var, Var] = {}
+    carried = {carry.record.next for carry in body.carried}
     for value, var in list(ends[0].vars.items()):
-        values = [next((v for v, x in f.vars.items() if x is var), value) for f in ends]
-        carry = next((c for c in body.carried if c.record.next is var), None)
-        running = {axis: size.name for axis, size in carry.axes.items()} if carry else {}
-        kind = part.sizes.after(var.type, [v.type for v in values], running)
-        result = results.setdefault(var, Var(var.name, kind, var.order))
-        if carry:
-            carry.record.result = result
-        for frame, each in zip(part.frames, values, strict=True):
-            frame.vars[each] = result
+        if var not in carried:
+            values = [next((v for v, x in f.vars.items() if x is var), value) for f in ends]
+            _leave(part, results, var, values, {})
+    graph = body.tree.graph
+    for carry in body.carried:
+        var, name = carry.record.next, carry.record.current.name
+        values = [graph.current(f.scope.outputs[name]) for f in ends]
+        running = {axis: size.name for axis, size in carry.axes.items()}
+        carry.record.result = _leave(part, results, var, values, running)
     return results
+
+
+def _leave(
+    part: Part,
+    results: dict[Var, Var],
+    var: Var,
+    values: Sequence[Value],
+    running: Mapping[int, str],
+) -> Var:
+    """What `var`, which is `values` in the last iterations, is after the loop."""
+    kind = part.sizes.after(var.type, [v.type for v in values], running)
+    result = results.setdefault(var, Var(var.name, kind, var.order))
+    for frame, each in zip(part.frames, values, strict=True):
+        frame.vars[each] = result
+    return result
 
 
 def _chain(body: Sequence[Statement], current: Var, last: Var) -> str | None:
@@ -154,3 +182,22 @@ def _chain(body: Sequence[Statement], current: Var, last: Var) -> str | None:
             case _:
                 return None
     return names.pop() if len(names) == 1 and current is last else None
+
+
+def loops(body: Sequence[Statement]) -> Iterator[Repeat]:
+    """The loops of a body that lie in no other loop."""
+    for statement in body:
+        match statement:
+            case Repeat():
+                yield statement
+            case If(then=then, orelse=orelse):
+                yield from loops([*then, *orelse])
+
+
+def lists(loop: Repeat) -> set[str]:
+    """The names of the lists that a loop's members stand in."""
+    return {
+        s.member.name
+        for s in walk(loop.body)
+        if isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ... import expr
@@ -10,7 +12,7 @@ from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
 from ...graph import Type
 from ...op import Op, TypeMismatch, for_class
-from .frame import Frame, disagree
+from .frame import Disagree, Frame, disagree
 
 OPAQUE = "size_"
 """How the names of sizes begin that no expression of the class gives; they never reach a source."""
@@ -25,6 +27,7 @@ class Sizes:
         self.frames = frames
         self.counter = counter
         self.symbolic: dict[str, Any] = dict(fixed)
+        self.chosen: dict[str, Expr] = {}
         for name, value in frames[0].names.items():
             values = [frame.names.get(name) for frame in frames]
             if name in self.symbolic:
@@ -125,6 +128,14 @@ class Sizes:
     def expression(self, size: Dim) -> Expr:
         """The size as an expression over the class's names; Disagree if it is an opaque one."""
         for name in symbols(size):
-            if name.startswith(OPAQUE):
+            if name.startswith(OPAQUE) and name not in self.chosen:
                 disagree(self.frames, [f.names.get(name) for f in self.frames])
-        return expr.literal(size)
+        return expr.substitute(expr.literal(size), self.chosen)
+
+    def choose(self, size: Dim, condition: Expr, then: Dim | None, orelse: Dim | None) -> None:
+        """Notes that an opaque size is that of one arm of a static if, where both have a name."""
+        opaque = isinstance(size, Size) and str(size).startswith(OPAQUE)
+        if opaque and then is not None and orelse is not None:
+            with suppress(Disagree):
+                arms = self.expression(then), self.expression(orelse)
+                self.chosen[str(size)] = ast.IfExp(condition, *arms)
