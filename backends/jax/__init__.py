@@ -13,11 +13,11 @@ from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import formatted, join, title
 from ..source.names import rename
+from ..source.partials import START, Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
 from . import attention
-from .layers import native
-from .partials import START, Helpers
+from .layers import CONVENTIONS, native
 from .printer import Make, Module
 from .reserved import LOCALS
 from .weights import entry
@@ -63,7 +63,7 @@ def source(graph: Graph, program: Program) -> str:
         cls.name = names[cls.name]
     classes = frozenset(names.values())
     optional = {v.name: v for v in graph.inputs if v.default is not None}
-    helpers = Helpers(LOCALS | classes)
+    partials = Partials(CONVENTIONS, "nnx")
 
     causal = attention.causal_alone(program)
 
@@ -75,18 +75,16 @@ def source(graph: Graph, program: Program) -> str:
             for cls in program.classes
         ]
 
-    modules(helpers.count, classes)
-    printed = modules(helpers.made, classes | helpers.settle())
-    partials = list(helpers.source())
-    made = "\n".join([*partials, *printed])
+    modules(partials.count, classes)
+    printed = modules(partials.made, classes | partials.settle(LOCALS | classes))
+    shared = list(partials.source())
+    made = "\n".join([*shared, *printed])
     if START in made:
-        partials.insert(
-            0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")'
-        )
+        shared.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
     pieces = [*_functions(made, program), *printed, _build(program.model)]
     head = title(program.model, "jax")
     body = join(pieces)
-    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(partials)]), body]))
+    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(shared)]), body]))
 
 
 def _imports(body: str) -> str:

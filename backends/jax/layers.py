@@ -128,6 +128,12 @@ LAYERS: Mapping[str, Rule] = {
 }  # fmt: skip
 """Constructors by op."""
 
+CONVENTIONS = frozenset(
+    {"use_bias", "use_scale", "kernel_init", "embedding_init", "epsilon", "momentum", "decode"}
+    | {"use_fast_variance", "transpose_kernel"}
+)
+"""Arguments that are the same for all layers of a kind."""
+
 APPLIED: Mapping[str, Rule | None] = {**dict.fromkeys(LAYERS), "attention": attend}
 """How layers are applied, None for just `f(x)`."""
 
