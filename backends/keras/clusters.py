@@ -152,13 +152,15 @@ class Grouping:
             if len(readers) > 1 and not self._merge(readers):
                 self.given_out.add(parameter)
                 return False
-        for group in self.groups:
-            if not self._convex(group):
-                held = {self.own[v] for s in group for v in _given(s) if v in self.own}
-                if not held - self.given_out:
-                    raise MlcError("internal", f"a layer of {self.cls.name} would need itself")
+        for group in tuple(self.groups):
+            if group not in self.groups or self._convex(group):
+                continue
+            held = {self.own[v] for s in group for v in _given(s) if v in self.own}
+            if held - self.given_out:
                 self.given_out |= held
                 return False
+            if not self._closed(group):
+                raise MlcError("internal", f"a layer of {self.cls.name} would need itself")
         return True
 
     def _join(self) -> bool:
@@ -234,6 +236,28 @@ class Grouping:
                      if self.made.get(v) not in group), default=-1)  # fmt: skip
         outside = [u for s in group for u in self._users(s) if u is not None and u not in group]
         return all(start < self._enclosing(u, body) for u in outside)
+
+    def _closed(self, group: list[Apply]) -> bool:
+        """Takes in the ops between those of a group, and says whether they may all be inside."""
+        found = list(group)
+        while not self._convex(found):
+            body = self.place[found[0]][0]
+            start = max(self._index(v, body) for s in found for v in _given(s)
+                        if self.made.get(v) not in found)  # fmt: skip
+            between = [u for s in found for u in self._users(s) if u is not None
+                       and u not in found and self._enclosing(u, body) <= start]  # fmt: skip
+            more: list[Apply] = []
+            for user in between:
+                if not isinstance(user, Apply) or not self._plain(user):
+                    return False
+                more += next((g for g in self.groups if user in g), [user])
+            if not more:
+                return False
+            found = self._ordered([*found, *more])
+        inside = set(found)
+        self.groups = [g for g in self.groups if g is not group and not inside >= set(g)]
+        self.groups.append(found)
+        return True
 
     def _index(self, var: Var, body: list[Statement]) -> int:
         made = self.made.get(var)

@@ -21,6 +21,7 @@ from .norm import NORM
 from .pool import POOL
 from .random import DROPOUT
 from .reduce import REDUCE
+from .resize import RESIZES
 from .sequence import SEQUENCE
 from .shape import SHAPE
 from .softmax import SOFTMAXES
@@ -47,6 +48,7 @@ OPS: Mapping[str, Op] = {
         *WINDOW,
         *CONVOLUTION,
         *POOL,
+        *RESIZES,
         BATCH_NORM,
         *NORM,
         *ATTENTIONS,

@@ -12,6 +12,7 @@ from typing import Any
 from tests.compiler.ops.oracle_activation import ACTIVATION
 from tests.compiler.ops.oracle_attention import ATTENTION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
+from tests.compiler.ops.oracle_image import IMAGE
 from tests.compiler.ops.oracle_reduce import REDUCE
 from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
@@ -21,6 +22,7 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **REDUCE,
     **ACTIVATION,
     **SPATIAL,
+    **IMAGE,
     **NORM,
     **ATTENTION,
     **TENSOR,

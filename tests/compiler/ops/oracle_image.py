@@ -1,0 +1,57 @@
+"""Resizing, and what else moves the elements of images, in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+RESIZED = {
+    ("nearest", 3): "nearest", ("nearest", 4): "nearest", ("nearest", 5): "nearest",
+    ("linear", 3): "linear", ("linear", 4): "bilinear", ("linear", 5): "trilinear",
+    ("cubic", 4): "bicubic",
+}  # fmt: skip
+
+
+def resize(
+    x: Any, size: Any, scale: Any, mode: str, coordinates: str, rounding: str, a: float,
+    renormalise: bool, antialias: bool,
+) -> torch.Tensor:  # fmt: skip
+    n = x.ndim - 2
+    if size is None:
+        scales = (scale,) * n if isinstance(scale, int) else scale
+        size = [int(old) * s for old, s in zip(x.shape[2:], scales, strict=True)]
+    name = RESIZED[mode, x.ndim]
+    if mode == "nearest":
+        exact = coordinates == "half_pixel"
+        return F.interpolate(x, size=list(size), mode="nearest-exact" if exact else name)
+    if coordinates == "asymmetric":
+        return _from_the_first(x, size[0])
+    if mode == "cubic" and renormalise:
+        return _cubic(_cubic(x, size[0], 2, a), size[1], 3, a)
+    corners = coordinates == "align_corners"
+    return F.interpolate(x, size=list(size), mode=name, align_corners=corners, antialias=antialias)
+
+
+def _from_the_first(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Linear, place i at i * before / after."""
+    at = torch.arange(size, dtype=x.dtype) * x.shape[2] / size
+    low = at.floor().long()
+    high = (low + 1).clamp(max=x.shape[2] - 1)
+    return torch.lerp(x[..., low], x[..., high], at - low)
+
+
+def _cubic(x: torch.Tensor, size: int, axis: int, a: float) -> torch.Tensor:
+    """Keys' cubic, elements outside left out."""
+    before = x.shape[axis]
+    at = (torch.arange(size, dtype=x.dtype) + 0.5) * before / size - 0.5
+    d = (at[:, None] - torch.arange(before, dtype=x.dtype)).abs()
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    share = torch.where(d <= 1, near, torch.where(d < 2, far, 0.0))
+    share = share / share.sum(1, keepdim=True)
+    return torch.tensordot(x, share, ([axis], [1])).movedim(-1, axis)
+
+
+IMAGE = {"resize": resize}
