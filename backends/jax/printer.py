@@ -24,7 +24,7 @@ from ...compiler.program import (
     WeightVar,
 )  # fmt: skip
 from ..source.compose import Assign, Return, Store, When
-from ..source.computation import Computation
+from ..source.computation import Computation, singular
 from ..source.constructor import Constructor
 from ..source.module import block, describe, docstring
 from ..source.names import free
@@ -186,7 +186,15 @@ class Lines(Computation):
         return super().spelled(statement)
 
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
-        del statement
+        if isinstance(member, ast.Call):  # `next(blocks)`, which may be read once
+            optional = self.optional_member(statement)
+            assert optional is not None and optional.member is not None
+            iterators = {n for e in self.elements.values() for n in expr.names(e)}
+            name = free(
+                singular(optional.member.name), {*self.taken, *self.scope.locals, *iterators}
+            )
+            self.out.lines.append(Store(expr.name(name), member))
+            member = expr.name(name)
         return tree("{f}({x}) if {f} else {x}", f=member, x=given)
 
 

@@ -22,7 +22,7 @@ from ...compiler.program import (
     WeightVar,
     walk,
 )  # fmt: skip
-from ..source.compose import Assign, For, Line, Raise, Return, Store, When
+from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
 from ..source.computation import Computation, number
 from ..source.constructor import listed
 from ..source.names import free
@@ -61,6 +61,7 @@ class Graph(Computation):
         self.names = names
         self.prefix: tuple[str, ...] = ()
         self.index: dict[str, Callable[[], Expr]] = {}
+        self.counters: set[str] = set()
         own = "self." if self.model else ""
         self.sizes = Sizes(cls, scope, self.out, own, methods.ports)
         self.place = self.sizes.place
@@ -208,13 +209,23 @@ class Graph(Computation):
                 self.arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
         for phi in statement.phis:
             self.out.join(phi.result)
+        self._level(statement, arms)
         condition = self.place(statement.condition)
-        if statement.then and statement.orelse:
+        counts = any(isinstance(line, Do) for arm in arms for line in arm)
+        if (statement.then and statement.orelse) or counts:
             self.out.lines.append(When(condition, arms[0], arms[1]))
             return
         plain, other = (1, 0) if statement.then else (0, 1)
         self.out.lines += arms[plain]
         self.out.lines.append(When(expr.negate(condition) if other else condition, arms[other], []))
+
+    def _level(self, statement: If, arms: Sequence[list[Line]]) -> None:
+        """Counts the members that the other arm has: they have their numbers in either case."""
+        bodies = statement.then, statement.orelse
+        for name in self.counters:
+            used = [sum(m.name == name for m in members(body)) for body in bodies]
+            for arm, lacks in zip(arms, (used[1] - used[0], used[0] - used[1]), strict=True):
+                arm += [Do(self.index[name]()) for _ in range(lacks)]
 
     # ------------------------------------------------------------------------------ loops
 
@@ -256,9 +267,12 @@ class Graph(Computation):
         if not counted:
             return For(target if names else expr.name("_"),
                        table if names else tree("range({n})", n=table))  # fmt: skip
-        inner = [s for s in loop.body if isinstance(s, Repeat) and any(True for _ in members([s]))]
-        if inner:
-            return self._counted(loop, counted, target if names else expr.name("_"), table)
+        inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
+        self._count([name for name in counted if name in inner])
+        counted = [name for name in counted if name not in inner]
+        if not counted:
+            return For(target if names else expr.name("_"),
+                       table if names else tree("range({n})", n=table))  # fmt: skip
         taken = {*self.scope.locals.values(), *self.taken, *self.cls.inputs}
         index = expr.name(free("i", taken))
         per = len(list(members(loop.body))) if loop.chain else 1
@@ -268,14 +282,14 @@ class Graph(Computation):
             return For(index, tree("range({n})", n=table))
         return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
 
-    def _counted(self, loop: Repeat, lists: list[str], target: Expr, table: Expr) -> For:
+    def _count(self, lists: list[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""
+        self.counters.update(lists)
         for name in lists:
             wish = "index" if len(lists) == 1 else f"{name}_index"
             counter = expr.name(free(wish, self.scope.locals.values()))
             self.out.lines.append(Store(counter, tree("itertools.count()")))
             self.index[name] = lambda c=counter: tree("next({c})", c=c)  # type: ignore[misc]
-        return For(target, table if loop.variables else tree("range({n})", n=table))
 
     def finish(self, names: Mapping[Var, str]) -> list[ast.stmt]:
         """The statements, the sizes that are read first."""

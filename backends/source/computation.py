@@ -208,11 +208,9 @@ class Computation(ABC):
 
     def _iterators(self, loop: Repeat) -> None:
         """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
-        inner = [s for s in walk(loop.body) if isinstance(s, Repeat) and listed(s)]
-        if loop.chain or not inner:
-            return
+        inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
         for name in listed(loop):
-            if name in self.elements:
+            if loop.chain or name not in inner or name in self.elements:
                 continue
             own = free(name, {*self.taken, *self.scope.locals, *self.cls.inputs})
             start = tree("iter({xs})", xs=self.holder(Member(name)))

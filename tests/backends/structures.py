@@ -443,5 +443,54 @@ model InnerIf:
     out y: f32[B, 4]
     y = x -> Norm() -> linear(4) -> Norm(kind = "rms") -> linear(4) -> Norm(kind = "none")
 """,
+    "stages": """
+block Dense(growth):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, C + growth, H, W]
+    y = concat(x, x -> batch_norm -> relu -> conv(growth, 3, pad = 1), axis = 1)
+block Halve:
+    in  x: f32[B, C, H, W]
+    out y: f32[B, C / 2, H // 2, W // 2]
+    y = x -> conv(C / 2, 1) -> avg_pool(2)
+model Stages(counts = [2, 1, 3], growth = 2, classes = 4):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, classes]
+    h = x -> conv(2 * growth, 3, pad = 1)
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> Dense(growth)
+        if i < len(counts) - 1:
+            h = h -> Halve()
+    y = h -> batch_norm -> mean(H, W) -> linear(classes)
+""",
+    "first_without": """
+block Down(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H // 2, W // 2]
+    y = x -> conv(width, 1) -> avg_pool(2)
+model FirstWithout(counts = [1, 2, 2]):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, 5]
+    h = x -> conv(4, 1)
+    for i in range(len(counts)):
+        if i > 0:
+            h = h -> Down(4 * i)
+        repeat counts[i]:
+            h = h -> conv(6 + i, 3, pad = 1) -> relu
+    y = h -> mean(H, W) -> linear(5)
+""",
+    "counted_without": """
+model CountedWithout(counts = [2, 1, 2]):
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    h = x
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> layer_norm
+            if i != 1:
+                h = h -> linear(4)
+            h = h -> relu
+    y = h
+""",
 }
 """By name: .mdl text with one model."""

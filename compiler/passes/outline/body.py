@@ -9,7 +9,19 @@ from ... import expr
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
 from ...op import INTEGRAL
-from ...program import Apply, Call, Chain, Hyper, If, Member, Statement, Var, WeightVar
+from ...program import (
+    Apply,
+    Call,
+    Chain,
+    Hyper,
+    If,
+    Member,
+    Statement,
+    Var,
+    WeightVar,
+    walk,
+)  # fmt: skip
+from ...program import outputs as results_of
 from .choices import Arms, Choices, Placed
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
@@ -28,7 +40,7 @@ class Body:
         self.outer = outer
         self.tree = builder.tree
         self.frames = list(frames)
-        self.sizes = Sizes(frames, builder.counter, builder.frozen)
+        self.sizes = Sizes(frames, builder.unknown, builder.frozen)
         self.carried: list[Carry] = []
         self.conditions: dict[int, Expr] = {}
         self.placed: list[Placed] = []
@@ -136,6 +148,7 @@ class Body:
         variables = [var for var in found if var is not None]
         if all(var is variables[0] for var in variables):
             return self.choices.settled(variables[0])
+        variables = self._from_the_last(frames, present, variables)
         return self.choices.phi(frames, variables, present)
 
     def _state(
@@ -164,6 +177,21 @@ class Body:
         if found is None and isinstance(value, Weight):
             return self.builder.weight_var(frame, value)
         return found
+
+    def _from_the_last(
+        self, frames: list[Frame], values: Sequence[Value], variables: list[Var]
+    ) -> list[Var]:
+        """What a static if of an iteration passes on from the one before: in the first iteration
+        that is known from outside, but it is what the loop carries."""
+        if self.outer is None or frames[0].scope.kind != "iteration":
+            return variables
+        made = {
+            output for s in walk([p.statement for p in self.placed]) for output in results_of(s)
+        }
+        handed = [f for f, var in zip(frames, variables, strict=True) if var not in made]
+        given = [v for v, var in zip(values, variables, strict=True) if var not in made]
+        current = self._carried(handed, given) if handed else None
+        return [var if current is None or var in made else current for var in variables]
 
     def _carried(self, frames: list[Frame], values: Sequence[Value]) -> Var | None:
         """The loop variable, where the values are what an assigned name held at the start."""
@@ -201,7 +229,7 @@ class Part:
         self.items = items
         same = len(frames) == len(body.frames)
         self.sizes = (
-            body.sizes if same else Sizes(frames, self.builder.counter, self.builder.frozen)
+            body.sizes if same else Sizes(frames, self.builder.unknown, self.builder.frozen)
         )
         if not same:
             self.sizes.symbolic.update(body.sizes.symbolic)
@@ -303,8 +331,8 @@ class Part:
         return self.builder.called(self.frames[0], value)
 
     def _register(self, values: Sequence[Sequence[Value]], variables: Sequence[Var]) -> None:
-        for frame, outputs in zip(self.frames, values, strict=True):
-            for value, var in zip(outputs, variables, strict=True):
+        for frame, made in zip(self.frames, values, strict=True):
+            for value, var in zip(made, variables, strict=True):
                 frame.vars[value] = var
 
     def _member(self, holders: Sequence[Any]) -> Member | None:

@@ -130,7 +130,7 @@ class Choices:
     def _result(self, found: Choice, then: Var, orelse: Var) -> Var:
         body, rows = self.body, found.rows
         named = [var.name for var in (then, orelse) if var not in body.builder.given]
-        sizes = Sizes([row.frame for row in rows], body.builder.counter, body.builder.frozen)
+        sizes = Sizes([row.frame for row in rows], body.builder.unknown, body.builder.frozen)
         kind = sizes.type(then.type, [row.value.type for row in rows], orelse.type)
         body.sizes.symbolic.update(sizes.symbolic)
         for size, *arms in zip(kind.shape, then.type.shape, orelse.type.shape, strict=True):

@@ -31,7 +31,7 @@ from ...program import (
 from .body import Body
 from .frame import Disagree, Frame, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
-from .sizes import Sizes
+from .sizes import Sizes, Unknown
 from .tree import Tree, external, leaving, within
 
 
@@ -59,7 +59,7 @@ class Builder:
         self.scopes = list(scopes)
         self.classes = classes
         self.made = made
-        self.counter = [0]
+        self.unknown = Unknown()
         self.frames = [Frame(scope, None) for scope in scopes]
         self.init_names: set[str] = set()
         self.checks: list[Check] = []
@@ -210,7 +210,7 @@ class Builder:
 
     def _new_weight_var(self, local: str, weight: Weight) -> WeightVar:
         same_weights = self._same_weights(local)
-        sizes = Sizes(self.frames, self.counter, self.frozen)
+        sizes = Sizes(self.frames, self.unknown, self.frozen)
         candidate = None
         if weight.exprs:
             declared = sizes.attributes({"shape": expr.sequence(weight.exprs)}, {})["shape"]
@@ -256,7 +256,10 @@ class Builder:
         return self._record(statements, variables, results, updates)
 
     def _declare(
-        self, sizes: Sizes, results: Mapping[str, Var | None], outputs: Sequence[Mapping[str, Value]]
+        self,
+        sizes: Sizes,
+        results: Mapping[str, Var | None],
+        outputs: Sequence[Mapping[str, Value]],
     ) -> None:
         """Writes the sizes of results as the source declares them, where every instance agrees."""
         for name, shape in self.definition.shapes.items():
@@ -361,6 +364,9 @@ class Builder:
 
     def _updates(self, body: Body) -> list[tuple[Parameter, Var]]:
         graph = self.tree.graph
+        for weight in graph.updates:
+            if weight.layer is None:  # A state may be set that nothing reads.
+                self.weight_var(self.frames[0], weight)
         result = []
         for local, parameter in self.parameters.items():
             weights = self._same_weights(local)

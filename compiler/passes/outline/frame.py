@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -19,7 +20,8 @@ class Frame:
         self.scope = scope
         self.outer = outer
         self.number = number
-        self.names: dict[str, Any] = {**(outer.names if outer else {}), **scope.values}
+        around = outer.names.maps if outer else []
+        self.names: ChainMap[str, Any] = ChainMap(dict(scope.values), *around)
         self.vars: dict[Value, Var] = {}
 
     def find(self, value: Value) -> Var | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
-from ...dim import Dim, symbols
+from ...dim import Dim
 from ...expr import Expr
 from ...graph import Loop, Scope, Value
 from ...program import (
@@ -21,8 +21,7 @@ from ...program import (
     Var,
     walk,
 )  # fmt: skip
-from .frame import Frame, agree, common, disagree, plain, same
-from .sizes import OPAQUE
+from .frame import Disagree, Frame, agree, common, disagree, plain, same
 
 if TYPE_CHECKING:
     from .body import Body, Part
@@ -100,12 +99,17 @@ class Carry:
 
     def _size(self, body: Body, axis: int, was: Dim) -> Dim:
         """The size at the start of an iteration: always the first one, or one that runs along."""
+        assert body.outer is not None
         sizes = [s.type.shape[axis] for s in self.starts]
-        now = body.sizes.dim(was, sizes, self._hint(body, axis))
-        opaque = any(s.startswith(OPAQUE) for s in (*symbols(was), *symbols(now)))
-        if now != was and not opaque and not isinstance(now, int):
-            assert body.outer is not None
-            self.axes[axis] = RunningSize(str(now), body.outer.sizes.expression(was))
+        if body.sizes.holds(was, sizes):
+            return was
+        try:
+            start = body.outer.sizes.expression(was)
+        except Disagree:
+            return body.sizes.dim(None, sizes)
+        now = body.sizes.dim(None, sizes, self._hint(body, axis))
+        if not isinstance(now, int):
+            self.axes[axis] = RunningSize(str(now), start)
         return now
 
     def _hint(self, body: Body, axis: int) -> str:
@@ -126,8 +130,13 @@ class Carry:
         last = body.operand(body.frames, ends)
         assert last is not None
         self.record.next = last
-        for axis, size in self.axes.items():
-            size.update = body.sizes.expression(last.type.shape[axis])
+        for axis, size in list(self.axes.items()):
+            try:
+                size.update = body.sizes.expression(last.type.shape[axis])
+            except Disagree:
+                if size.name in body.builder.init_names:
+                    raise
+                del self.axes[axis]  # nobody asks for it
 
 
 def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:

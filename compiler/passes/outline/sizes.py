@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from ... import expr
@@ -18,16 +19,27 @@ OPAQUE = "size_"
 """How the names of sizes begin that no expression of the class gives; they never reach a source."""
 
 
+@dataclass(eq=False, slots=True)
+class Unknown:
+    """The opaque names of a class: how many there are, and what those are that a static `if` chose
+    between two sizes that have names."""
+
+    count: int = 0
+    chosen: dict[str, Expr] = field(default_factory=dict)
+
+    def name(self) -> str:
+        """A new one."""
+        self.count += 1
+        return f"{OPAQUE}{self.count}"
+
+
 class Sizes:
     """The class-level view of sizes for the frames of one body."""
 
-    def __init__(
-        self, frames: Sequence[Frame], counter: list[int], fixed: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, frames: Sequence[Frame], unknown: Unknown, fixed: Mapping[str, Any]) -> None:
         self.frames = frames
-        self.counter = counter
+        self.unknown = unknown
         self.symbolic: dict[str, Any] = dict(fixed)
-        self.chosen: dict[str, Expr] = {}
         for name, value in frames[0].names.items():
             values = [frame.names.get(name) for frame in frames]
             if name in self.symbolic:
@@ -51,13 +63,11 @@ class Sizes:
     def dim(self, candidate: Dim | None, sizes: Sequence[Dim], hint: str | None = None) -> Dim:
         """`candidate` if it is the size in every frame; else their constant; else a new symbol,
         named after `hint`, or opaque."""
-        if candidate is not None and self._holds(candidate, sizes):
+        if candidate is not None and self.holds(candidate, sizes):
             return candidate
         if all(isinstance(s, int) and s == sizes[0] for s in sizes):
             return sizes[0]
-        name = f"{OPAQUE}{self.counter[0]}" if hint is None else self._fresh(hint)
-        self.counter[0] += hint is None
-        return self._name(name, sizes)
+        return self._name(self.unknown.name() if hint is None else self._fresh(hint), sizes)
 
     def _name(self, name: str, sizes: Sequence[Dim]) -> Dim:
         for frame, size in zip(self.frames, sizes, strict=True):
@@ -78,7 +88,8 @@ class Sizes:
             shape[axis] = self._name(name, [t.shape[axis] for t in types])
         return kind.with_(shape=tuple(shape))
 
-    def _holds(self, candidate: Dim, sizes: Sequence[Dim]) -> bool:
+    def holds(self, candidate: Dim, sizes: Sequence[Dim]) -> bool:
+        """Whether the size is `candidate` in every frame."""
         for frame, size in zip(self.frames, sizes, strict=True):
             names = {n: frame.names.get(n) for n in symbols(candidate)}
             known = {n: v for n, v in names.items() if isinstance(v, (int, Size))}
@@ -97,7 +108,7 @@ class Sizes:
         for axis in range(first.rank):
             sizes = [t.shape[axis] for t in types]
             offered = [c.shape[axis] for c in usable if c.shape[axis] is not None]
-            holding = (size for size in offered if self._holds(size, sizes))
+            holding = (size for size in offered if self.holds(size, sizes))
             shape.append(self.dim(next(holding, None), sizes))
         return Type(first.dtype, tuple(shape), first.labels)
 
@@ -128,9 +139,9 @@ class Sizes:
     def expression(self, size: Dim) -> Expr:
         """The size as an expression over the class's names; Disagree if it is an opaque one."""
         for name in symbols(size):
-            if name.startswith(OPAQUE) and name not in self.chosen:
+            if name.startswith(OPAQUE) and name not in self.unknown.chosen:
                 disagree(self.frames, [f.names.get(name) for f in self.frames])
-        return expr.substitute(expr.literal(size), self.chosen)
+        return expr.substitute(expr.literal(size), self.unknown.chosen)
 
     def choose(self, size: Dim, condition: Expr, then: Dim | None, orelse: Dim | None) -> None:
         """Notes that an opaque size is that of one arm of a static if, where both have a name."""
@@ -138,4 +149,4 @@ class Sizes:
         if opaque and then is not None and orelse is not None:
             with suppress(Disagree):
                 arms = self.expression(then), self.expression(orelse)
-                self.chosen[str(size)] = ast.IfExp(condition, *arms)
+                self.unknown.chosen[str(size)] = ast.IfExp(condition, *arms)
