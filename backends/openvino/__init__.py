@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from ...compiler import expr
 from ...compiler.clone import clone
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Graph as Model
 from ...compiler.graph import Input
@@ -16,7 +15,7 @@ from ...compiler.passes.mode import resolve
 from ...compiler.program import Class, Program, Var
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Interface, Port, module_name
-from ..source.compose import Do, Raise, Return, Store, When
+from ..source.compose import Do, For, Line, Raise, Return, Store, When
 from ..source.module import block, describe, docstring, formatted, join, title
 from ..source.names import free, snake
 from ..source.prepare import prepare
@@ -27,6 +26,7 @@ from .printer import Graph
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import element_type
 from .signature import bounds
+from .states import FIRST, METHOD, NEXT, USE, any_states, check_names, shared
 
 
 def emit(graph: Model, name: str, *, keep_layout: bool = False) -> Artefact:
@@ -34,12 +34,7 @@ def emit(graph: Model, name: str, *, keep_layout: bool = False) -> Artefact:
     del keep_layout
     resolved, _ = clone(graph)
     resolve(resolved, training=False)
-    if resolved.updates:
-        weight = next(iter(resolved.updates))
-        raise MlcError(
-            "unsupported", f"OpenVINO source for the state {weight.path} is not there yet",
-            weight.span, help="choose another target",
-        )  # fmt: skip
+    check_names(resolved)
     stored, program = prepare(resolved, native)
     stem = module_name(name)
     return Artefact(
@@ -90,6 +85,7 @@ class Printer:
         self.graph = graph
         self.program = program
         program.model.name = free(program.model.name, LOCALS)
+        self.states = any_states(program)
         self.used = set(ATTRIBUTES)
         self.names = {c.name: self._free(snake(c.name)) for c in program.classes[:-1]}
         self.methods = Methods(program, self._free)
@@ -108,7 +104,8 @@ class Printer:
         build = self._model()
         methods = self.methods.source()
         given = "\n".join([*methods, *blocks, build])
-        parts = [self._init(), *_helpers(given), *methods, *blocks, build]
+        state = [METHOD] if self.states else []
+        parts = [self._init(), *_helpers(given), *state, *methods, *blocks, build]
         model = self.program.model
         shapes = describe(model, facts=self.graph.facts)
         head = docstring(f"Builds the graph: {shapes[0].lower()}{shapes[1:]}")
@@ -146,8 +143,10 @@ class Printer:
         names = {var: free(n, {*LOCALS, *graph.scope.locals.values()})
                  for n, var in cls.inputs.items()}  # fmt: skip
         graph.checks()
+        graph.states()
         graph.body(cls.body)
         results = [graph.read(var) for var in cls.outputs.values()]
+        graph.update()
         single = len(results) == 1
         graph.out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
         body = block(graph.finish(names), 1)
@@ -164,31 +163,52 @@ class Printer:
         names = {var: free(n, LOCALS) for n, var in cls.inputs.items()}
         inputs = {v.name: v for v in self.graph.inputs}
         graph.checks()
+        graph.states()
         graph.body(cls.body)
-        outputs = []
+        outputs: list[Var] = []
+        named: dict[Var, Expr] = {}
+        again = shared(self.graph)
         for name, var in cls.outputs.items():
             outputs.append(Var(name, var.type))
-            graph.define([outputs[-1]], graph.read(var))
+            value = named.get(var) or graph.read(var)
+            named[var] = graph.out.ref(outputs[-1])
+            value = tree("ops.identity({x})", x=value) if name in again else value
+            graph.define([outputs[-1]], value)
+        graph.update()
         graph.out.final = set(outputs)
         results = [graph.out.ref(var) for var in outputs]
-        whole = tree(
-            "ov.Model({outputs}, {inputs}, {name})",
-            outputs=ast.List(results, ast.Load()),
-            inputs=ast.List([graph.out.ref(v) for v in cls.inputs.values()], ast.Load()),
-            name=literal(cls.name),
-        )
-        graph.out.lines.append(Store(expr.name("model"), whole))
-        for i, name in enumerate(cls.outputs):
-            named = tree(
-                "model.output({i}).set_names({n})", i=literal(i), n=ast.Set([literal(name)])
-            )
-            graph.out.lines.append(Do(named))
+        taken = [graph.out.ref(v) for v in cls.inputs.values()]
+        graph.out.lines += self._whole(results, taken)
         if self.program.weights:
             graph.out.lines.append(When(expr.parse(f"({EXTRA})"), [Raise(expr.parse(PROBLEM))]))
         graph.out.lines.append(Return(expr.name("model")))
         before = [self._parameter(names[var], inputs[n]) for n, var in cls.inputs.items()]
+        before[:0] = ast.parse(FIRST).body if self.states else []
         body = block([*before, *graph.finish(names)], 1)
         return f"def build(self) -> ov.Model:\n{body}\n"
+
+    def _whole(self, results: list[Expr], inputs: list[Expr]) -> Iterator[Line]:
+        """The model of these outputs and inputs, and the names of its outputs."""
+        if self.states:
+            yield Store(expr.name("states"), expr.parse("self.states.values()"))
+            after, before = "(ops.identity(s[-1]) for s in states)", "(s[0] for s in states)"
+            results = [*results, ast.Starred(expr.parse(after), ast.Load())]
+            inputs = [*inputs, ast.Starred(expr.parse(before), ast.Load())]
+        whole = tree(
+            "ov.Model({outputs}, {inputs}, {name})",
+            outputs=ast.List(results, ast.Load()),
+            inputs=ast.List(inputs, ast.Load()),
+            name=literal(self.program.model.name),
+        )
+        yield Store(expr.name("model"), whole)
+        outputs = self.program.model.outputs
+        for i, name in enumerate(outputs):
+            names = ast.Set([literal(name)])
+            yield Do(tree("model.output({i}).set_names({n})", i=literal(i), n=names))
+        if self.states:
+            numbered = tree("enumerate(self.states, {n})", n=literal(len(outputs)))
+            named = expr.parse(f'model.output(i).set_names({{f"{{name}}{NEXT}"}})')
+            yield For(expr.parse("(i, name)"), numbered, [Do(named)])
 
     def _parameter(self, name: str, given: Input) -> ast.stmt:
         """`ids = ops.parameter([-1, ov.Dimension(1, 1024)], ov.Type.i32, name="ids")`."""
@@ -271,6 +291,7 @@ def _build(cls: Class, printer: Printer) -> str:
     return (
         f"def build({taken}) -> ov.Model:\n"
         f'    """Return the graph{what}.\n\n'
+        f"{USE if printer.states else ''}"
         '    Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.\n'
         '    """\n'
         f"    return {cls.name}({given}).build()\n"

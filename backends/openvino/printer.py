@@ -32,6 +32,7 @@ from ..source.tree import shown, tree
 from .methods import INLINE, SPECS, Methods
 from .rules import RULES, Parts, Rule, scalar
 from .sizes import Sizes
+from .states import ordered
 
 TOLD = ("features", "count", "width")
 """Attributes of layers that their weights tell."""
@@ -59,6 +60,8 @@ class Graph(Computation):
         self.methods = methods
         self.known = known
         self.names = names
+        self.ordered = ordered(cls)
+        self.held: dict[Var, Var] = {}
         self.prefix: tuple[str, ...] = ()
         self.index: dict[str, Callable[[], Expr]] = {}
         self.counters: set[str] = set()
@@ -116,7 +119,25 @@ class Graph(Computation):
         return super().read(var)
 
     def weight(self, var: WeightVar) -> Expr:
+        if var in self.held:
+            return self.out.ref(self.held[var])
         return tree("self.constant({name})", name=self.path(var.member, var.part))
+
+    def states(self) -> None:
+        """The states as they are before the call."""
+        for parameter, _ in self.cls.updates:
+            if parameter.var not in self.users:
+                continue
+            self.held[parameter.var] = Var(parameter.name, parameter.type)
+            before = tree("self.state({name})[-1]", name=self.path(None, parameter.var.part))
+            self.define([self.held[parameter.var]], before)
+
+    def update(self) -> None:
+        """The states after the call."""
+        for parameter, var in self.cls.updates:
+            name = self.path(None, parameter.var.part)
+            after = tree("self.state({name}).append({y})", name=name, y=self.read(var))
+            self.out.lines.append(Do(after))
 
     def parts(self, statement: Apply) -> Parts:
         parts = Parts(statement, self.read, self.place)
@@ -143,6 +164,8 @@ class Graph(Computation):
             match statement:
                 case Call():
                     self.define(statement.outputs, self._call(statement))
+                    if statement.outputs[0] in self.ordered:
+                        self.out.join(statement.outputs[0])
                 case Chain(body=stages, member=member):
                     outside, self.prefix = self.prefix, (*self.prefix, member.name)
                     self.body(stages)

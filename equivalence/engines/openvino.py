@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from safetensors.numpy import load_file
 
 from . import package
 from .pool import THREADS
 from .protocol import Job, Result, Settings
+
+NEXT = ".next"
+"""What the name of a state's output has behind the state's path."""
 
 _core = ov.Core()
 _models: dict[tuple[str, str], Any] = {}
@@ -23,18 +27,23 @@ def settings() -> Settings:
 def run(job: Job) -> Result:
     """Runs one job; see `protocol`. There are no gradients."""
     model = _traced(job) if job.trace else _model(job)
-    names = [_name(port, job.inputs, i) for i, port in enumerate(model.inputs)]
-    results = model([job.feeds[name] for name in names], share_inputs=False)
+    count = len(job.inputs)
+    names = [_name(port, job.inputs, i) for i, port in enumerate(model.inputs[:count])]
+    states = [_state(port) for port in model.inputs[count:]]
+    weights = load_file(job.weights) if states else {}
+    feeds = [*(job.feeds[name] for name in names), *(weights[name] for name in states)]
+    results = model(feeds, share_inputs=False)
     if job.trace:
-        traced = model.outputs[len(job.outputs) :]
+        traced = model.outputs[len(job.outputs) + len(states) :]
         layers = (port.node.input_value(0).node.friendly_name for port in traced)
         return Result(
             {}, trace={n: [np.array(results[p])] for n, p in zip(layers, traced, strict=True)}
         )
-    found = {
-        _name(port, job.outputs, i): np.array(results[port]) for i, port in enumerate(model.outputs)
-    }
-    return Result({name: found[name] for name in job.outputs})
+    arrays = [(port, np.array(results[port])) for port in model.outputs]
+    count = len(job.outputs)
+    found = {_name(port, job.outputs, i): y for i, (port, y) in enumerate(arrays[:count])}
+    updates = {_state(port).removesuffix(NEXT): y for port, y in arrays[count:]}
+    return Result({name: found[name] for name in job.outputs}, updates=updates)
 
 
 def _model(job: Job) -> Any:
@@ -65,6 +74,12 @@ def _traced(job: Job) -> Any:
     ]
     model.add_outputs(layers)
     return _compile(model)
+
+
+def _state(port: Any) -> str:
+    """The name of a state's input or output."""
+    name: str = port.any_name
+    return name
 
 
 def _name(port: Any, names: tuple[str, ...], index: int) -> str:

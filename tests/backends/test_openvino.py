@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from mlc.backends.openvino import emit
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.op import Op
 from mlc.compiler.tensor import write
+from mlc.equivalence import Report, verify
+from mlc.equivalence.engines.pool import Pool
 from mlc.frontends.mdl import load
 from tests.backends import settings, single
 from tests.backends.models import MODELS
+from tests.backends.structures import STRUCTURES
 from tests.backends.truth import Truth, draw, near, weights_of
 from tests.compiler.ops.sample import cases
 from tests.compiler.ops.test_meaning import close
@@ -55,20 +59,23 @@ def test_op(op: Op, number: int, symbolic: bool, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- models
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - {"state"}))
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_model(name: str, tmp_path: Path) -> None:
     graph = load(MODELS[name], name)
     weights, feed = weights_of(graph), draw(graph)
     artefact = emit(graph, "net")
     model = single.build(artefact, weights, tmp_path)
-    got = call(model, [feed[port.name] for port in artefact.interface.inputs])
+    states = [port.any_name for port in model.inputs[len(feed) :]]
+    feeds = [feed[port.name] for port in artefact.interface.inputs]
+    got = call(model, [*feeds, *(weights[name] for name in states)])
     truth = Truth(graph, weights, feed, False)
-    for array, (output, want) in zip(got, truth.outputs.items(), strict=True):
+    wanted = {**truth.outputs, **{f"{n}.next": truth.updates[n] for n in states}}
+    for array, (output, want) in zip(got, wanted.items(), strict=True):
         near(array, want, f"{output} of {name}", 1e-5)
-    assert [output.any_name for output in model.outputs] == list(graph.outputs)
+    assert [output.any_name for output in model.outputs] == list(wanted)
 
 
-@pytest.mark.parametrize("name", sorted(set(settings.OFFERED) - {"state"}))
+@pytest.mark.parametrize("name", sorted(settings.OFFERED))
 def test_every_setting_that_is_offered_is_right(name: str, tmp_path: Path) -> None:
     graph, others = settings.settings(name)
     package = import_package(emit(graph, "net").save(tmp_path))
@@ -87,9 +94,66 @@ def test_every_setting_that_is_offered_is_right(name: str, tmp_path: Path) -> No
             near(array, want, f"{output} at {parameter.name} = {value}", 1e-5)
 
 
-def test_a_state_is_refused_by_name() -> None:
-    with pytest.raises(MlcError, match=r"the state count\.calls"):
-        emit(load(MODELS["state"]), "net")
+# --------------------------------------------------------------------------------------- states
+
+
+def _verify(text: str, tmp_path: Path, engine: Pool) -> Report:
+    graph = load(text)
+    folder = emit(graph, "net").save(tmp_path)
+    return verify(graph, {"openvino": folder}, modes=["inference"], pool=engine)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Pool]:
+    with Pool() as pool:
+        yield pool
+
+
+SHARED = """model M:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    out z: f32[B, 4]
+    out w: f32[B, 4]
+    state n: f32[] = zeros
+    state last: f32[4] = ones
+    y = x * n
+    z = y
+    w = x
+    n := n + 1.0
+    last := mean(x, axes = [0])
+"""
+
+
+@pytest.mark.parametrize("name", ["states", "state_loop", "shared"])
+def test_states_are_inputs_and_outputs(name: str, tmp_path: Path, engine: Pool) -> None:
+    text = {**STRUCTURES, "shared": SHARED}[name]
+    report = _verify(text, tmp_path, engine)
+    report.assert_equivalent()
+    updated = {row.name for row in report.rows if row.kind == "update"}
+    assert updated == {weight.path for weight in load(text).updates}
+
+
+def test_calls_of_one_state_keep_their_order(tmp_path: Path, engine: Pool) -> None:
+    text = MODELS["state"].replace(
+        "y = x -> count -> linear(4) -> count", "a = x -> count\n    b = x -> count\n    y = b - a"
+    )
+    report = _verify(text, tmp_path, engine)
+    report.assert_equivalent()
+
+
+def test_outputs_of_one_tensor_are_found_by_name(tmp_path: Path) -> None:
+    artefact = emit(load(SHARED), "net")
+    model = single.build(artefact, weights_of(load(SHARED)), tmp_path)
+    x, n, last = np.ones((2, 4), np.float32), np.float32(3), np.zeros(4, np.float32)
+    found = CORE.compile_model(model, "CPU", EXACT)({"x": x, "n": n, "last": last})
+    assert {name: found[name].ravel()[0] for name in ("y", "z", "w", "n.next", "last.next")} == {
+        "y": 3, "z": 3, "w": 1, "n.next": 4, "last.next": 1,
+    }  # fmt: skip
+
+
+def test_a_state_called_like_an_input_is_refused() -> None:
+    with pytest.raises(MlcError, match="both a state and an input or output of M are called x"):
+        emit(load(SHARED.replace("zeros", 'zeros as "x"')), "net")
 
 
 # --------------------------------------------------------------------------- the file itself

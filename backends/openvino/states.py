@@ -1,0 +1,69 @@
+"""States: inputs of the model, and outputs called `<path>.next` for what a call makes of them."""
+
+from __future__ import annotations
+
+from ...compiler.diagnose import MlcError
+from ...compiler.graph import Graph, Value
+from ...compiler.program import Call, Class, Program, Var, walk
+
+NEXT = ".next"
+"""What the name of a state's output has behind the state's path."""
+
+METHOD = '''\
+def state(self, name: str) -> list[ov.Output]:
+    """A state before and after each call; the first is an input of the model."""
+    if name not in self.states:
+        start = self.weights[name]
+        self.states[name] = [ops.parameter(start.shape, ov.Type(start.dtype), name=name)]
+    return self.states[name]
+'''
+
+FIRST = "self.states: dict[str, list[ov.Output]] = {}"
+"""Stands first in `build`, which starts anew each time."""
+
+USE = (
+    "    A state is an input too: feed it what the weights file has under its name, and then what\n"
+    f"    the call before gave as `<name>{NEXT}`.\n\n"
+)
+"""For the docstring of `build`."""
+
+
+def stateful(cls: Class) -> bool:
+    """Whether a call of the class changes states."""
+    calls = (s for s in walk(cls.body) if isinstance(s, Call))
+    return bool(cls.updates) or any(stateful(call.cls) for call in calls)
+
+
+def any_states(program: Program) -> bool:
+    """Whether the model has states that change."""
+    return any(cls.updates for cls in program.classes)
+
+
+def ordered(cls: Class) -> set[Var]:
+    """What is given by calls that must keep their order: of members with states that are called
+    more than once."""
+    calls = [s for s in walk(cls.body) if isinstance(s, Call) and stateful(s.cls)]
+    again = {s.member.name for s in calls if not s.first}
+    return {out for s in calls if s.member.name in again for out in s.outputs}
+
+
+def check_names(graph: Graph) -> None:
+    """Raises MlcError `unsupported` where a state is called like another port, or is a layer's."""
+    for weight in graph.updates:
+        if weight.layer is not None:
+            text = f"OpenVINO source for {weight.path}, which inference changes, is not there yet"
+            raise MlcError("unsupported", text, weight.span, help="choose another target")
+        if weight.path in {*(x.name for x in graph.inputs), *graph.outputs}:
+            text = f"both a state and an input or output of {graph.name} are called {weight.path}"
+            raise MlcError("unsupported", text, weight.span, help="rename one of them")
+
+
+def shared(graph: Graph) -> set[str]:
+    """The outputs whose tensor already has a name: that of an input, a state, another output."""
+    named: set[Value] = {*graph.inputs, *graph.updates}
+    found = set()
+    for name, value in graph.outputs.items():
+        if value in named:
+            found.add(name)
+        named.add(value)
+    return found
