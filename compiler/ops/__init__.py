@@ -18,12 +18,14 @@ from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
 from .norm import NORM
+from .pixel import PIXEL
 from .pool import POOL
 from .random import DROPOUT
 from .reduce import REDUCE
 from .resize import RESIZES
 from .sequence import SEQUENCE
 from .shape import SHAPE
+from .shrink import SHRINK
 from .softmax import SOFTMAXES
 from .statistic import STATISTIC
 from .window import WINDOW
@@ -39,6 +41,7 @@ OPS: Mapping[str, Op] = {
         *STATISTIC,
         *ACTIVATION,
         *SOFTMAXES,
+        *SHRINK,
         *LOSS,
         *SHAPE,
         *JOIN,
@@ -49,6 +52,7 @@ OPS: Mapping[str, Op] = {
         *CONVOLUTION,
         *POOL,
         *RESIZES,
+        *PIXEL,
         BATCH_NORM,
         *NORM,
         *ATTENTIONS,

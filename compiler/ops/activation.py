@@ -18,21 +18,21 @@ from .shape import RESHAPE, require_known
 
 Samples = Sequence[Mapping[str, Any]]
 
-_SHAPES: Samples = ({"x": (3, 5)}, {"x": (2, 3, 7)}, {"x": ()})
-_WIDE: Samples = ({"x": [-100.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]},)
-_EDGES: Samples = ({"x": [-3.0, -1.0, 0.0, 1.0, 3.0, 6.0]}, {"x": ((61,), "f32", -9.0, 9.0)})
+SHAPES: Samples = ({"x": (3, 5)}, {"x": (2, 3, 7)}, {"x": ()})
+WIDE: Samples = ({"x": [-100.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]},)
+EDGES: Samples = ({"x": [-3.0, -1.0, 0.0, 1.0, 3.0, 6.0]}, {"x": ((61,), "f32", -9.0, 9.0)})
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def _activation(
+def activation(
     name: str,
     eval: Callable[..., Any],
     body: Callable[..., Any] | None,
     grad: Callable[..., Any] | Marker = BODY,
     *,
     config: Mapping[str, Config] | None = None,
-    samples: Samples = (*_SHAPES, *_WIDE),
+    samples: Samples = (*SHAPES, *WIDE),
     rounding: str = "elementwise",
     kinks: str = "",
     nonzero: str = "",
@@ -75,51 +75,51 @@ def _below(b: Build, x: Value) -> Value:
 
 # ----------------------------------------------------------------------------- straight lines
 
-RELU = _activation(
+RELU = activation(
     "relu",
     lambda x: np.maximum(x, 0),
     lambda b, x: b(MAXIMUM, x, 0.0),
     lambda b, g, y, x: b(WHERE, b(GREATER, x, 0.0), g, 0.0),
-    samples=(*_SHAPES, *_EDGES),
+    samples=(*SHAPES, *EDGES),
     rounding="exact",
     kinks="its derivative at 0 is 0",
     doc="max(x, 0).",
 )
-RELU6 = _activation(
+RELU6 = activation(
     "relu6",
     lambda x: np.clip(x, 0, 6),
     lambda b, x: b(CLAMP, x, min=0.0, max=6.0),
     lambda b, g, y, x: _inside(b, g, x, 0.0, 6.0),
-    samples=(*_SHAPES, *_EDGES),
+    samples=(*SHAPES, *EDGES),
     rounding="exact",
     kinks="its derivative at 0 and 6 is 0",
     doc="min(max(x, 0), 6).",
 )
-LEAKY_RELU = _activation(
+LEAKY_RELU = activation(
     "leaky_relu",
     lambda x, slope: np.where(x > 0, x, slope * x),
     lambda b, x, slope: b(WHERE, b(GREATER, x, 0.0), x, b(MUL, x, slope)),
     config={"slope": Config("float", 0.01, doc="the slope for negative x")},
-    samples=(*_SHAPES, *_EDGES, {"x": (3, 5), "slope": 0.3}, {"x": (3, 5), "slope": 2.0}),
+    samples=(*SHAPES, *EDGES, {"x": (3, 5), "slope": 0.3}, {"x": (3, 5), "slope": 2.0}),
     kinks="its derivative at 0 is the slope",
     doc="x where it is positive, else slope * x.",
 )
-HARD_TANH = _activation(
+HARD_TANH = activation(
     "hard_tanh",
     lambda x: np.clip(x, -1, 1),
     lambda b, x: b(CLAMP, x, min=-1.0, max=1.0),
     lambda b, g, y, x: _inside(b, g, x, -1.0, 1.0),
-    samples=(*_SHAPES, *_EDGES),
+    samples=(*SHAPES, *EDGES),
     rounding="exact",
     kinks="its derivative at -1 and 1 is 0",
     doc="min(max(x, -1), 1).",
 )
-HARD_SIGMOID = _activation(
+HARD_SIGMOID = activation(
     "hard_sigmoid",
     lambda x: np.clip(x + 3, 0, 6) / 6,
     lambda b, x: b(DIV, b(CLAMP, b(ADD, x, 3.0), min=0.0, max=6.0), 6.0),
     lambda b, g, y, x: _inside(b, b(DIV, g, 6.0), x, -3.0, 3.0),
-    samples=(*_SHAPES, *_EDGES),
+    samples=(*SHAPES, *EDGES),
     rounding="body",
     kinks="its derivative at -3 and 3 is 0",
     doc="min(max(x + 3, 0), 6) / 6.",
@@ -132,12 +132,12 @@ def _hard_swish_grad(b: Build, g: Value, y: Value, x: Value) -> Value:
     return result
 
 
-HARD_SWISH = _activation(
+HARD_SWISH = activation(
     "hard_swish",
     lambda x: x * (np.clip(x + 3, 0, 6) / 6),
     lambda b, x: b(MUL, x, b(HARD_SIGMOID, x)),
     _hard_swish_grad,
-    samples=(*_SHAPES, *_EDGES),
+    samples=(*SHAPES, *EDGES),
     rounding="body",
     kinks="its derivative at -3 is 0, at 3 it is 1",
     doc="x * hard_sigmoid(x).",
@@ -183,66 +183,66 @@ def _softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-SIGMOID: Op = _activation(
+SIGMOID: Op = activation(
     "sigmoid",
     sigmoid,
     lambda b, x: b(DIV, 1.0, b(ADD, b(EXP, b(NEG, x)), 1.0)),
     _sigmoid_grad,
-    samples=(*_SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
+    samples=(*SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
     doc="1 / (1 + exp(-x)).",
 )
-SILU = _activation(
+SILU = activation(
     "silu",
     lambda x: x * sigmoid(x),
     lambda b, x: b(MUL, x, b(SIGMOID, x)),
-    samples=(*_SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
+    samples=(*SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
     doc="x * sigmoid(x), also called swish.",
 )
-SOFTPLUS = _activation(
+SOFTPLUS = activation(
     "softplus",
     _softplus,
     _softplus_body,
     lambda b, g, y, x: b(MUL, g, b(SIGMOID, x)),
-    samples=(*_SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
+    samples=(*SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
     doc="log(1 + exp(x)); x for large x.",
 )
-MISH = _activation(
+MISH = activation(
     "mish",
     lambda x: x * np.tanh(_softplus(x)),
     lambda b, x: b(MUL, x, b(TANH, b(SOFTPLUS, x))),
-    samples=(*_SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
+    samples=(*SHAPES, {"x": [-80.0, -20.0, -1e-8, 1e-8, 20.0, 100.0]}),
     doc="x * tanh(softplus(x)).",
 )
-SOFTSIGN = _activation(
+SOFTSIGN = activation(
     "softsign",
     lambda x: x / (1 + np.abs(x)),
     lambda b, x: b(DIV, x, b(ADD, b(ABS, x), 1.0)),
     doc="x / (1 + |x|).",
 )
-ELU = _activation(
+ELU = activation(
     "elu",
     _elu,
     _elu_body,
     config={"alpha": Config("float", 1.0, doc="minus the limit for small x")},
-    samples=(*_SHAPES, *_WIDE, {"x": [0.0, -1.0, 1.0], "alpha": 0.7}),
+    samples=(*SHAPES, *WIDE, {"x": [0.0, -1.0, 1.0], "alpha": 0.7}),
     kinks="its derivative at 0 is alpha",
     doc="x where it is positive, else alpha * (exp(x) - 1).",
 )
-CELU = _activation(
+CELU = activation(
     "celu",
     lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
     _celu_body,
     config={"alpha": Config("float", 1.0, doc="minus the limit for small x")},
-    samples=(*_SHAPES, *_WIDE, {"x": [0.0, -1.0, 1.0], "alpha": 0.7}),
+    samples=(*SHAPES, *WIDE, {"x": [0.0, -1.0, 1.0], "alpha": 0.7}),
     nonzero="alpha",
     doc="x where it is positive, else alpha * (exp(x / alpha) - 1).",
 )
-SELU = _activation(
+SELU = activation(
     "selu",
     lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA),
     lambda b, x: b(MUL, _elu_body(b, x, _SELU_ALPHA), _SELU_SCALE),
     kinks="its derivative at 0 is scale * alpha = 1.758",
-    samples=(*_SHAPES, *_WIDE, *_EDGES),
+    samples=(*SHAPES, *WIDE, *EDGES),
     doc="1.0507 * elu(x, 1.6733), which keeps mean 0 and variance 1 through a deep network.",
 )
 
@@ -266,7 +266,7 @@ def _gelu_body(b: Build, x: Value, approximate: str) -> Value:
     return result
 
 
-GELU = _activation(
+GELU = activation(
     "gelu",
     _gelu,
     _gelu_body,
@@ -276,7 +276,7 @@ GELU = _activation(
         )
     },
     samples=(
-        *_SHAPES,
+        *SHAPES,
         {"x": ((61,), "f32", -9.0, 9.0)},
         {"x": ((61,), "f32", -9.0, 9.0), "approximate": "tanh"},
         {"x": [-100.0, 0.0, 100.0]},

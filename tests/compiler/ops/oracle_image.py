@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from tests.compiler.ops.oracle_spatial import each, windows
 
 RESIZED = {
     ("nearest", 3): "nearest", ("nearest", 4): "nearest", ("nearest", 5): "nearest",
@@ -54,4 +57,40 @@ def _cubic(x: torch.Tensor, size: int, axis: int, a: float) -> torch.Tensor:
     return torch.tensordot(x, share, ([axis], [1])).movedim(-1, axis)
 
 
-IMAGE = {"resize": resize}
+def pixel_shuffle(x: Any, factor: int, order: str) -> torch.Tensor:
+    if order == "dcr":
+        x = x.unflatten(1, (factor * factor, -1)).transpose(1, 2).flatten(1, 2)
+    return F.pixel_shuffle(x, factor)
+
+
+def pixel_unshuffle(x: Any, factor: int, order: str) -> torch.Tensor:
+    y = F.pixel_unshuffle(x, factor)
+    if order == "dcr":
+        y = y.unflatten(1, (-1, factor * factor)).transpose(1, 2).flatten(1, 2)
+    return y
+
+
+def unfold(x: Any, kernel: Any, stride: Any, pad: Any, dilation: Any) -> torch.Tensor:
+    if x.ndim == 4:
+        return F.unfold(x, kernel, dilation, pad, stride)
+    found = windows(x, kernel, stride, pad, dilation, False, 0.0)
+    return found.movedim(-1, 2).flatten(1, 2)
+
+
+def fold(x: Any, sizes: Any, **attrs: Any) -> torch.Tensor:
+    """The adjoint by definition: the gradient of <unfold(z), x>."""
+    with torch.enable_grad():
+        channels = x.shape[1] // math.prod(each(attrs["kernel"], len(sizes)))
+        z = torch.zeros(x.shape[0], channels, *sizes, dtype=x.dtype, requires_grad=True)
+        graph = x.requires_grad
+        (result,) = torch.autograd.grad(unfold(z, **attrs), z, x, create_graph=graph)
+    return result
+
+
+IMAGE = {
+    "resize": resize,
+    "pixel_shuffle": pixel_shuffle,
+    "pixel_unshuffle": pixel_unshuffle,
+    "unfold": unfold,
+    "fold": fold,
+}
