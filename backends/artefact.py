@@ -276,6 +276,9 @@ def _readme(artefact: Artefact) -> str:
         f"- deviations from the model: {deviations or 'none'}",
         f"- `{MANIFEST}` maps each tensor of a weights file to the model's own",
     ]
+    if f"{artefact.name}.xml" in artefact.files:
+        pair = f"`{artefact.name}.xml` and `{artefact.name}.bin`"
+        lines.append(f"- {pair}: the model with its weights, as OpenVINO's IR in f32")
     return "\n".join(lines) + "\n"
 
 

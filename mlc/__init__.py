@@ -57,16 +57,19 @@ def compile(
     *,
     name: str | None = None,
     keep_layout: bool = False,
+    ir: bool = False,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
 
     `weights` are canonical tensors, or a safetensors file of them, and must be just the model's.
     `name` is the stem of the files; by default that of the .mdl file, or the model's in snake case.
     `keep_layout` keeps the source's order of axes where the target would store channels last.
+    `ir` adds OpenVINO's IR in f32 (`<name>.xml` and `.bin`) to the files of the target `openvino`,
+    with the weights, or starting values where none are given; a process that has OpenVINO makes it.
     """
     from .request import artefact
 
-    return artefact(graph, target, weights, name, keep_layout)
+    return artefact(graph, target, weights, name, keep_layout, ir=ir)
 
 
 def verify(

@@ -63,6 +63,10 @@ def _compile(p: Parser) -> None:
         help="where the folder NAME_TARGET is made (default: here); - prints the source",
     )  # fmt: skip
     p.add_argument(
+        "--ir", action="store_true",
+        help="for openvino, also write the model as IR (.xml and .bin, in f32), with the weights",
+    )  # fmt: skip
+    p.add_argument(
         "--keep-layout", action="store_true",
         help="keep the model's order of axes where the target stores channels last",
     )  # fmt: skip

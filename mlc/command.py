@@ -50,11 +50,18 @@ def compile(options: Namespace) -> int:
     names = _names(options)
     if options.output == "-" and len(names) != 1:
         raise MlcError("usage", f"-o - prints one target, and {len(names)} are asked for")
+    if options.ir and "openvino" not in names:
+        raise MlcError("usage", "--ir is for the target openvino, which is not asked for")
+    if options.ir and options.output == "-":
+        raise MlcError("usage", "--ir writes files, and -o - only prints the source")
     graph = _graph(options)
     made = [
-        artefact(graph, name, options.weights, _stem(options), options.keep_layout)
+        artefact(
+            graph, name, options.weights, _stem(options), options.keep_layout,
+            ir=options.ir and name == "openvino",
+        )
         for name in names
-    ]
+    ]  # fmt: skip
     if options.output == "-":
         sys.stdout.write(made[0].source)
         return EQUAL

@@ -108,23 +108,37 @@ def artefact(
     weights: str | Path | Mapping[str, Array] | None,
     name: str | None,
     keep_layout: bool,
+    *,
+    ir: bool = False,
 ) -> Artefact:
     """As `mlc.compile`."""
     from .backends import TARGETS
     from .compiler.passes.mode import require_open
 
     (target,) = choose([target])
+    if ir and target != "openvino":
+        raise MlcError("usage", f"only openvino has an IR, and the target is {target}")
     require_open(graph)
     stem = name if name is not None else _stem(graph)
     if weights is None:
-        return TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
+        made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
+        return _with_ir(made, graph) if ir else made
     from .compiler.clone import clone
 
     tensors = canonical(graph, weights)
     graph, _ = clone(graph)
     for path, weight in graph.weights.items():
         weight.data = tensors[path]
-    return TARGETS[target].emit(graph, stem, keep_layout=keep_layout).with_weights(tensors)
+    made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout).with_weights(tensors)
+    return _with_ir(made, graph) if ir else made
+
+
+def _with_ir(made: Artefact, graph: Graph) -> Artefact:
+    """The artefact with OpenVINO's IR, of the graph's tensors or starting values."""
+    from .backends.openvino.ir import with_ir
+    from .compiler.init import initialise
+
+    return with_ir(made, initialise(graph))
 
 
 def canonical(graph: Graph, weights: str | Path | Mapping[str, Array]) -> Mapping[str, Array]:
