@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.layout import Folds, channels_last, fold_flatten
 from ...compiler.passes.tokens import tokens
-from ...compiler.program import Class, Program
+from ...compiler.program import Apply, Class, Program
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
-from ..source.module import docstring, formatted, join
+from ..source.module import formatted, join, title
 from ..source.names import free, snake
+from ..source.partials import Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
 from .attention import attention
-from .custom import title
-from .layers import native
+from .body import Make
+from .clusters import Group
+from .custom import camel
+from .layers import CONVENTIONS, native
 from .printer import Function
-from .reserved import LOCALS
-from .shorten import Shortener
-from .weights import Places
+from .reserved import IN_BUILD, LOCALS
+from .starts import START, UNIFORM
+from .weights import Places, kept
 
 
 def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
@@ -45,12 +48,8 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     file = File(stored, program, stem)
     text = file.source()
     places = Places(program, file.holders, folds)
-    live = stored.live()
-    entries = [
-        places.entry(weight, path)
-        for weight, path in program.weights.items()
-        if weight.uses or weight in live
-    ]
+    held = kept(stored, file.groups)
+    entries = [places.entry(w, path) for w, path in program.weights.items() if w in held]
     _distinct(entries)
     return Artefact(
         "keras",
@@ -89,69 +88,85 @@ class File:
     def __init__(self, graph: Graph, program: Program, stem: str) -> None:
         self.program = program
         self.stem = stem
-        self.optional = {v.name: v for v in graph.inputs if v.default is not None}
+        self.graph = graph
         self.holders: dict[tuple[Class, str], str] = {}
+        self.groups: list[tuple[Class, Group]] = []
         self.sizes: dict[Class, Counter[str]] = {}
         self.names: set[str] = set()
 
     def source(self) -> str:
         """The text of the file; what it needs besides the model's own is known once it is tried."""
-        shortener = Shortener()
-        for function in self._printed(lambda applied: applied, LOCALS):
+        partials = Partials(CONVENTIONS, "keras")
+        for function in self._printed(_plainly, LOCALS):
             self.sizes[function.cls] = function.count()
-        tried = "".join(f.source() for f in self._printed(shortener.count, LOCALS))
-        taken = LOCALS if "count()" in tried else LOCALS - {"count"}
-        functions = self._functions(taken)
-        shortener.settle({*taken, *functions.values()})
-        pieces = [*attention(self.program, self.stem), *self._pieces(shortener.made, taken)]
+        for function in self._printed(partials.count, LOCALS):
+            function.source()
+        functions = self._functions(LOCALS)
+        names = partials.settle({*LOCALS, *functions.values()})
+        printed = [
+            *attention(self.program, self.stem),
+            *self._pieces(partials.made, LOCALS | names),
+        ]
         model = self.program.model
-        heading = docstring(model.doc or f"{model.name}, written by mlc.")
-        body = join([*shortener.source(), *pieces, _build(model, functions[model.name])])
-        return formatted(join([heading, _imports(body), body]))
+        shared = list(partials.source())
+        if any("fan_uniform" in text for text in (*shared, *printed)):
+            shared.insert(0, START)
+        uniform = [UNIFORM] if any("uniform(" in text for text in printed) else []
+        body = join([*uniform, *printed, _build(model, functions[model.name])])
+        imports = _imports("".join([*shared, body]))
+        head = "\n".join([imports, "", *shared])
+        return formatted(join([title(model, "keras"), head, body]))
 
     def _functions(self, taken: frozenset[str]) -> dict[str, str]:
         """What the functions of the classes are called."""
         found: dict[str, str] = {}
         for cls in self.program.classes:
-            found[cls.name] = free(snake(cls.name), {*taken, *found.values()})
+            inside = IN_BUILD if cls is self.program.model else frozenset()
+            found[cls.name] = free(snake(cls.name), {*taken, *inside, *found.values()})
         return found
 
-    def _printed(
-        self, shorten: Callable[[Expr], Expr], taken: frozenset[str]
-    ) -> Iterator[Function]:
+    def _printed(self, make: Make, taken: frozenset[str]) -> Iterator[Function]:
         """The functions, those of callees first."""
         self.names = {"Path", "Attention"}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
         for cls in self.program.classes:
-            optional = self.optional if cls is self.program.model else {}
             sizes = self.sizes.get(cls)
-            yield Function(cls, functions, used, optional, self._layer_name, shorten, sizes)
+            graph = self.graph if cls is self.program.model else None
+            yield Function(cls, functions, used, graph, self._layer_name, make, sizes)
 
-    def _pieces(self, shorten: Callable[[Expr], Expr], taken: frozenset[str]) -> Iterator[str]:
+    def _pieces(self, make: Make, taken: frozenset[str]) -> Iterator[str]:
         """Layers and functions as text."""
-        for function in self._printed(shorten, taken):
+        for function in self._printed(make, taken):
             yield from (default.source(self.stem) for default in function.defaults)
             yield from (custom.source(self.stem) for custom in function.layers)
             yield function.source()
             for custom in function.layers:
+                self.groups.append((function.cls, custom.group))
                 for parameter in custom.group.parameters:
                     assert custom.member is not None
                     self.holders[function.cls, parameter.name] = custom.member
 
     def _layer_name(self, wish: str) -> str:
         """A class name that no other layer has."""
-        name, number = title(wish), 2
+        name, number = camel(wish), 2
         while name in self.names:
-            name, number = f"{title(wish)}{number}", number + 1
+            name, number = f"{camel(wish)}{number}", number + 1
         self.names.add(name)
         return name
 
 
 def _imports(body: str) -> str:
-    counted = "from itertools import count\n" if "count()" in body else ""
-    return (f"{counted}from pathlib import Path\n\nimport keras\n"
-            "from safetensors.numpy import load_file")  # fmt: skip
+    lines = ["import itertools"] if "itertools." in body else []
+    lines += ["from functools import partial"] if "partial(" in body else []
+    return "\n".join([*lines, "from pathlib import Path\n", "import keras",
+                      "from safetensors.numpy import load_file"])  # fmt: skip
+
+
+def _plainly(apply: Apply, made: Expr) -> Expr:
+    """The constructor's call as it is."""
+    del apply
+    return made
 
 
 def _build(cls: Class, function: str) -> str:
@@ -164,6 +179,8 @@ def _build(cls: Class, function: str) -> str:
         f"    model = {function}({given})\n"
         "    if weights is not None:\n"
         "        tensors = load_file(weights)\n"
+        "        if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:\n"
+        '            raise ValueError(f"{weights} does not fit the model: {sorted(wrong)}")\n'
         "        for variable in model.weights:\n"
         "            variable.assign(tensors[variable.path])\n"
         "    return model\n"

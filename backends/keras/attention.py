@@ -14,15 +14,18 @@ def own(apply: Apply) -> bool:
     """Whether the op needs the file's own layer.
 
     Keras' own gives the mean of all values where a mask leaves nothing to attend to, has one scale,
-    aligns a causal mask at the start, and may add the bias of heads of width 1 to the wrong axis.
+    aligns a causal mask at the start, may add the bias of heads of width 1 to the wrong axis, and
+    starts all its kernels alike, whatever the width of the context.
     """
     x, context, keep, mask = apply.inputs[:4]
     scaled = not is_literal(apply.attrs["scale"], None)
-    apart = context is not None and context is not x
-    causal = not is_literal(apply.attrs["causal"], False)
     assert x is not None
+    context = context or x
+    apart = context is not x
+    causal = not is_literal(apply.attrs["causal"], False)
     narrow = ast.dump(literal(x.type.shape[-1])) == ast.dump(apply.attrs["heads"])
-    return narrow or keep is not None or mask is not None or scaled or (causal and apart)
+    wide = context.type.shape[-1] != x.type.shape[-1]
+    return narrow or wide or keep is not None or mask is not None or scaled or (causal and apart)
 
 
 def attention(program: Program, package: str) -> Iterator[str]:
@@ -59,6 +62,7 @@ class _Layer:
         """The class."""
         options = "".join(f", {name}: {kind}" for name, kind in self.config.items())
         stored = "".join(f"        self.{name} = {name}\n" for name in self.config)
+        bias = ", use_bias=self.use_bias" if "use_bias" in self.config else ""
         items = "".join(f', "{name}": self.{name}' for name in self.config)
         return f'''@keras.saving.register_keras_serializable(package="{self.package}")
 class Attention(keras.layers.Layer):
@@ -70,7 +74,19 @@ class Attention(keras.layers.Layer):
 {stored}
     def build(self, x_shape, context_shape):
         D = x_shape[-1]
-{self._parts()}
+        self.query = self.linear(x_shape, D, "query")
+        self.key = self.linear(context_shape, D, "key")
+        self.value = self.linear(context_shape, D, "value")
+        self.out = self.linear(x_shape, D, "output")
+
+    def linear(self, shape, width, name):
+        layer = keras.layers.Dense(
+            width{bias}, kernel_initializer=fan_uniform,
+            bias_initializer=uniform(shape[-1]), name=name,
+        )
+        layer.build(shape)
+        return layer
+
     def call(self, x, context{self._arguments()}):
         d = x.shape[-1] // self.heads
         q, k, v = self.query(x), self.key(context), self.value(context)
@@ -104,17 +120,6 @@ class Attention(keras.layers.Layer):
 
     def _arguments(self) -> str:
         return (", keep=None" if self.keep else "") + (", attention_mask=None" if self.mask else "")
-
-    def _parts(self) -> str:
-        bias = ", use_bias=self.use_bias" if "use_bias" in self.config else ""
-        lines = []
-        for attribute, name, shape in (
-            ("query", "query", "x_shape"), ("key", "key", "context_shape"),
-            ("value", "value", "context_shape"), ("out", "output", "x_shape"),
-        ):  # fmt: skip
-            lines.append(f'        self.{attribute} = keras.layers.Dense(D{bias}, name="{name}")\n'
-                         f"        self.{attribute}.build({shape})\n")  # fmt: skip
-        return "".join(lines)
 
     def _scale(self) -> str:
         return "(self.scale or d**-0.5)" if "scale" in self.config else "d**-0.5"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
@@ -38,7 +39,10 @@ from .members import Labels, constructor, fills, held, places, renamed, reversib
 from .rules import dtype
 from .shapes import Pieces, element, picked
 
-WIDTH = 60
+Make: TypeAlias = "Callable[[Apply, Expr], Expr]"
+"""What becomes of the call that makes a layer."""
+
+WIDTH = 72
 """Keras names its constructors in full: one layer a line reads best."""
 
 STAND_IN = "%size:"
@@ -49,9 +53,9 @@ class Body:
     """Collects the lines of one class's function.
 
     `functions` are the names of the classes' functions, `taken` names that no variable may have,
-    and `shorten` may write the constructor of a layer more briefly. `sizes` say how often each size
-    is read: what is read more than once has a name. While it is empty, sizes have stand-ins, so
-    that they can be counted.
+    and `make` may write the constructor of a layer more briefly. `sizes` say how often each size is
+    read: what is read more than once has a name. While it is empty, sizes have stand-ins, so that
+    they can be counted.
     """
 
     def __init__(
@@ -59,13 +63,13 @@ class Body:
         cls: Class,
         functions: Mapping[str, str],
         taken: frozenset[str],
-        shorten: Callable[[Expr], Expr],
+        make: Make,
         sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
         self.functions = functions
         self.taken = taken
-        self.shorten = shorten
+        self.make = make
         self.sizes = sizes
         self.bound = sorted(n for n, times in (sizes or {}).items() if times > 1)
         self.scope = Scope(cls, frozenset(), taken)
@@ -129,6 +133,7 @@ class Body:
     def _pieces(self, statement: Apply, name: Expr | None) -> Pieces:
         pieces = Pieces(statement, self.read, self.place, name, self.numbers)
         pieces.open = self.grouping.open
+        pieces.running = frozenset(self.running)
         pieces.eager = self.grouping.eager
         return pieces
 
@@ -207,11 +212,14 @@ class Body:
         tied = member.name in self.reversible
         rules = {**LAYERS, "embedding": REVERSIBLE} if tied else LAYERS
         value = spell(rules, self._pieces(statement, self.labels.name(member)), "Keras")
-        if member.name not in self.held:
-            return self.shorten(value)
-        if member.name not in self.made:
-            self.top.append(Store(self._own_name(member), constructor(value)))
-        return renamed(value, self.made[member.name])
+        if member.name in self.made:
+            return renamed(value, self.made[member.name])
+        made = self.make(statement, constructor(value))
+        if member.name in self.held:
+            name = self._own_name(member)
+            self.top.append(Store(name, made))
+            made = name
+        return renamed(value, made)
 
     def _own_name(self, member: Member) -> Expr:
         """The variable of a member that is made once and applied more often."""
@@ -359,7 +367,7 @@ class Body:
         for name in lists:
             wish = "index" if len(lists) == 1 else f"{name}_index"
             counter = expr.name(free(wish, {*self.scope.locals.values(), *self.cls.inputs}))
-            self.out.lines.append(Store(counter, tree("count()")))
+            self.out.lines.append(Store(counter, tree("itertools.count()")))
             self.labels.count(name, counter)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from ...compiler import expr
 from ...compiler.dim import Size, symbol, symbols
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Init
 from ...compiler.program import Class, Parameter, Var, WeightVar
 from ..source.compose import Assign, Composer, Do, Return
 from ..source.computation import number, numbers
@@ -23,6 +22,7 @@ from .layers import WITHIN
 from .reserved import ATTRIBUTES, LOCALS, argument
 from .rules import dtype
 from .shapes import Pieces
+from .starts import initializer
 
 
 class Custom:
@@ -155,7 +155,7 @@ class Custom:
             "self.add_weight(shape=(*{shape},), initializer={init}, dtype={dtype}, "
             "trainable={trainable}, name={name})",
             shape=[self._static(parameter.shape[axis]) for axis in order],
-            init=initializer(parameter.init),
+            init=initializer(parameter.init, [self._static(size) for size in parameter.shape]),
             dtype=None if kind == "f32" else dtype(kind), name=literal(parameter.name),
             trainable=None if parameter.trainable else literal(False),
         )  # fmt: skip
@@ -304,29 +304,10 @@ def _shown(name: str, var: Var) -> str:
     return f"{name} ({', '.join('?' if s.startswith('size_') else s for s in sizes)})"
 
 
-def title(name: str) -> str:
+def camel(name: str) -> str:
     """`position_bias` as a class is called."""
     words = identifier(name).split("_")
     return "".join(word[:1].upper() + word[1:] for word in words if word) or "Own"
 
 
-def initializer(init: Init) -> Expr:
-    """How Keras starts a weight of its own."""
-    kinds = {
-        "zeros": "'zeros'",
-        "ones": "'ones'",
-        "constant": "keras.initializers.Constant({a})",
-        "normal": "keras.initializers.RandomNormal(stddev={a})",
-        "uniform": "keras.initializers.RandomUniform({a}, {b})",
-        "fan_uniform": "keras.initializers.RandomUniform(-({a}**-0.5), {a}**-0.5)",
-        "xavier_uniform": "'glorot_uniform'",
-        "kaiming_uniform": "keras.initializers.VarianceScaling({gain}, 'fan_in', 'uniform')",
-    }
-    a, b = (*init.args, None, None)[:2]
-    whole = isinstance(a, float) and a.is_integer() and init.kind == "fan_uniform"
-    gain = literal(a * a) if init.kind == "kaiming_uniform" and a else None
-    first = literal(int(a)) if whole and a is not None else literal(a)
-    return tree(kinds[init.kind], a=first, b=literal(b), gain=gain)
-
-
-__all__ = ["Custom", "initializer", "title"]
+__all__ = ["Custom", "camel"]

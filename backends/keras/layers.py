@@ -16,6 +16,10 @@ from ..source.tree import is_literal, number, tree
 from .attention import own
 from .rules import INSIDE, RULES
 from .shapes import elements, transposed
+from .starts import started
+
+STARTED = "kernel_initializer={kernel_start}, bias_initializer={bias_start}"
+DEPTHWISE = "depthwise_initializer={kernel_start}, bias_initializer={bias_start}"
 
 # -------------------------------------------------------------------------------------- windows
 
@@ -125,21 +129,21 @@ def _conv(p: Parts) -> Expr:
     apart = not _ones(stride) and not _ones(dilation)
     padding, rows = _padding(p, apart)
     x = _zeros(p, rows)
-    kind, own = f"Conv{count}D", "{features}, {kernel}"
+    kind, own, start = f"Conv{count}D", "{features}, {kernel}", STARTED
     multiplier: Expr | None = None
     if depthwise(p.apply):
-        kind, own = f"DepthwiseConv{count}D", "{kernel}"
+        kind, own, start = f"DepthwiseConv{count}D", "{kernel}", DEPTHWISE
         features, groups = number(p["features"]), number(p["groups"])
         multiplier = literal(features // groups) if features != groups else None
     made = p.fill(
         f"keras.layers.{kind}({own}, strides={{stride}}, padding={{padding}}, "
         "depth_multiplier={m}, dilation_rate={dilation}, groups={groups}, use_bias={bias}, "
-        "name={name})({x})",
+        f"{start}, name={{name}})({{x}})",
         kernel=_ints(p, "kernel"), padding=padding, x=x, m=multiplier,
         stride=None if _ones(stride) or apart else _short(stride),
         dilation=None if _ones(dilation) else _short(dilation),
         groups=p.unless("groups", 1) if kind.startswith("Conv") else None,
-        bias=p.unless("bias", True),
+        bias=p.unless("bias", True), **started(p, kernel=kind.startswith("Conv")),
     )  # fmt: skip
     return _strided(made, stride) if apart else made
 
@@ -170,9 +174,9 @@ def _conv_transpose(p: Parts) -> Expr:
         x = p.fill(f"keras.layers.ZeroPadding{count}D({{rows}})({{x}})", rows=_around(more))
     y = p.fill(
         f"keras.layers.Conv{count}DTranspose({{features}}, {{kernel}}, strides={{stride}}, "
-        "dilation_rate={dilation}, use_bias={bias}, name={name})({x})",
+        f"dilation_rate={{dilation}}, use_bias={{bias}}, {STARTED}, name={{name}})({{x}})",
         kernel=_ints(p, "kernel"), stride=_unless_one(p, "stride"), x=x,
-        dilation=_unless_one(p, "dilation"), bias=p.unless("bias", True),
+        dilation=_unless_one(p, "dilation"), bias=p.unless("bias", True), **started(p),
     )  # fmt: skip
     if _none(crop):
         return y
@@ -304,11 +308,18 @@ def _group_norm(p: Parts) -> Expr:
 
 
 def _linear(p: Parts) -> Expr:
-    return p.fill("keras.layers.Dense({features}, use_bias={bias}, name={name})({x})",
-                  bias=p.unless("bias", True))  # fmt: skip
+    return p.fill(
+        f"keras.layers.Dense({{features}}, use_bias={{bias}}, {STARTED}, name={{name}})({{x}})",
+        bias=p.unless("bias", True), **started(p),
+    )  # fmt: skip
 
 
-REVERSIBLE: Rule = "keras.layers.ReversibleEmbedding({count}, {width}, name={name})({index})"
+def _embedding(kind: str) -> str:
+    return (f"keras.layers.{kind}({{count}}, {{width}}, embeddings_initializer="
+            "keras.initializers.RandomNormal(stddev=1), name={name})({index})")  # fmt: skip
+
+
+REVERSIBLE: Rule = _embedding("ReversibleEmbedding")
 """An embedding whose weight also gives the logits; `name` is a part where it is used."""
 
 
@@ -332,11 +343,13 @@ def _attention(p: Parts) -> Expr:
             "{x}, {context}, keep={keep}, attention_mask={mask})",
             context=context, bias=bias, causal=p.unless("causal", False),
         )  # fmt: skip
+    width = p.place(literal(p.x.type.shape[-1]))
+    start = tree("uniform({width})", width=width)
     return p.fill(
-        "keras.layers.MultiHeadAttention({heads}, {width} // {heads}, use_bias={bias}, "
-        "name={name})({x}, {context}, use_causal_mask={causal})",
-        width=p.place(literal(p.x.type.shape[-1])), context=context, bias=bias,
-        causal=p.unless("causal", False),
+        f"keras.layers.MultiHeadAttention({{heads}}, {{width}} // {{heads}}, use_bias={{bias}}, "
+        f"{STARTED}, name={{name}})({{x}}, {{context}}, use_causal_mask={{causal}})",
+        width=width, context=context, bias=bias, causal=p.unless("causal", False),
+        kernel_start=start, bias_start=start if bias is None else None,
     )  # fmt: skip
 
 
@@ -368,9 +381,14 @@ TENSORS: Mapping[str, Rule] = {**RULES, "conv": _conv_by}
 WITHIN: Mapping[str, Rule] = {**INSIDE, "conv": _conv_by}
 """The same inside a layer's `call`."""
 
+CONVENTIONS = frozenset(
+    {"use_bias", "center", "scale", "kernel_initializer", "momentum", "epsilon"}
+)
+"""Arguments that are the same for all layers of a kind."""
+
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
-    "embedding": "keras.layers.Embedding({count}, {width}, name={name})({index})",
+    "embedding": _embedding("Embedding"),
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
     "group_norm": _group_norm, "instance_norm": _group_norm, "prelu": _prelu,
     "dropout": "keras.layers.Dropout({rate}, name={name})({x})", "attention": _attention,
@@ -441,4 +459,13 @@ def _unpadded(node: Node) -> bool:
     return all(side == 0 for pair in window.pads for side in pair)
 
 
-__all__ = ["LAYERS", "POOLS", "REVERSIBLE", "TENSORS", "WITHIN", "depthwise", "native"]
+__all__ = [
+    "CONVENTIONS",
+    "LAYERS",
+    "POOLS",
+    "REVERSIBLE",
+    "TENSORS",
+    "WITHIN",
+    "depthwise",
+    "native",
+]

@@ -111,7 +111,7 @@ class _Rename(ast.NodeTransformer):
 
 
 def renamed(applied: Expr, name: Expr) -> Expr:
-    """An applied layer with a name in the place of its constructor."""
+    """An applied layer with a name, or a shorter call, in the place of its constructor."""
     result = _Rename(name).visit(applied)
     assert isinstance(result, ast.expr)
     return result

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from ...compiler import expr
 from ...compiler.dim import Size
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Input
+from ...compiler.graph import Graph
 from ...compiler.program import Class, Var
 from ..source.compose import Raise, Return, Store, When
 from ..source.module import block, describe, docstring
 from ..source.names import free, snake
 from ..source.scope import signature
 from ..source.tree import shown, tree
-from .body import STAND_IN, Body, one_or_list
+from .body import STAND_IN, Body, Make, one_or_list
 from .clusters import END, START, Group
 from .custom import Custom
 from .optional import Default, defaults
@@ -27,8 +27,8 @@ from .shapes import opened
 class Function:
     """Prints one class.
 
-    `optional` are the model's inputs that may be left out, and `name_layer` finds a name for the
-    class of a layer; the rest is as for `Body`.
+    `graph` is given for the model: it knows which inputs may be left out, and what holds of sizes.
+    `name_layer` finds a name for the class of a layer; the rest is as for `Body`.
     """
 
     def __init__(
@@ -36,15 +36,17 @@ class Function:
         cls: Class,
         functions: Mapping[str, str],
         taken: frozenset[str],
-        optional: Mapping[str, Input],
+        graph: Graph | None,
         name_layer: Callable[[str], str],
-        shorten: Callable[[Expr], Expr],
+        make: Make,
         sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
         self.model = cls.definition.kind == "model"
-        self.optional = optional
-        self.body = Body(cls, functions, taken, shorten, sizes)
+        self.facts = graph.facts if graph else []
+        inputs = graph.inputs if graph else []
+        self.optional = {v.name: v for v in inputs if v.default is not None}
+        self.body = Body(cls, functions, taken, make, sizes)
         self.out, self.scope = self.body.out, self.body.scope
         self.layers: list[Custom] = []
         grouping = self.body.grouping
@@ -54,7 +56,7 @@ class Function:
             self.body.use(before, custom)
         self.defaults = [
             Default(cls, var, given, name_layer(f"{var.name}_default"))
-            for var, given in defaults(cls, optional).items()
+            for var, given in defaults(cls, self.optional).items()
         ]
         self.given = {
             d.var: Var(f"given_{d.var.name}", d.var.type, d.var.order) for d in self.defaults
@@ -69,7 +71,7 @@ class Function:
     def source(self) -> str:
         """The function as text."""
         inputs, body = self._statements()
-        title = docstring(describe(self.cls))
+        title = docstring(describe(self.cls, facts=self.facts))
         return f"{self._header(inputs)}\n    {title}\n{block(body, 1)}\n"
 
     def _statements(self) -> tuple[dict[Var, str], list[ast.stmt]]:

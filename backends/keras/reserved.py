@@ -1,10 +1,13 @@
 """Names that Keras files have taken."""
 
 LOCALS = frozenset(
-    {"keras", "Path", "load_file", "build", "name", "self", "tensors", "count", "kwargs"}
-    | {"trainable", "dtype", "autocast", "Attention"}
+    {"keras", "Path", "load_file", "build", "name", "self", "itertools", "kwargs"}
+    | {"trainable", "dtype", "autocast", "Attention", "partial", "uniform", "fan_uniform"}
 )
 """What emitted files import or define, and arguments that every layer takes."""
+
+IN_BUILD = frozenset({"weights", "config", "model", "tensors", "wrong", "variable"})
+"""Variables of `build`, which calls the model's function."""
 
 ATTRIBUTES = frozenset(
     [

@@ -35,10 +35,12 @@ def moved(order: Sequence[int]) -> bool:
 
 
 class Pieces(Parts):
-    """One op for a rule, where the sizes in `open` cannot be read, and `eager` are tensors already:
-    operators of theirs do not know Keras tensors. `inside` a layer there are no Keras tensors."""
+    """One op for a rule, where the sizes in `open` cannot be read, those in `running` change from
+    iteration to iteration, and `eager` are tensors already: operators of theirs do not know Keras
+    tensors. `inside` a layer there are no Keras tensors."""
 
     open: frozenset[str] = frozenset()
+    running: frozenset[str] = frozenset()
     eager: Container[Var] = ()
     inside: bool = False
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
-from ...compiler.graph import Scope, Weight
+from ...compiler.graph import Graph, Scope, Weight
+from ...compiler.passes.dce import reached
 from ...compiler.passes.layout import Folds
 from ...compiler.program import Apply, Call, Chain, Class, Program, Statement, walk
 from ...compiler.weight import Entry, Step
 from .attention import own
+from .clusters import Group
 from .layers import depthwise
 from .members import stages
 
@@ -99,6 +101,29 @@ def _matters(apply: Apply) -> object:
         case "attention":
             return own(apply)
     return None
+
+
+def kept(graph: Graph, groups: Iterable[tuple[Class, Group]]) -> set[Weight]:
+    """The weights that a Keras model has: those of layers that an output is computed by.
+
+    Others Keras leaves out, also where they have statistics of their own; a state that a layer of
+    the file holds is changed where an output passes. What one layer holds stands and falls
+    together.
+    """
+    states = (value for w, (value, _) in graph.updates.items() if w.layer is None)
+    nodes = reached([*graph.outputs.values(), *states])
+    layers = {node.layer for node in nodes}
+    found = {w for w in graph.weights.values() if w.layer in layers and w.layer is not None}
+    found |= {w for node in nodes for w in node.values if isinstance(w, Weight)}
+    found |= {w for w in (*graph.live(), *graph.updates) if isinstance(w, Weight) and not w.layer}
+    places = {(node.scope.block, node.op, node.site) for node in nodes}
+    for cls, group in groups:
+        names = {parameter.name for parameter in group.parameters}
+        for scope in cls.scopes:
+            held = {w for w in graph.weights.values() if w.scope is scope and w.part in names}
+            if held & found or any((scope, s.op, s.site) in places for s in group.statements):
+                found |= held
+    return found
 
 
 NORMS: Mapping[str, str] = {

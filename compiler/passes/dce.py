@@ -13,8 +13,7 @@ def dce(graph: Graph) -> int:
 
     Weights stay, used or not. Returns how many nodes went.
     """
-    alive: set[Node] = set()
-    _reach(graph.live(), alive)
+    alive = reached(graph.live())
     if len(alive) == len(graph):
         return 0
     while more := spread(graph, alive, [node for node in graph if node not in alive]):
@@ -33,6 +32,13 @@ def sweep(graph: Graph, nodes: Iterable[Node], wanted: Iterable[Value] = ()) -> 
         for node in reversed(tuple(nodes))
         if not any(output.uses or output in live for output in node.outputs)
     )
+
+
+def reached(values: Iterable[Value]) -> set[Node]:
+    """The nodes that these values are computed by."""
+    alive: set[Node] = set()
+    _reach(values, alive)
+    return alive
 
 
 def _reach(values: Iterable[Value], alive: set[Node]) -> None:

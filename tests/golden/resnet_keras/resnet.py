@@ -1,34 +1,44 @@
-"""ResNet, written by mlc."""
+"""ResNet, written by mlc.
 
-from itertools import count
+Verified with keras 3.15.1 and tensorflow-cpu 2.21.0.
+"""
+
+import itertools
+from functools import partial
 from pathlib import Path
 
 import keras
 from safetensors.numpy import load_file
 
+# A configuration, of which each layer makes an initializer of its own: one that layers share would
+# draw the same numbers for all of them.
+fan_uniform = keras.initializers.serialize(
+    keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+)
+conv = partial(keras.layers.Conv2D, use_bias=False, kernel_initializer=fan_uniform)
+batch_norm = partial(keras.layers.BatchNormalization, momentum=0.9, epsilon=1e-5)
 
-def batch_norm(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+def uniform(fan: float) -> keras.initializers.Initializer:
+    """Draws from -b to b, where b = 1 / sqrt(fan)."""
+    return keras.initializers.RandomUniform(-(fan**-0.5), fan**-0.5)
 
 
 def bottleneck(
     x: keras.KerasTensor, width: int, stride: int = 1, *, name: str
 ) -> keras.KerasTensor:
     """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), 4 * width)."""
-    main = keras.layers.Conv2D(width, 1, use_bias=False, name=f"{name}_conv1")(x)
-    main = batch_norm(main, name=f"{name}_batch_norm1")
+    main = conv(width, 1, name=f"{name}_conv1")(x)
+    main = batch_norm(name=f"{name}_batch_norm1")(main)
     main = keras.layers.ZeroPadding2D(1)(keras.layers.ReLU()(main))
-    main = keras.layers.Conv2D(width, 3, strides=stride, use_bias=False, name=f"{name}_conv2")(main)
-    main = batch_norm(main, name=f"{name}_batch_norm2")
-    main = keras.layers.ReLU()(main)
-    main = keras.layers.Conv2D(4 * width, 1, use_bias=False, name=f"{name}_conv3")(main)
-    main = batch_norm(main, name=f"{name}_batch_norm3")
+    main = conv(width, 3, strides=stride, name=f"{name}_conv2")(main)
+    main = batch_norm(name=f"{name}_batch_norm2")(main)
+    main = conv(4 * width, 1, name=f"{name}_conv3")(keras.layers.ReLU()(main))
+    main = batch_norm(name=f"{name}_batch_norm3")(main)
     skip = x
     if x.shape[-1] != 4 * width or stride != 1:
-        skip = keras.layers.Conv2D(
-            4 * width, 1, strides=stride, use_bias=False, name=f"{name}_skip_conv"
-        )(x)
-        skip = batch_norm(skip, name=f"{name}_skip_batch_norm")
+        skip = conv(4 * width, 1, strides=stride, name=f"{name}_skip_conv")(x)
+        skip = batch_norm(name=f"{name}_skip_batch_norm")(skip)
     return keras.layers.ReLU()(main + skip)
 
 
@@ -36,18 +46,23 @@ def res_net(classes: int = 1000) -> keras.Model:
     """Image (B, H, W, 3) -> logits (B, classes)."""
     image = keras.Input((None, None, 3), name="image")
     h = keras.layers.ZeroPadding2D(3)(image)
-    h = keras.layers.Conv2D(64, 7, strides=2, use_bias=False, name="conv")(h)
-    h = keras.layers.ReLU()(batch_norm(h, name="batch_norm"))
+    h = conv(64, 7, strides=2, name="conv")(h)
+    h = keras.layers.ReLU()(batch_norm(name="batch_norm")(h))
     h = keras.layers.MaxPooling2D(3, strides=2)(
         keras.ops.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=float("-inf"))
     )
-    index = count()
-    for width, count_, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
+    index = itertools.count()
+    for width, count, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
         h = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
-        for _ in range(count_ - 1):
+        for _ in range(count - 1):
             h = bottleneck(h, width, name=f"blocks_{next(index)}")
     h = keras.layers.GlobalAveragePooling2D()(h)
-    logits = keras.layers.Dense(classes, name="linear")(h)
+    logits = keras.layers.Dense(
+        classes,
+        kernel_initializer=fan_uniform,
+        bias_initializer=uniform(h.shape[-1]),
+        name="linear",
+    )(h)
     return keras.Model(image, logits, name="res_net")
 
 
@@ -56,6 +71,8 @@ def build(weights: str | Path | None = None, **config: int) -> keras.Model:
     model = res_net(**config)
     if weights is not None:
         tensors = load_file(weights)
+        if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:
+            raise ValueError(f"{weights} does not fit the model: {sorted(wrong)}")
         for variable in model.weights:
             variable.assign(tensors[variable.path])
     return model

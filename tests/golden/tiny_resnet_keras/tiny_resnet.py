@@ -1,13 +1,26 @@
-"""A residual network for small images."""
+"""TinyResNet: a residual network for small images.
 
+Verified with keras 3.15.1 and tensorflow-cpu 2.21.0.
+"""
+
+from functools import partial
 from pathlib import Path
 
 import keras
 from safetensors.numpy import load_file
 
+# A configuration, of which each layer makes an initializer of its own: one that layers share would
+# draw the same numbers for all of them.
+fan_uniform = keras.initializers.serialize(
+    keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+)
+conv = partial(keras.layers.Conv2D, use_bias=False, kernel_initializer=fan_uniform)
+batch_norm = partial(keras.layers.BatchNormalization, momentum=0.9, epsilon=1e-5)
 
-def batch_norm(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+def uniform(fan: float) -> keras.initializers.Initializer:
+    """Draws from -b to b, where b = 1 / sqrt(fan)."""
+    return keras.initializers.RandomUniform(-(fan**-0.5), fan**-0.5)
 
 
 def residual(x: keras.KerasTensor, width: int, stride: int = 1, *, name: str) -> keras.KerasTensor:
@@ -16,30 +29,32 @@ def residual(x: keras.KerasTensor, width: int, stride: int = 1, *, name: str) ->
     (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), width).
     """
     main = keras.layers.ZeroPadding2D(1)(x)
-    main = keras.layers.Conv2D(width, 3, strides=stride, use_bias=False, name=f"{name}_conv1")(main)
-    main = batch_norm(main, name=f"{name}_batch_norm1")
-    main = keras.layers.ReLU()(main)
-    main = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv2")(main)
-    main = batch_norm(main, name=f"{name}_batch_norm2")
+    main = conv(width, 3, strides=stride, name=f"{name}_conv1")(main)
+    main = keras.layers.ReLU()(batch_norm(name=f"{name}_batch_norm1")(main))
+    main = conv(width, 3, padding="same", name=f"{name}_conv2")(main)
+    main = batch_norm(name=f"{name}_batch_norm2")(main)
     skip = x
     if x.shape[-1] != width or stride != 1:
-        skip = keras.layers.Conv2D(
-            width, 1, strides=stride, use_bias=False, name=f"{name}_skip_conv"
-        )(x)
-        skip = batch_norm(skip, name=f"{name}_skip_batch_norm")
+        skip = conv(width, 1, strides=stride, name=f"{name}_skip_conv")(x)
+        skip = batch_norm(name=f"{name}_skip_batch_norm")(skip)
     return keras.layers.ReLU()(main + skip)
 
 
 def tiny_res_net(classes: int = 10) -> keras.Model:
     """Image (B, H, W, 3) -> logits (B, classes)."""
     image = keras.Input((None, None, 3), name="image")
-    h = keras.layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv")(image)
-    h = keras.layers.ReLU()(batch_norm(h, name="batch_norm"))
+    h = conv(16, 3, padding="same", name="conv")(image)
+    h = keras.layers.ReLU()(batch_norm(name="batch_norm")(h))
     for i, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)]):
         h = residual(h, width, stride, name=f"blocks_{2 * i}")
         h = residual(h, width, name=f"blocks_{2 * i + 1}")
     h = keras.layers.GlobalAveragePooling2D()(h)
-    logits = keras.layers.Dense(classes, name="linear")(h)
+    logits = keras.layers.Dense(
+        classes,
+        kernel_initializer=fan_uniform,
+        bias_initializer=uniform(h.shape[-1]),
+        name="linear",
+    )(h)
     return keras.Model(image, logits, name="tiny_res_net")
 
 
@@ -48,6 +63,8 @@ def build(weights: str | Path | None = None, **config: int) -> keras.Model:
     model = tiny_res_net(**config)
     if weights is not None:
         tensors = load_file(weights)
+        if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:
+            raise ValueError(f"{weights} does not fit the model: {sorted(wrong)}")
         for variable in model.weights:
             variable.assign(tensors[variable.path])
     return model

@@ -1,0 +1,104 @@
+"""How weights start where a file gives none: the language's way, which is PyTorch's.
+
+A random initializer of Keras draws the same numbers each time it is called. So what several layers
+share is not one of them but its configuration, from which each layer makes its own.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.graph import Init
+from ...compiler.ops.shape import product
+from ..source.parts import Parts
+from ..source.tree import number, tree
+from .shapes import Pieces
+
+
+def started(p: Parts, *, kernel: bool = True) -> dict[str, Expr | None]:
+    """The parts `kernel_start` and `bias_start` of a layer, of which the latter may be absent.
+
+    As in PyTorch, all axes but the first of a weight are its fan. `kernel` says that Keras counts
+    the fan of its kernel alike.
+    """
+    fan = _placed(p, literal(product(p.apply.weights["weight"].shape[1:])))
+    return {
+        "kernel_start": tree("fan_uniform") if kernel else tree("uniform({fan})", fan=fan),
+        "bias_start": tree("uniform({fan})", fan=fan) if "bias" in p.apply.weights else None,
+    }
+
+
+def _placed(p: Parts, fan: Expr) -> Expr:
+    """The fan in names that the function has; a size that runs along is read off the input."""
+    channels = p.x.type.shape[1 if p.op.name.startswith("conv") else -1]
+    if isinstance(p, Pieces) and str(channels) in p.running & expr.names(fan):
+        axis = -1 if p.op.name == "linear" or p.x.order else 1
+        read = tree("{x}.shape[{axis}]", x=p["x"], axis=literal(axis))
+        fan = expr.substitute(fan, {str(channels): read})
+    return p.place(fan)
+
+
+def initializer(init: Init, shape: list[Expr]) -> Expr:
+    """How Keras starts a weight of its own; `shape` is as the source declares it."""
+    first = init.args[0] if init.args else None
+    match init.kind, first:
+        case "zeros" | "ones" as kind, _:
+            return literal(kind)
+        case "constant", _:
+            return tree("keras.initializers.Constant({a})", a=literal(first))
+        case "normal", _:
+            return tree("keras.initializers.RandomNormal(stddev={a})", a=literal(first))
+        case "uniform", _:
+            low, high = map(literal, init.args)
+            return tree("keras.initializers.RandomUniform({a}, {b})", a=low, b=high)
+        case "fan_uniform", float():
+            return tree("uniform({fan})", fan=literal(_whole(first)))
+    return tree("uniform({fan})", fan=_fan(init, shape))
+
+
+def _fan(init: Init, shape: list[Expr]) -> Expr:
+    """What to tell `uniform` so that a weight starts within the bound of its kind."""
+    inner = shape[2:] if len(shape) > 1 else shape
+    into = _times([*shape[1:2], *inner] if len(shape) > 1 else inner)
+    match init.kind:
+        case "fan_uniform":
+            return into
+        case "kaiming_uniform":
+            gain = init.args[0] if init.args else 1.0
+            return tree("{fan} / {a}", fan=into, a=literal(_whole(round(3 * gain * gain, 12))))
+    out = _times([*shape[:1], *inner] if len(shape) > 1 else inner)
+    return tree("({a} + {b}) / 6", a=into, b=out)
+
+
+def _times(sizes: list[Expr]) -> Expr:
+    """The product of sizes, their numbers multiplied out."""
+    known = [number(size) for size in sizes]
+    total = prod(n for n in known if n is not None)
+    named = [size for size, n in zip(sizes, known, strict=True) if n is None]
+    if total != 1 or not named:
+        named.insert(0, literal(total))
+    result = named[0]
+    for size in named[1:]:
+        result = tree("{a} * {b}", a=result, b=size)
+    return result
+
+
+def _whole(value: float) -> float:
+    """A float that is an integer as one."""
+    return int(value) if value.is_integer() else value
+
+
+START = """\
+# A configuration, of which each layer makes an initializer of its own: one that layers share would
+# draw the same numbers for all of them.
+fan_uniform = keras.initializers.serialize(
+    keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+)"""
+"""The file's way to start kernels."""
+
+UNIFORM = '''def uniform(fan: float) -> keras.initializers.Initializer:
+    """Draws from -b to b, where b = 1 / sqrt(fan)."""
+    return keras.initializers.RandomUniform(-(fan**-0.5), fan**-0.5)
+'''
