@@ -83,6 +83,22 @@ LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.UnaryOp)
 """The kinds of tree that `literal` makes."""
 
 
+def element(sequence: Expr, index: int) -> Expr:
+    """One element of a list."""
+    return ast.Subscript(sequence, literal(index), ast.Load())
+
+
+def unknown(reads: Iterable[str]) -> Expr:
+    """Stands for a value that no expression gives, and that was computed from these names."""
+    return ast.Call(name("unknown"), [name(each) for each in sorted(reads)], [])
+
+
+def known(expr: Expr) -> bool:
+    """Whether no part of it is `unknown`."""
+    called = (n.func for n in ast.walk(expr) if isinstance(n, ast.Call))
+    return all(not isinstance(f, ast.Name) or f.id != "unknown" for f in called)
+
+
 def fixed(expr: Expr | None) -> bool:
     """Whether it is a literal: a tree that `literal` makes, and in which no name stands."""
     return isinstance(expr, LITERALS) and not names(expr)
@@ -163,9 +179,10 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
         def visit(self, node: ast.AST) -> ast.AST:
             if isinstance(node, ast.expr) and not isinstance(node, LITERALS):
                 read = names(node)
-                if read and read <= set(values):
+                if read and read <= set(values) and known(node):
                     return literal(evaluate(node, values))
-            if isinstance(node, ast.IfExp) and names(node.test) <= set(values):
+            test = node.test if isinstance(node, ast.IfExp) else None
+            if isinstance(node, ast.IfExp) and test and names(test) <= set(values) and known(test):
                 return self.visit(node.body if evaluate(node.test, values) else node.orelse)
             return self.generic_visit(node)
 

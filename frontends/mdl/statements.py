@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError, Note, Span
-from ...compiler.expr import Expr, Undecided
+from ...compiler.expr import Expr, Undecided, element, names, unknown
 from ...compiler.expr import literal as literal_expr
 from ...compiler.expr import name as reference
 from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Value, Weight
@@ -187,8 +187,10 @@ class Statements:
             frame.assign(node.targets[0], value, expr)
             return
         values = self._unpack(node.targets, value, node.span)
+        whole = None if isinstance(node.value, s.Items) else node.value
+        given = self.e.expressions.express(frame, whole) if whole is not None else None
         for i, (target, item) in enumerate(zip(node.targets, values, strict=True)):
-            expr = None
+            expr = None if given is None else element(given, i)
             if isinstance(node.value, s.Items) and is_static(item):
                 expr = self.e.expressions.express(frame, node.value.items[i])
             frame.assign(target, item, expr)
@@ -373,7 +375,8 @@ class Statements:
         loop = Loop(node.site, name, node.targets, self._table(frame, node, rows), len(rows))
         arms = frame.arms
         shadowed = {target: frame.variables.get(target) for target in node.targets}
-        self._forget(frame, node)
+        read = self._reads(frame, node)
+        self._forget(frame, node, read)
         for number, row in enumerate(rows):
             self._count(node)
             scope = Scope(
@@ -386,7 +389,8 @@ class Statements:
                 scope.inputs = self._tensors(frame, node)
                 self.run(frame, node.body)
                 scope.outputs = self._tensors(frame, node)
-        self._forget(frame, node)
+                read |= self._reads(frame, node)
+        self._forget(frame, node, read - set(node.targets))
         for target, variable in shadowed.items():
             if variable is None:
                 frame.variables.pop(target, None)
@@ -424,12 +428,19 @@ class Statements:
         held = {name: variable.value for name, variable in found if isinstance(variable, Variable)}
         return {name: each.value for name, each in sorted(held.items()) if isinstance(each, Tensor)}
 
-    def _forget(self, frame: Frame, node: s.Loop) -> None:
+    def _reads(self, frame: Frame, node: s.Loop) -> set[str]:
+        """The names that a loop, or what it carries, depends on."""
+        found = [frame.expr(name) for name in assigned(node.body)]
+        found.append(self.e.expressions.express(frame, node.table))
+        return {name for expr in found if expr is not None for name in names(expr)}
+
+    def _forget(self, frame: Frame, node: s.Loop, reads: set[str]) -> None:
         """What a loop carries has no expression that holds in every iteration."""
         for name in assigned(node.body):
             variable = frame.variables.get(name)
             if variable is not None and variable is not POISON:
-                frame.variables[name] = Variable(variable.value, None, variable.scope)
+                expr = unknown(reads) if is_static(variable.value) else None
+                frame.variables[name] = Variable(variable.value, expr, frame.scope)
 
     def _bind_targets(self, frame: Frame, node: s.Loop, row: Any) -> None:
         if not node.targets:

@@ -14,7 +14,7 @@ from ...diagnose import MlcError
 from ...graph import Definition, Graph, Scope, Weight
 from ...program import Class, Program
 from .classes import Builder, Made, loose
-from .frame import Disagree, Unroll
+from .frame import Disagree, Freeze, Unroll
 from .tree import Tree
 
 
@@ -35,12 +35,17 @@ def _outline(tree: Tree) -> Program:
     ordered: list[Class] = []
     for definition, scopes in _callees_first(tree):
         waiting = [scopes]
+        frozen: set[str] = set()
         while waiting:
             group = waiting.pop(0)
             try:
-                cls = Builder(tree, definition, group, classes, made).build()
+                cls = Builder(tree, definition, group, classes, made, frozen).build()
             except Disagree as difference:
                 waiting = [*_part(difference), *waiting]
+                continue
+            except Freeze as found:
+                frozen |= found.names
+                waiting = [group, *waiting]
                 continue
             ordered.append(cls)
             classes.update(dict.fromkeys(group, cls))

@@ -123,6 +123,8 @@ class Body:
             taken = [(f, f.scope.ifs[site][0]) for f in self.frames if site in f.scope.ifs]
             agree([f for f, _ in taken], [expr.show(c) for _, c in taken])
             self.conditions[site] = self.builder.fix(taken[0][1])
+            if not expr.known(self.conditions[site]):
+                disagree(self.frames, [f.scope.ifs.get(site, (None, -1))[1] for f in self.frames])
         return self.conditions[site]
 
     # -------------------------------------------------------------------------- operands
@@ -264,13 +266,20 @@ class Part:
                 values[key] = agree(self.frames, given)
                 continue
             sources = [self.bound(node.exprs.get(key), i) for i, node in enumerate(nodes)]
-            found = common(self.frames, given, sources, self.literal)
-            if found is None:
-                disagree(self.frames, given)
+            found = self._common(given, sources)
             whole = nodes[0].op.config[key].kind in INTEGRAL
             attrs[key] = expr.integral(found) if whole else found
             values[key] = given[0]
         return attrs, values
+
+    def _common(self, values: Sequence[Any], sources: Sequence[Expr | None]) -> Expr:
+        """The expression that gives every frame its value; what a literal depends on is fixed."""
+        found = common(self.frames, values, sources, self.literal)
+        if found is None:
+            disagree(self.frames, values)
+        if found is not sources[0]:
+            self.builder.freeze(sources)
+        return found
 
     def literal(self, value: Any) -> Expr:
         """A literal, its symbolic sizes in the names of the class where it has names for them."""
@@ -386,10 +395,7 @@ class Part:
             sources = [self.bound(s.exprs.get(hyper.name), i) for i, s in enumerate(scopes)]
             if sources[0] is None and self._is_default(hyper, values):
                 continue
-            found = common(self.frames, values, sources, self.literal)
-            if found is None:
-                disagree(self.frames, values)
-            args[hyper.name] = found
+            args[hyper.name] = self._common(values, sources)
         return args
 
     def _is_default(self, hyper: Hyper, values: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,24 +13,20 @@ from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
 from ...graph import Definition, Scope, Type, Value, Weight
 from ...program import (
-    Apply,
-    Call,
-    Chain,
     Check,
     Class,
     Hyper,
-    If,
     Member,
     Parameter,
     Repeat,
     Statement,
     Var,
     WeightVar,
-    walk,
 )  # fmt: skip
 from .body import Body
-from .frame import Disagree, Frame, Unroll, agree, disagree, plain, same
+from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
+from .reads import names_read, prune
 from .sizes import Sizes, Unknown
 from .tree import Tree, external, leaving, within
 
@@ -53,8 +49,10 @@ class Builder:
         scopes: Sequence[Scope],
         classes: Mapping[Scope, Class],
         made: dict[Scope, Made],
+        unexplained: Set[str] = frozenset(),
     ) -> None:
         self.tree = tree
+        self.unexplained = unexplained
         self.definition = definition
         self.scopes = list(scopes)
         self.classes = classes
@@ -105,7 +103,7 @@ class Builder:
             model = self.frames[0].names
             known = {name: model.get(name) for name in self.definition.sizes}
             frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
-        decided = [self.tree.tables.get(self.definition, set())]
+        decided = [self.tree.tables.get(self.definition, set()), self.unexplained]
         decided += [expr.names(c) for c, arms in self._arms.values() if len(arms) < 2]
         for names in decided:
             for name in names & set(self.definition.params):
@@ -113,6 +111,13 @@ class Builder:
                 if all(same(plain(v), plain(values[0])) for v in values):
                     frozen[name] = values[0]
         return frozen
+
+    def freeze(self, sources: Sequence[Expr | None]) -> None:
+        """Fixes the hyper-parameters that something depends on by no expression that holds."""
+        reads = {n for source in sources if source is not None for n in expr.names(source)}
+        for name in sorted(reads & set(self.definition.params) - set(self.frozen)):
+            agree(self.frames, [frame.names[name] for frame in self.frames])
+            raise Freeze({name})
 
     def fix(self, expression: Expr) -> Expr:
         """The expression with frozen names as literals, and computed where nothing is left open."""
@@ -221,6 +226,8 @@ class Builder:
             made = sizes.params(made_by.op, [None] * len(made_by.op.inputs), attrs)
             candidate = made.get(weight.part)
         kind = sizes.type(candidate, [w.type for w in same_weights])
+        if candidate is None:
+            self.freeze(weight.exprs)
         shape = tuple(sizes.expression(size) for size in kind.shape)
         layer = weight.layer
         if layer is not None and layer in self.tree.applied:
@@ -285,10 +292,10 @@ class Builder:
     ) -> Class:
         definition = self.definition
         self._checks()
-        _prune(body, set(outputs.values()) | {var for _, var in updates})
+        prune(body, set(outputs.values()) | {var for _, var in updates})
         sizes = {n: place for n, place in definition.sizes.items()
                  if place[0] in inputs and n not in self.frozen}  # fmt: skip
-        init, call = self._names(body)
+        init, call = names_read(body, self.init_names, self.checks)
         params = [
             Hyper(name, self._default(name, default), self.frames[0].names[name])
             for name, default in definition.params.items()
@@ -305,42 +312,19 @@ class Builder:
         value = self.frames[0].names[name]
         return expr.literal(value) if self.definition.kind == "model" else declared
 
-    def _names(self, body: list[Statement]) -> tuple[set[str], set[str]]:
-        """The names that the constructor uses, and those that the computation uses."""
-        init, call = set(self.init_names), set[str]()
-        for check in self.checks:
-            init |= expr.names(check.condition)
-        for statement in walk(body):
-            match statement:
-                case Apply(op=op, attrs=attrs):
-                    used = {n for e in attrs.values() for n in expr.names(e)}
-                    init, call = (init | used, call) if op.layer else (init, call | used)
-                case If(condition=condition):
-                    init |= expr.names(condition)
-                    call |= set() if statement.optional else expr.names(condition)
-                case Repeat(table=table, sizes=sizes):
-                    init |= expr.names(table)
-                    held = any(
-                        isinstance(s, (Apply, Call)) and s.member for s in walk(statement.body)
-                    )
-                    driven = not statement.chain and (bool(statement.variables) or not held)
-                    call |= expr.names(table) if driven else set()
-                    for size in sizes:
-                        if size.name in init:
-                            init |= expr.names(size.start) | expr.names(size.update or size.start)
-        return init, call
-
     def _checks(self) -> None:
         """`require` lines, and the static ifs whose other arm nobody has seen."""
         unknown = {n for f in self.frames for n, v in f.names.items() if isinstance(v, Size)}
         known = {*self.definition.params, *self.definition.sizes} - unknown
         for require in self.scopes[0].requires:
             condition = self.fix(require.condition)
-            if expr.names(condition) and expr.names(condition) <= known:
+            named = expr.names(condition)
+            if named and named <= known and expr.known(condition):
                 self.checks.append(Check(condition, require.message))
         for site, (condition, arms) in self._arms.items():
             fixed = self.fix(condition)
-            if len(arms) == 2 or not expr.names(fixed) or not expr.names(fixed) <= known:
+            named = expr.names(fixed)
+            if len(arms) == 2 or not named or not named <= known or not expr.known(fixed):
                 continue
             holds: Expr | None = fixed if arms == {0} else expr.negate(fixed)
             assert holds is not None
@@ -466,25 +450,6 @@ class Builder:
             for each, value in zip(found, values, strict=True):
                 if value is not None:
                     each.setdefault(name, value)
-
-
-def _prune(body: list[Statement], outputs: set[Var]) -> None:
-    """Forgets what loops leave behind that nothing reads."""
-    read = set(outputs)
-    for statement in walk(body):
-        match statement:
-            case Apply(inputs=inputs) | Call(inputs=inputs):
-                read |= {var for var in inputs if var is not None}
-            case Chain(input=given):
-                read.add(given)
-            case If(phis=phis):
-                read |= {var for phi in phis for var in (phi.then, phi.orelse)}
-            case Repeat(carried=carried):
-                read |= {var for each in carried for var in (each.initial, each.next)}
-    for statement in walk(body):
-        if isinstance(statement, Repeat):
-            kept = {inside: after for inside, after in statement.results.items() if after in read}
-            statement.results = kept
 
 
 def loose(path: str) -> str:

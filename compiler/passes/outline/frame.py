@@ -74,6 +74,14 @@ class Disagree(Exception):
         return list(parted.values())
 
 
+class Freeze(Exception):
+    """Something depends on these names of a definition by no expression that holds."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.names = names
+
+
 class Unroll(Exception):
     """A loop whose iterations must be told apart: `scope` is one of them."""
 

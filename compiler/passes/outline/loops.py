@@ -66,6 +66,7 @@ def _table(part: Part, loops: Sequence[Loop]) -> Expr:
     found = common(part.frames, rows, [None] * len(rows), part.literal)
     if found is None:
         disagree(part.frames, rows)
+    part.builder.freeze(sources)
     return found
 
 
