@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..op import Op
 from .activation import ACTIVATION
+from .adaptive import ADAPTIVE
 from .attention import ATTENTIONS
 from .batch_norm import BATCH_NORM
 from .compare import COMPARE
@@ -22,6 +23,7 @@ from .pixel import PIXEL
 from .pool import POOL
 from .random import DROPOUT
 from .reduce import REDUCE
+from .rescale import RESCALE
 from .resize import RESIZES
 from .sequence import SEQUENCE
 from .shape import SHAPE
@@ -51,10 +53,12 @@ OPS: Mapping[str, Op] = {
         *WINDOW,
         *CONVOLUTION,
         *POOL,
+        *ADAPTIVE,
         *RESIZES,
         *PIXEL,
         BATCH_NORM,
         *NORM,
+        *RESCALE,
         *ATTENTIONS,
         DROPOUT,
     )

@@ -16,14 +16,14 @@ from .sequence import IOTA, ONE_HOT
 from .shape import EXPAND, RESHAPE, UNSQUEEZE
 from .window import WINDOWS, WINDOWS_ADD, Window, require_spatial, windows_of
 
-_CONFIG = {
+CONFIG = {
     "kernel": Config("ints", doc="size of the window"),
     "stride": Config("ints", None, doc="the kernel, if not given"),
     "pad": Config("pads", 0, doc='at both ends; "same" gives ceil(size / stride) results'),
     "dilation": Config("ints", 1, doc="distance of the window's taps"),
     "ceil": Config("bool", False, doc="whether a last window may reach beyond the padding"),
 }
-_SIZES = (
+POOL_SIZES = (
     {"x": (2, 3, 6, 9), "kernel": 2},
     {"x": (2, 3, 7, 8), "kernel": 3, "stride": 2, "pad": 1},
     {"x": (2, 3, 8, 7), "kernel": (3, 2), "stride": (2, 3), "pad": ((1, 0), (0, 1)), "ceil": True},
@@ -33,11 +33,13 @@ _SIZES = (
 )
 
 
-def _window(x: Type, kernel: Any, stride: Any, pad: Any, ceil: bool, dilation: Any = 1) -> Window:
+def window_of(x: Type, kernel: Any, stride: Any, pad: Any, ceil: bool, dilation: Any = 1) -> Window:
+    """The window of a pool of `x`, from its attributes."""
     return Window.of(x.shape[2:], kernel, stride, pad, dilation, ceil)
 
 
-def _pooled(op: str, x: Type, window: Window) -> Type:
+def pooled(op: str, x: Type, window: Window) -> Type:
+    """The type of a pool of `x`; raises where the window does not fit."""
     require_spatial(op, x)
     require_floating(op, x)
     for pair, extent in zip(window.pads, window.extent, strict=True):
@@ -57,7 +59,7 @@ def _attrs(window: Window) -> dict[str, Any]:
     }
 
 
-def _flat_windows(b: Build, x: Value, window: Window, value: float) -> Value:
+def flat_windows(b: Build, x: Value, window: Window, value: float) -> Value:
     """The windows as (batch, channels, *counts, taps)."""
     windows = b(WINDOWS, x, value=value, **_attrs(window))
     shape = (*windows.type.shape[: x.type.rank], math.prod(window.kernel))
@@ -65,7 +67,7 @@ def _flat_windows(b: Build, x: Value, window: Window, value: float) -> Value:
     return result
 
 
-def _add_windows(b: Build, parts: Value, x: Value, window: Window) -> Value:
+def add_windows(b: Build, parts: Value, x: Value, window: Window) -> Value:
     """The gradient of `x`, from that of its windows as (batch, channels, *counts, taps)."""
     windows = b(RESHAPE, parts, shape=(*parts.type.shape[:-1], *window.kernel))
     result: Value = b(WINDOWS_ADD, windows, sizes=x.type.shape[2:], **_attrs(window))
@@ -86,24 +88,24 @@ def _max_eval(x: Any, **attrs: Any) -> Any:
 
 
 def _max_body(b: Build, x: Value, **attrs: Any) -> Value:
-    flat = _flat_windows(b, x, _window(x.type, **attrs), -math.inf)
+    flat = flat_windows(b, x, window_of(x.type, **attrs), -math.inf)
     result: Value = b(MAX, flat, axes=(-1,))
     return result
 
 
 def _max_grad(b: Build, g: Value, y: Value, x: Value, **attrs: Any) -> list[Value]:
-    window = _window(x.type, **attrs)
-    flat = _flat_windows(b, x, window, -math.inf)
+    window = window_of(x.type, **attrs)
+    flat = flat_windows(b, x, window, -math.inf)
     first = b(ONE_HOT, b(ARGMAX, flat, axis=-1), depth=math.prod(window.kernel), dtype="bool")
     parts = b(WHERE, first, b(UNSQUEEZE, g, axes=(-1,)), 0.0)
-    return [_add_windows(b, parts, x, window)]
+    return [add_windows(b, parts, x, window)]
 
 
 MAX_POOL = Op(
     "max_pool",
     inputs=("x",),
-    config=_CONFIG,
-    infer=lambda x, **attrs: _pooled("max_pool", x, _window(x, **attrs)),
+    config=CONFIG,
+    infer=lambda x, **attrs: pooled("max_pool", x, window_of(x, **attrs)),
     eval=_max_eval,
     body=_max_body,
     grad=_max_grad,
@@ -111,7 +113,7 @@ MAX_POOL = Op(
     layout="channels",
     kinks="of several largest elements of a window, the first gets all of the gradient",
     samples=(
-        *_SIZES,
+        *POOL_SIZES,
         {"x": (2, 3, 8, 9), "kernel": 2, "stride": 2, "dilation": (2, 3), "pad": 1},
         {"x": [[[1.0, 2.0, 2.0, 2.0, 1.0, 1.0]]], "kernel": 3, "stride": 1, "pad": 1},
     ),
@@ -177,34 +179,34 @@ def _counts(b: Build, x: Value, window: Window, axis: int, count: Dim, count_pad
 
 
 def _avg_body(b: Build, x: Value, count_pad: bool, **attrs: Any) -> Value:
-    window = _window(x.type, **attrs)
-    total = b(SUM, _flat_windows(b, x, window, 0.0), axes=(-1,))
+    window = window_of(x.type, **attrs)
+    total = b(SUM, flat_windows(b, x, window, 0.0), axes=(-1,))
     result: Value = b(DIV, total, _divisor(b, x, window, count_pad))
     return result
 
 
 def _avg_grad(b: Build, g: Value, y: Value, x: Value, count_pad: bool, **attrs: Any) -> list[Value]:
-    window = _window(x.type, **attrs)
+    window = window_of(x.type, **attrs)
     share = b(UNSQUEEZE, b(DIV, g, _divisor(b, x, window, count_pad)), axes=(-1,))
     parts = b(EXPAND, share, shape=(*g.type.shape, math.prod(window.kernel)))
-    return [_add_windows(b, parts, x, window)]
+    return [add_windows(b, parts, x, window)]
 
 
 AVG_POOL = Op(
     "avg_pool",
     inputs=("x",),
     config={
-        **{name: config for name, config in _CONFIG.items() if name != "dilation"},
+        **{name: config for name, config in CONFIG.items() if name != "dilation"},
         "count_pad": Config("bool", False, doc="whether padding counts as elements (of 0)"),
     },
-    infer=lambda x, count_pad, **attrs: _pooled("avg_pool", x, _window(x, **attrs)),
+    infer=lambda x, count_pad, **attrs: pooled("avg_pool", x, window_of(x, **attrs)),
     eval=_avg_eval,
     body=_avg_body,
     grad=_avg_grad,
     rounding="sum",
     layout="channels",
     samples=(
-        *_SIZES,
+        *POOL_SIZES,
         {"x": (2, 3, 7, 8), "kernel": 3, "stride": 2, "pad": 1, "count_pad": True},
         {"x": (2, 3, 11), "kernel": 3, "stride": 4, "pad": 1, "ceil": True, "count_pad": True},
     ),

@@ -280,7 +280,7 @@ def _matrix_of(b: Build, taps: list[Any], line: Line, like: Value) -> Value:
     return total
 
 
-def _along(b: Build, x: Value, axis: int, matrix: Value) -> Value:
+def along(b: Build, x: Value, axis: int, matrix: Value) -> Value:
     """`x` times the matrix (n, m), whose rows are the axis of `x`."""
     rank = x.type.rank
     order = (*(i for i in range(rank) if i != axis), axis)
@@ -307,7 +307,7 @@ def _body(
         elif mode == "nearest":
             x = b(GATHER, x, _places(b, line, rounding), axis=axis)
         elif antialias:
-            x = _along(b, x, axis, b(TRANSPOSE, _wide_matrix(b, x, line, mode, a)))
+            x = along(b, x, axis, b(TRANSPOSE, _wide_matrix(b, x, line, mode, a)))
         else:
             x = _blended(b, x, axis, line, _taps(b, x, line, mode, a, renormalise))
     return x
@@ -342,7 +342,7 @@ def _grad(
             if mode != "nearest":
                 taps = _taps(b, g, line, mode, a, renormalise)
             matrix = _matrix_of(b, taps, line, g)
-        g = _along(b, g, axis, matrix)
+        g = along(b, g, axis, matrix)
     return [g]
 
 

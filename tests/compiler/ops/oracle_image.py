@@ -87,7 +87,26 @@ def fold(x: Any, sizes: Any, **attrs: Any) -> torch.Tensor:
     return result
 
 
+def lp_pool(x: Any, power: float, kernel: Any, stride: Any, ceil: bool) -> torch.Tensor:
+    """By hand: torch has none over three axes, and takes the sign of the sum."""
+    stride = kernel if stride is None else stride
+    powers = windows(x.abs() ** power, kernel, stride, 0, 1, ceil, 0.0)
+    return powers.flatten(x.ndim).sum(-1) ** (1 / power)
+
+
+def _places(x: torch.Tensor) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
+AVG = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}
+MAX = {3: F.adaptive_max_pool1d, 4: F.adaptive_max_pool2d, 5: F.adaptive_max_pool3d}
+
 IMAGE = {
+    "global_avg_pool": lambda x, keep: x.mean(_places(x), keep),
+    "global_max_pool": lambda x, keep: x.amax(_places(x), keep),
+    "adaptive_avg_pool": lambda x, size: AVG[x.ndim](x, size),
+    "adaptive_max_pool": lambda x, size: MAX[x.ndim](x, size),
+    "lp_pool": lp_pool,
     "resize": resize,
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,

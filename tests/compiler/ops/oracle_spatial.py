@@ -150,7 +150,21 @@ def group_norm(x: Any, weight: Any, bias: Any, groups: int, eps: float, **_: Any
     return F.group_norm(x, groups, weight, bias, eps)
 
 
+def l2_normalize(x: Any, axes: tuple[int, ...], eps: float) -> torch.Tensor:
+    square = x.square().sum(axes, keepdim=True)
+    if len(axes) == 1:
+        return F.normalize(x, dim=axes[0], eps=eps)
+    return x / square.clamp(min=eps * eps).sqrt()
+
+
 NORM = {
+    "l2_normalize": l2_normalize,
+    "local_response_norm": lambda x, size, alpha, beta, k: F.local_response_norm(
+        x, size, alpha, beta, k
+    ),
+    "weight_norm": lambda v, g, axis: torch._weight_norm(
+        v, g.reshape([-1 if i == axis else 1 for i in range(v.ndim)]), axis
+    ),
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
