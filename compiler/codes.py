@@ -62,6 +62,10 @@ CODES: Mapping[str, str] = {
         "The artefact cannot be written: the folder cannot be made, or it holds something that"
         " mlc did not write and would have to delete. Move it, or choose another folder with -o."
     ),
+    "pattern": (
+        "The pattern of a `rearrange` cannot be read, or does not have the same axes on both sides"
+        " of its arrow, or not those of the tensor."
+    ),
     "recursion": "A block is called within itself. Models are finite: write a loop.",
     "require": "A `require` line, or what the arguments say of sizes, does not hold.",
     "shape": "Two sizes that must be equal, or must fit, cannot.",

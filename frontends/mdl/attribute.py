@@ -105,6 +105,15 @@ class Attributes:
                     raise MlcError("shape", str(clash), span) from None
         raise _wrong(what, "a whole number", value, span)
 
+    def sized(self, what: str, node: s.Syntax) -> tuple[dim.Dim, Expr | None]:
+        """A size as `size` reads it, and its expression if it has one."""
+        value = self.evaluate(node)
+        if holds_tensors(value):
+            raise MlcError("argument", f"{what} is no tensor", node.span)
+        size = self.size(what, value, node.span)
+        expr = self.express(node)
+        return size, None if expr is None else _divided(expr, value)
+
     def _integer(self, what: str, value: Any, span: Span) -> int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value

@@ -15,6 +15,7 @@ from .bind import Bound, Missing, Signature, bind, only_tensor
 from .construct import optional
 from .context import (
     CALLS,
+    REARRANGE,
     Absent,
     Block,
     Frame,
@@ -38,6 +39,7 @@ class Calls:
     def __init__(self, elaborator: Elaborator) -> None:
         self.e = elaborator
         self.stack: list[tuple[Block, Span]] = []
+        self.entered: dict[Scope, Block] = {}
 
     def call(
         self,
@@ -57,6 +59,8 @@ class Calls:
                 return self._block(frame, callee, piped, arguments, node)
             case HeldBlock():
                 return self._held_block(frame, callee, piped, arguments, node)
+        if callee is REARRANGE:
+            return self.e.rearranging.call(frame, piped, arguments, node)
         raise MlcError("call", f"{kind_of(callee)} cannot be applied", node.span)
 
     # ---------------------------------------------------------------------------------- ops
@@ -232,6 +236,7 @@ class Calls:
         )  # fmt: skip
         scope.exprs = held.exprs if held.home is frame.scope.block else {}
         scope.inputs = {name: tensor.value for name, tensor in given.items()}
+        self.entered[scope] = block
         held.instance.calls += 1
         inner = Frame(block, scope, held.instance)
         self.stack.append((block, span))

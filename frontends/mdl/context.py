@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...compiler.diagnose import MlcError, Span
+from ...compiler.dim import Dim
 from ...compiler.expr import Expr
 from ...compiler.expr import names as names_of
 from ...compiler.graph import Definition, Layer, Scope, Type, Value, Weight
-from ...compiler.op import Op
+from ...compiler.op import Marker, Op
 from .plan import Plan
 from .syntax import DefinitionSyntax, In, Out
 
@@ -20,6 +21,9 @@ NODES = 100_000
 ITERATIONS = 20_000
 CALLS = 24
 """Bounds: nodes of a graph, iterations of all loops, blocks within blocks."""
+
+REARRANGE = Marker("rearrange")
+"""What is called like an op, and is a form of the language."""
 
 
 class Poisoned(Exception):
@@ -142,6 +146,7 @@ class Frame:
     ranks: Counter[tuple[Scope, int]] = field(default_factory=Counter)
     filled: dict[str, Tensor] = field(default_factory=dict)
     updated: set[str] = field(default_factory=set)
+    named: dict[Value, tuple[Dim | None, ...]] = field(default_factory=dict)
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:

@@ -21,6 +21,8 @@ from .expressions import Expressions
 from .facts import prune
 from .index import Indexing
 from .plan import make_plan
+from .rearrange import Rearranging
+from .sizes import Sizes
 from .statements import Statements
 from .static import bounded
 from .symbolic import express
@@ -38,6 +40,8 @@ class Elaborator:
         self.expressions = Expressions(self)
         self.calls = Calls(self)
         self.index = Indexing(self)
+        self.rearranging = Rearranging(self)
+        self.sizes = Sizes(self)
         self.statements = Statements(self)
 
     def attributes(self, frame: Frame) -> Attributes:

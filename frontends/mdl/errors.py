@@ -47,7 +47,6 @@ REFUSED = {
     "while": "only loops whose length is known are compiled; write `repeat` or `for`",
     "scan": "loops over a tensor's axis are not compiled yet",
     "if": "a tensor cannot decide an `if`; write where(condition, a, b)",
-    "rearrange": "write reshape and transpose",
 }
 """What the language has, this version has not, and what to do instead."""
 

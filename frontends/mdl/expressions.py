@@ -15,6 +15,7 @@ from . import static
 from . import syntax as s
 from .bind import Missing
 from .context import (
+    REARRANGE,
     Absent,
     Frame,
     Held,
@@ -125,6 +126,8 @@ class Expressions:
             return self.e.blocks[node.id]
         if node.id in self.e.ops:
             return self.e.ops[node.id]
+        if node.id == str(REARRANGE):
+            return REARRANGE
         if node.id in REFUSED:
             code, message, help = unsupported(node.id)
             raise MlcError(code, message, node.span, help=help)
@@ -134,7 +137,7 @@ class Expressions:
         if node.id in FUNCTIONS:
             message = f"{node.id} is a function of static values and takes no tensors"
             raise MlcError("call", message, node.span)
-        known = [*self.e.blocks, *self.e.ops]
+        known = [*self.e.blocks, *self.e.ops, str(REARRANGE)]
         raise MlcError("name", f"there is no op or block {node.id}", node.span,
                        help=suggest(node.id, known) or "`mlc ops` lists the ops")  # fmt: skip
 
