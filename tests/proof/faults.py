@@ -73,6 +73,11 @@ class Scaled(keras.layers.MultiHeadAttention):
         super().__init__(*args, **options)
         self._inverse_sqrt_key_dim *= 1.01
 """
+_KERAS_FROZEN = """
+class Frozen(keras.layers.BatchNormalization):
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=False)
+"""
 _JAX_SCALE = """
 def planted(query, key, value, **options):
     return nnx.dot_product_attention(query * 1.01, key, value, **options)
@@ -110,7 +115,8 @@ FAULTS: dict[str, Fault] = {
     }),
     "eps of layer norm": Fault(GPT, "inference", {
         "pytorch": Plant("nn.LayerNorm(_n, eps=1e-5)", "nn.LayerNorm(_n, eps=1.2e-5)"),
-        "keras": Plant("_layer(epsilon=1e-5, **_rest)", "_layer(epsilon=1.2e-5, **_rest)"),
+        "keras": Plant("partial(keras.layers.LayerNormalization, epsilon=1e-5)",
+                       "partial(keras.layers.LayerNormalization, epsilon=1.2e-5)"),
         "jax": Plant("partial(nnx.LayerNorm, epsilon=1e-5, **_rest)",
                      "partial(nnx.LayerNorm, epsilon=1.2e-5, **_rest)"),
         "openvino": Plant("ops.mvn(*_args, eps=1e-5, **_rest)",
@@ -119,7 +125,8 @@ FAULTS: dict[str, Fault] = {
     "eps of batch norm": Fault(RESNET, "training", {
         "pytorch": Plant("nn.BatchNorm2d(_n, eps=1e-5, **_rest)",
                          "nn.BatchNorm2d(_n, eps=1.2e-5, **_rest)"),
-        "keras": Plant("_layer(epsilon=1e-5, **_rest)", "_layer(epsilon=1.2e-5, **_rest)"),
+        "keras": Plant("partial(keras.layers.BatchNormalization, epsilon=1e-5, **_rest)",
+                       "partial(keras.layers.BatchNormalization, epsilon=1.2e-5, **_rest)"),
         "jax": Plant("batch_norm(16, **_rest)", "batch_norm(16, epsilon=1.2e-5, **_rest)"),
         "openvino": Plant("_f(_x, _g, _b, _m, _v, 1e-5, **_rest)",
                           "_f(_x, _g, _b, _m, _v, 1.2e-5, **_rest)"),
@@ -142,7 +149,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "bias dropped": Fault(GPT, "inference", {
         "pytorch": Plant("self.linear2(_x)", "F.linear(_x, self.linear2.weight)"),
-        "keras": Plant("keras.layers.Dense(D, **_rest)", "Unbiased(D, **_rest)", _KERAS_BIAS),
+        "keras": Plant("linear(D, **_rest)", "Unbiased(D, **_rest)", _KERAS_BIAS),
         "jax": Plant("self.linear2(_x)", "_x @ self.linear2.kernel[...]"),
         "openvino": Plant("self.linear(_x, f'{name}.linear2')",
                           "ops.subtract(self.linear(_x, f'{name}.linear2'), "
@@ -167,16 +174,15 @@ FAULTS: dict[str, Fault] = {
     }),
     "batch-norm statistics frozen": Fault(RESNET, "training", {
         "pytorch": Plant("self.batch_norm(_x)", "self.batch_norm.eval()(_x)"),
-        "keras": Plant("batch_norm(h, name='batch_norm')", "frozen(h, name='batch_norm')",
-                       "def frozen(x, name):\n"
-                       "    norm = keras.layers.BatchNormalization(epsilon=1e-5, name=name)\n"
-                       "    return norm(x, training=False)\n"),
+        "keras": Plant("batch_norm(name='batch_norm')",
+                       "Frozen(epsilon=1e-5, name='batch_norm')", _KERAS_FROZEN),
         "jax": Plant("self.batch_norm(_x)", "self.batch_norm(_x, use_running_average=True)"),
     }),
     "momentum": Fault(RESNET, "training", {
         "pytorch": Plant("nn.BatchNorm2d(16, momentum=0.1, **_rest)",
                          "nn.BatchNorm2d(16, momentum=0.11, **_rest)"),
-        "keras": Plant("_layer(momentum=0.9, **_rest)", "_layer(momentum=0.89, **_rest)"),
+        "keras": Plant("partial(keras.layers.BatchNormalization, momentum=0.9, **_rest)",
+                       "partial(keras.layers.BatchNormalization, momentum=0.89, **_rest)"),
         "jax": Plant("batch_norm(16, **_rest)", "batch_norm(16, momentum=0.89, **_rest)"),
     }),
     "untied gradient": Fault(GPT, "inference", {
