@@ -25,6 +25,7 @@ class Target:
         self.folder = Path(folder)
         self.directory = Path(directory)
         self.interface, self.map = read_interface(folder)
+        self.weights = {path for entry in self.map.entries.values() for path in entry.sources}
         self.deviations = self.interface.deviations
 
     @property

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from ..compiler.graph import Graph, Node
+from ..compiler.graph import Graph, Node, Weight
+from ..compiler.passes.dce import reached
 from . import feeds
 from .bisect import bisect
 from .case import MODES, Case, settle
@@ -84,6 +85,9 @@ class _Run:
         self.trained: Case | None = None
         self.second: Case | None = None
         self.broken: set[str] = set()
+        nodes = reached(graph.outputs.values())
+        self.needed = {v.name for node in nodes for v in node.values if isinstance(v, Weight)}
+        self.needed |= {v.name for v in graph.outputs.values()}
         self.done = self.steps = 0
 
     def run(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Report:
@@ -193,7 +197,10 @@ class _Run:
             names = [port.name for port in target.interface.outputs]
             return [replace(blank, name=name, note=str(error)) for name in names]
         truth = deviate(case.joint, case.feed, case.truth, target.deviations)
-        unseen = {**case.unseen, **touched(target.deviations), **self._unbelieved(case)}
+        unseen = {
+            **case.unseen, **touched(target.deviations), **self._unbelieved(case),
+            **self._left_out(case, target),
+        }  # fmt: skip
         rows = []
         for key, wanted in truth.items():
             if not self._expected(key, case, target):
@@ -212,6 +219,16 @@ class _Run:
         if key.kind.endswith("gradient") and not target.differentiable:
             return False
         return key.kind != "input gradient" or key.name in case.feed.inputs
+
+    def _left_out(self, case: Case, target: Target) -> dict[Key, str]:
+        """Tensors of weights that the target has not, where no output depends on them."""
+        reason = "no output depends on it, and the target leaves it out"
+        return {
+            key: reason
+            for key in case.truth
+            if key.kind in ("parameter gradient", "update")
+            and key.name not in target.weights | self.needed
+        }  # fmt: skip
 
     def _unbelieved(self, case: Case) -> dict[Key, str]:
         """Gradients of the reference that a central difference does not bear out."""

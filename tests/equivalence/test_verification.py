@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import mlc
 from mlc.equivalence import Report, verify
 from mlc.equivalence.engines.pool import Pool
 from mlc.equivalence.report import render
@@ -102,3 +103,21 @@ def test_weights_of_the_user_are_used_and_progress_is_told(pool: Pool, tmp_path:
     report.assert_equivalent()
     assert steps == [(1, 2), (2, 2)]
     assert any("training mode" in unseen.what for unseen in report.unseen)
+
+
+def test_what_no_output_depends_on_may_be_left_out(pool: Pool, tmp_path: Path) -> None:
+    """Keras leaves out a layer that no output needs: its tensors are not judged."""
+    model = """
+model Net:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    y = x -> linear(4) -> batch_norm
+    unused = x -> linear(3) -> batch_norm
+"""
+    graph = mlc.load(model)
+    folder = mlc.compile(graph, "keras", name="net").save(tmp_path)
+    report = verify(graph, {"keras": folder}, pool=pool, sizes=1)
+    report.assert_equivalent()
+    unseen = {row.name for row in report.rows if row.verdict == "unseen"}
+    assert unseen == {path for path in graph.weights if "2." in path}
+    assert all("no output" in row.note for row in report.rows if row.name in unseen)
