@@ -143,6 +143,8 @@ def native(node: Node) -> bool:
     name, attrs = node.op.name, node.attrs
     if name in ("max_pool", "avg_pool"):
         return pools(name, attrs)
+    if name == "sdpa":
+        return node.inputs[4] is None and not attrs["grouped"]
     if name not in LAYERS or node.layer is None:
         return name in RULES
     if name in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):

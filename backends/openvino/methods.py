@@ -372,12 +372,14 @@ class Methods:
 
 def _plain_product(node: Node) -> bool:
     """Whether OpenVINO's own product of attention does it: alike stacks, and one kind of mask."""
-    q, k, v, mask = node.inputs
+    q, k, v, mask, bias = node.inputs
     assert q is not None
     assert k is not None
     assert v is not None
     stacks = {t.type.shape[:-2] for t in (q, k, v)}
     even = not node.attrs["causal"] or q.type.shape[-2] == k.type.shape[-2]
+    if bias is not None or node.attrs["grouped"]:
+        return False
     one = mask is None or (not node.attrs["causal"] and q.type.dtype == "f32")
     return one and len(stacks) == 1 and q.type.rank > 2 and even
 

@@ -27,8 +27,8 @@ def sdpa(p: Parts) -> Expr:
         causal = None
     return p.fill(
         "F.scaled_dot_product_attention({q}, {k}, {v}, attn_mask={mask}, is_causal={causal}, "
-        "scale={scale})",
-        mask=mask, causal=causal,
+        "scale={scale}, enable_gqa={grouped})",
+        mask=mask or p["bias"], causal=causal, grouped=p.unless("grouped", False),
     )  # fmt: skip
 
 

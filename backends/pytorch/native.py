@@ -73,13 +73,16 @@ def _each(value: Any, wanted: int) -> bool:
 
 
 def _sdpa(node: Node) -> bool:
-    """Its tensors have all axes but the last two in common, and its mask at least two."""
-    q, k, v, mask = (None if value is None else value.type for value in node.inputs)
+    """Its tensors have all axes but the last two in common, and its mask or bias at least two."""
+    q, k, v, mask, bias = (None if value is None else value.type for value in node.inputs)
     assert q is not None
     assert k is not None
     assert v is not None
-    alike = q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
-    return alike and (mask is None or mask.rank >= 2)
+    until = -3 if node.attrs["grouped"] else -2
+    alike = q.shape[:until] == k.shape[:until] == v.shape[:until]
+    if bias is not None and (mask is not None or node.attrs["causal"]):
+        return False
+    return alike and all(given is None or given.rank >= 2 for given in (mask, bias))
 
 
 def _plain_dropout(node: Node) -> bool:

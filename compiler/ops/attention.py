@@ -21,7 +21,7 @@ from .broadcast import (
     unbroadcast,
 )
 from .compare import LOGICAL_AND
-from .elementwise import MUL, SUB, WHERE
+from .elementwise import ADD, MUL, SUB, WHERE
 from .function import RSQRT
 from .linear import LINEAR, MATMUL, linear_params, require_weight
 from .reduce import SUM
@@ -49,6 +49,16 @@ def _scores(q: Type, k: Type) -> Type:
     return Type(q.dtype, (*stack.shape, q.shape[-2], k.shape[-2]), labels)
 
 
+def _with_heads(q: Type, k: Type) -> Type:
+    """Keys or values as if they had as many heads as `q`; raises where those do not divide."""
+    message = f"sdpa of groups of heads takes (..., heads, places, width), and gets {q} and {k}"
+    if q.rank < 3 or k.rank < 3:
+        raise TypeMismatch(message)
+    message = f"sdpa of {q} and {k}: {q.shape[-3]} heads do not divide into {k.shape[-3]} groups"
+    require_divides(k.shape[-3], q.shape[-3], message)
+    return k.with_(shape=(*k.shape[:-3], q.shape[-3], *k.shape[-2:]))
+
+
 def _require_mask(op: str, mask: Type, scores: Type) -> None:
     require_bool(op, mask)
     message = f"{op}: a mask {mask} does not broadcast to the scores {scores}"
@@ -59,7 +69,11 @@ def _require_mask(op: str, mask: Type, scores: Type) -> None:
             require_equal(size, wanted, message)
 
 
-def _sdpa_infer(q: Type, k: Type, v: Type, mask: Type | None, **_: Any) -> Type:
+def _sdpa_infer(
+    q: Type, k: Type, v: Type, mask: Type | None, bias: Type | None, grouped: bool, **_: Any
+) -> Type:
+    if grouped:
+        k, v = _with_heads(q, k), _with_heads(q, v)
     scores = _scores(q, k)
     require_same_dtype("sdpa", q, v)
     if v.rank < 2:
@@ -67,6 +81,9 @@ def _sdpa_infer(q: Type, k: Type, v: Type, mask: Type | None, **_: Any) -> Type:
     require_equal(k.shape[-2], v.shape[-2], f"sdpa of keys {k} and values {v}: unequal places")
     if mask is not None:
         _require_mask("sdpa", mask, scores)
+    if bias is not None:
+        require_same_dtype("sdpa", q, bias)
+        _require_mask("sdpa", bias.with_(dtype="bool"), scores)
     heads = Type(q.dtype, scores.shape[:-2], scores.labels[:-2])
     stack = broadcast(heads, Type(v.dtype, v.shape[:-2], v.labels[:-2]))
     labels = (*stack.labels, q.labels[-2], v.labels[-1])
@@ -82,9 +99,15 @@ def _allowed(shape: tuple[int, ...], mask: Any, causal: bool) -> Any:
     return seen if mask is None else mask & seen
 
 
-def _sdpa_eval(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None) -> Any:
+def _sdpa_eval(
+    q: Any, k: Any, v: Any, mask: Any, bias: Any, causal: bool, scale: float | None,
+    grouped: bool = False,
+) -> Any:  # fmt: skip
+    if grouped:
+        k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * np.asarray(scale, q.dtype)
+    scores = scores if bias is None else scores + bias
     allowed = _allowed(scores.shape, mask, causal)
     if allowed is None:
         allowed = np.True_
@@ -118,10 +141,12 @@ def _mask(b: Build, t: Dim, s: Dim, mask: Value | None, causal: bool) -> Value |
 
 
 def _shares(
-    b: Build, q: Value, k: Value, mask: Value | None, causal: bool, scale: float | None
-) -> Value:
+    b: Build, q: Value, k: Value, mask: Value | None, bias: Value | None, causal: bool,
+    scale: float | None,
+) -> Value:  # fmt: skip
     """How much each query takes of each key (..., T, S): rows sum to 1, or are zeros."""
     scores = b(MATMUL, _scaled(b, q, q.type.shape[-1], scale), b(TRANSPOSE, k))
+    scores = scores if bias is None else b(ADD, scores, bias)
     allowed = _mask(b, q.type.shape[-2], k.type.shape[-2], mask, causal)
     if allowed is None:
         return _softmax(b, scores)
@@ -136,31 +161,76 @@ def _softmax(b: Build, scores: Value) -> Value:
     return result
 
 
-def _sdpa_body(b: Build, q: Value, k: Value, v: Value, mask: Value | None, **attrs: Any) -> Value:
-    result: Value = b(MATMUL, _shares(b, q, k, mask, **attrs), v)
+def _sdpa_body(
+    b: Build, q: Value, k: Value, v: Value, mask: Value | None, bias: Value | None,
+    grouped: bool, **attrs: Any,
+) -> Value:  # fmt: skip
+    result: Value
+    if not grouped:
+        result = b(MATMUL, _shares(b, q, k, mask, bias, **attrs), v)
+        return result
+    y = b(SDPA, *_in_groups(b, q, k, v, mask, bias), **attrs)
+    shape = (*y.type.shape[:-4], q.type.shape[-3], *y.type.shape[-2:])
+    result = b(RESHAPE, y, shape=shape)
     return result
 
 
+def _in_groups(
+    b: Build, q: Value, k: Value, v: Value, mask: Value | None, bias: Value | None
+) -> list[Any]:
+    """The tensors with an axis of groups of heads before that of the heads of one."""
+    groups = k.type.shape[-3]
+    each = q.type.shape[-3] // groups
+
+    def cut(x: Value | None) -> Value | None:
+        if x is None or x.type.rank < 3:
+            return x
+        heads = (1, 1) if x.type.shape[-3] == 1 else (groups, each)
+        shape = (*x.type.shape[:-3], *heads, *x.type.shape[-2:])
+        result: Value = b(RESHAPE, x, shape=shape)
+        return result
+
+    one = [b(UNSQUEEZE, x, axes=(x.type.rank - 2,)) for x in (k, v)]
+    return [cut(q), *one, cut(mask), cut(bias)]
+
+
 def _sdpa_grad(
-    b: Build, g: Value, y: Value, q: Value, k: Value, v: Value, mask: Value | None, causal: bool,
-    scale: float | None,
+    b: Build, g: Value, y: Value, q: Value, k: Value, v: Value, mask: Value | None,
+    bias: Value | None, causal: bool, scale: float | None, grouped: bool,
 ) -> list[Value | None]:  # fmt: skip
-    shares = _shares(b, q, k, mask, causal, scale)
+    if grouped:
+        of, keys, values, *given = _in_groups(b, q, k, v, mask, bias)
+        shape = (*g.type.shape[:-3], *of.type.shape[-4:-2], *g.type.shape[-2:])
+        apart: Value = b(RESHAPE, g, shape=shape)
+        attrs: dict[str, Any] = {"causal": causal, "scale": scale, "grouped": False}
+        found = _sdpa_grad(b, apart, apart, of, keys, values, given[0], given[1], **attrs)
+        pairs = zip(found, (q, k, v, mask, bias), strict=True)
+        return [None if d is None or x is None else b(RESHAPE, d, shape=x.type.shape)
+                for d, x in pairs]  # fmt: skip
+    shares = _shares(b, q, k, mask, bias, causal, scale)
     dv = b(MATMUL, b(TRANSPOSE, shares), g)
     dshares = b(MATMUL, g, b(TRANSPOSE, v))
     slope = b(SUM, b(MUL, dshares, shares), axes=(-1,), keep=True)
-    dscores = _scaled(b, b(MUL, shares, b(SUB, dshares, slope)), q.type.shape[-1], scale)
+    plain = b(MUL, shares, b(SUB, dshares, slope))
+    dscores = _scaled(b, plain, q.type.shape[-1], scale)
     dq = b(MATMUL, dscores, k)
     dk = b(MATMUL, b(TRANSPOSE, dscores), q)
-    return [unbroadcast(b, dq, q), unbroadcast(b, dk, k), unbroadcast(b, dv, v), None]
+    dbias = None if bias is None else unbroadcast(b, plain, bias)
+    return [unbroadcast(b, dq, q), unbroadcast(b, dk, k), unbroadcast(b, dv, v), None, dbias]
 
 
 _ROWS = ([[True, False, True], [False, False, False]], "bool")
 
 SDPA = Op(
     "sdpa",
-    inputs=("q", "k", "v", "mask?"),
-    config={"causal": _CAUSAL, "scale": _SCALE},
+    inputs=("q", "k", "v", "mask?", "bias?"),
+    config={
+        "causal": _CAUSAL,
+        "scale": _SCALE,
+        "grouped": Config(
+            "bool", False, doc="whether each head (axis -3) of k and v serves several of q"
+        ),
+    },
     infer=_sdpa_infer,
     eval=_sdpa_eval,
     body=_sdpa_body,
@@ -175,9 +245,16 @@ SDPA = Op(
         {"q": (2, 4), "k": (3, 4), "v": (3, 2), "mask": _ROWS},
         {"q": ((3, 4), "f32", -9.0, 9.0), "k": ((3, 4), "f32", -9.0, 9.0), "v": (3, 2),
          "mask": ((3, 3), "bool"), "causal": True},
+        {"q": (2, 3, 5, 4), "k": (2, 3, 7, 4), "v": (2, 3, 7, 4), "bias": (3, 5, 7)},
+        {"q": (2, 3, 5, 4), "k": (2, 3, 5, 4), "v": (2, 3, 5, 4), "bias": (2, 1, 1, 5),
+         "mask": ((2, 1, 5, 5), "bool"), "causal": True},
+        {"q": (2, 6, 5, 4), "k": (2, 3, 7, 4), "v": (2, 3, 7, 4), "grouped": True},
+        {"q": (2, 6, 5, 4), "k": (2, 2, 5, 4), "v": (2, 2, 5, 3), "grouped": True, "causal": True,
+         "mask": ((2, 1, 1, 5), "bool"), "bias": (6, 5, 5)},
     ),
-    doc="Scaled dot-product attention: softmax(q @ transpose(k) * scale) @ v, of q (..., T, width),"
-    " k (..., S, width) and v (..., S, width of the result); mask broadcasts to (..., T, S).",
+    doc="Scaled dot-product attention: softmax(q @ transpose(k) * scale + bias) @ v, of q"
+    " (..., T, width), k (..., S, width) and v (..., S, width of the result); mask and bias"
+    " broadcast to (..., T, S).",
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------ attention
@@ -254,7 +331,7 @@ def _attention_eval(
         return y.reshape(*y.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
     q, k, v = (split(projected(i, y)) for i, y in enumerate((x, source, source)))
-    y = _sdpa_eval(q, k, v, allowed, causal, scale)
+    y = _sdpa_eval(q, k, v, allowed, None, causal, scale)
     return projected(3, y.transpose(0, 2, 1, 3).reshape(x.shape))
 
 

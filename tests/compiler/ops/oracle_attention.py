@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 
 
-def sdpa(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None) -> torch.Tensor:
+def sdpa(
+    q: Any, k: Any, v: Any, mask: Any, bias: Any, causal: bool, scale: float | None,
+    grouped: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    if grouped:
+        k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     stack = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     q, k, v = (x.expand(*stack, *x.shape[-2:]) for x in (q, k, v))
     t, s = q.shape[-2], k.shape[-2]
@@ -17,7 +22,10 @@ def sdpa(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None) -
         allowed = allowed.tril(s - t)
     if mask is not None:
         allowed = allowed & mask
-    y = F.scaled_dot_product_attention(q, k, v, allowed, scale=scale)
+    given = allowed
+    if bias is not None:
+        given = bias.masked_fill(~allowed, -1e30)
+    y = F.scaled_dot_product_attention(q, k, v, given, scale=scale)
     return torch.where(allowed.any(-1, keepdim=True), y, 0.0)
 
 
@@ -34,7 +42,7 @@ def attention(
     if mask is not None:
         allowed = allowed & mask
     parts = zip(*(y.chunk(heads, -1) for y in (q, k, v)), strict=True)
-    seen = [sdpa(*part, allowed[:, i], causal, scale) for i, part in enumerate(parts)]
+    seen = [sdpa(*part, allowed[:, i], None, causal, scale) for i, part in enumerate(parts)]
     return F.linear(torch.cat(seen, -1), weights[3], weights[7])
 
 
