@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from ...compiler import expr
 from ...compiler.clone import clone
@@ -239,9 +240,14 @@ def _signature(cls: Class, scope: Scope, used: list[str]) -> list[str]:
         if hyper.default is None or expr.names(hyper.default):
             given.append(text)
         else:
-            value: Expr = expr.literal(expr.evaluate(hyper.default, {}))
+            value: Expr = expr.literal(_tuples(expr.evaluate(hyper.default, {})))
             optional.append(f"{text} = {expr.show(value)}")
     return [*given, *optional]
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, since a default is shared by all calls."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _helpers(body: str) -> Iterator[str]:

@@ -10,16 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
-from ...compiler.ops.window import Window
 from ...compiler.program import Apply, Class, Program, walk
 from ..source.computation import taken
 from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
-from . import attention
+from . import attention, windows
 from .rules import RULES
 
 Texts: TypeAlias = "Mapping[str, str]"
@@ -33,6 +31,14 @@ class Method:
     name: str
     traits: tuple[Any, ...]
     uses: list[dict[str, Any]] = field(default_factory=list)
+    forms: dict[str, int] = field(default_factory=dict)
+
+    def use(self, apply: Apply, hypers: Mapping[str, Any]) -> None:
+        """Takes in what one use of it needs."""
+        self.uses.append(attributes(apply))
+        for key in set(SPECS[self.op].attrs) & set(windows.KEYS):
+            own = windows.form(apply, key, hypers)
+            self.forms[key] = max(own, self.forms.get(key, windows.ONE))
 
     def varying(self) -> list[str]:
         """The attributes that are arguments."""
@@ -46,7 +52,7 @@ class Method:
     def _default(self, key: str) -> Any:
         """What may be left out: the op's own default, where some use has it."""
         default = DEFAULTS.get(key)
-        plain = all(use[key] is None or isinstance(use[key], int) for use in self.uses)
+        plain = self.forms.get(key, windows.ONE) == windows.ONE
         return default if plain and any(use[key] == default for use in self.uses) else None
 
     def source(self, linear: str = "") -> str:
@@ -55,26 +61,45 @@ class Method:
         texts: dict[str, str] = {"linear": linear}
         for key, value in self.uses[0].items():
             if key in self.varying():
-                kinds = {hint(use[key]) for use in self.uses if use[key] is not None}
                 default = self._default(key)
                 given = "" if default is None else f" = {default}"
-                arguments.append(f"{key}: {kinds.pop() if len(kinds) == 1 else 'int'}{given}")
+                arguments.append(f"{key}: {self._hint(key)}{given}")
                 texts[key] = key
             else:
                 texts[key] = text(literal(value))
+        if self.forms:
+            texts |= self._windows(texts)
         lines = SPECS[self.op].render(self.traits, texts)
         body = "\n".join(f"    {line}" if line else "" for line in lines)
         return f"def {self.name}(self, {', '.join(arguments)}) -> ov.Node:\n{body}\n"
 
-    def call(self, apply: Apply, p: Parts, name: Expr) -> Expr:
-        """Its application."""
+    def _hint(self, key: str) -> str:
+        """The annotation of an argument."""
+        if key in self.forms:
+            return windows.TYPES[self.forms[key]]
+        kinds = {hint(use[key]) for use in self.uses if use[key] is not None}
+        return kinds.pop() if len(kinds) == 1 else "int"
+
+    def _windows(self, texts: Texts) -> dict[str, str]:
+        """Lists for the axes, of numbers or arguments; `pads` are those of both ends."""
+        count, forms = self.traits[0], self.forms
+        names = [key for key in forms if key != "pad"]
+        made = {key: windows.listed(texts[key], forms[key], count) for key in names}
+        return {**made, "pads": ", ".join(windows.ends(texts["pad"], forms["pad"], count))}
+
+    def call(self, apply: Apply, p: Parts, name: Expr, hypers: Mapping[str, Any]) -> Expr:
+        """Its application; `hypers` are samples of the hyper-parameters in sight."""
         given = SPECS[self.op].given(p)
         values = attributes(apply)
         call = tree(f"self.{self.name}(*{{xs}})", xs=[given[0], name, *given[1:]])
         assert isinstance(call, ast.Call)
         gap = False
         for key in self.varying():
-            value = p.place(values_as_tree(apply, key, values))
+            value = values_as_tree(apply, key, values)
+            if key in self.forms:
+                own = windows.form(apply, key, hypers)
+                value = windows.argument(value, own, self.forms[key], self.traits[0])
+            value = p.place(value)
             if values[key] is not None and values[key] == self._default(key):
                 gap = True
             elif gap or key == "pad":
@@ -100,33 +125,11 @@ def attributes(apply: Apply) -> dict[str, Any]:
     """What a method must be told, by name; None where an expression tells it."""
     values: dict[str, Any] = {}
     for key in SPECS[apply.op.name].attrs:
-        if key in ("stride", "dilation", "pad", "output_pad"):
-            values[key] = _window(apply, key)
+        if key in windows.KEYS:
+            values[key] = windows.value(apply, key)
         else:
             values[key] = number(apply.attrs[key])
     return values
-
-
-def _window(apply: Apply, key: str) -> Any:
-    """A number that holds for every spatial axis, or a tuple; None where an expression tells it."""
-    given = apply.attrs[key]
-    value = number(given)
-    if value is None and isinstance(given, (ast.Tuple, ast.List)):
-        what = f"OpenVINO source for a {key} that differs from axis to axis by hyper-parameters"
-        raise MlcError("unsupported", what, help=f"write {key} as numbers")
-    if value is None:
-        return None
-    if key != "pad":
-        return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
-    x = next(v for v in apply.inputs if v is not None)
-    kernel = number(apply.attrs["kernel"])
-    window = Window.of(
-        x.type.shape[2:], kernel or 1, number(apply.attrs["stride"]) or 1, value,
-        number(apply.attrs["dilation"]) or 1,
-    )  # fmt: skip
-    pairs = {pair for pair in window.pads}
-    (low, high) = next(iter(pairs))
-    return low if len(pairs) == 1 and low == high else window.pads
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,28 +171,8 @@ def _linear(traits: tuple[Any, ...], texts: Texts) -> list[str]:
 
 def _spatial(apply: Apply) -> tuple[Any, ...]:
     x = next(v for v in apply.inputs if v is not None)
-    return x.type.rank - 2, _biased(apply), number(apply.attrs["groups"]) != 1
-
-
-def each(given: str, count: int) -> str:
-    """A number for each axis as a list: `[stride] * 2`."""
-    value = ast.literal_eval(given) if given[0] in "(0123456789" else None
-    if isinstance(value, tuple):
-        return str(list(value))
-    if isinstance(value, int):
-        return str([value] * count)
-    return f"[{given}] * {count}" if count > 1 else f"[{given}]"
-
-
-def _lists(texts: Texts, count: int) -> list[str]:
-    """Strides, padding at both ends, and dilations, as arguments."""
-    pads = texts["pad"]
-    if pads.startswith("(("):
-        pairs = ast.literal_eval(pads)
-        begin, end = str([low for low, _ in pairs]), str([high for _, high in pairs])
-    else:
-        begin = end = each(pads, count)
-    return [each(texts["stride"], count), begin, end, each(texts["dilation"], count)]
+    grouped = number(apply.attrs["groups"]) != 1
+    return x.type.rank - 2, _biased(apply), grouped, windows.same(apply)
 
 
 def _with_bias(made: str, count: int, biased: bool) -> list[str]:
@@ -211,19 +194,19 @@ def _grouped(texts: Texts, grouped: bool) -> list[str]:
 
 
 def _conv(traits: tuple[Any, ...], texts: Texts) -> list[str]:
-    count, biased, grouped = traits
+    count, biased, grouped, same = traits
     op = "group_convolution" if grouped else "convolution"
-    arguments = ", ".join(["x", "weight", *_lists(texts, count)])
+    arguments = f"x, weight, {texts['stride']}, {texts['pads']}, {texts['dilation']}"
+    arguments += ", 'same_upper'" if same else ""
     return [*_grouped(texts, grouped), *_with_bias(f"ops.{op}({arguments}", count, biased)]
 
 
 def _conv_transpose(traits: tuple[Any, ...], texts: Texts) -> list[str]:
-    count, biased, grouped = traits
+    count, biased, grouped, _ = traits
     op = "group_convolution_backprop_data" if grouped else "convolution_backprop_data"
-    strides, begin, end, dilations = _lists(texts, count)
     made = (
-        f"ops.{op}(x, weight, {strides}, None, {begin}, {end}, {dilations}, 'explicit', "
-        f"{each(texts['output_pad'], count)}"
+        f"ops.{op}(x, weight, {texts['stride']}, None, {texts['pads']}, {texts['dilation']}, "
+        f"'explicit', {texts['output_pad']}"
     )
     return [*_grouped(texts, grouped), *_with_bias(made, count, biased)]
 
@@ -339,15 +322,15 @@ class Methods:
             for statement in walk(cls.body):
                 layer = isinstance(statement, Apply) and statement.member is not None
                 if isinstance(statement, Apply) and layer and statement.op.name in SPECS:
-                    self._use(statement, fresh)
+                    self._use(statement, fresh, {h.name: h.value for h in cls.params})
 
-    def _use(self, apply: Apply, fresh: Callable[[str], str]) -> None:
+    def _use(self, apply: Apply, fresh: Callable[[str], str], hypers: Mapping[str, Any]) -> None:
         key = (apply.op.name, SPECS[apply.op.name].traits(apply))
         if key[0] == "attention":
             self._project(key[1][-1], fresh)
         if key not in self.found:
             self.found[key] = Method(apply.op.name, fresh(apply.op.name), key[1])
-        self.found[key].uses.append(attributes(apply))
+        self.found[key].use(apply, hypers)
 
     def _project(self, biased: bool, fresh: Callable[[str], str]) -> None:
         """The linear layers that attention is made of."""

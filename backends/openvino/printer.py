@@ -156,7 +156,9 @@ class Graph(Computation):
             super()._apply(statement)
             return
         method = self.methods.of(statement)
-        made = method.call(statement, self.parts(statement), self.path(statement.member))
+        hypers = {hyper.name: hyper.value for hyper in self.cls.params}
+        name = self.path(statement.member)
+        made = method.call(statement, self.parts(statement), name, hypers)
         self.define(statement.outputs[:1], made)
 
     def body(self, statements: Sequence[Statement]) -> None:

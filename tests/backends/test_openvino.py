@@ -156,6 +156,59 @@ def test_a_state_called_like_an_input_is_refused() -> None:
         emit(load(SHARED.replace("zeros", 'zeros as "x"')), "net")
 
 
+# -------------------------------------------------------------------- windows by hyper-parameters
+
+WINDOWS = {
+    "axis by axis": """
+block P(p, q, s = 1):
+    in x: f32[B, C, H, W]
+    out y: f32[B, 4, (H + 2 * p - 3) // s + 1, (W + 2 * q - 3) // s + 1]
+    y = x -> conv(4, 3, pad = (p, q), stride = s)
+model M(p = 1, q = 2):
+    in x: f32[B, 3, 7, 8]
+    out y: f32[B, 4, 5, 5]
+    y = x -> P(p, q) -> P(q, p, s = 2) -> conv(4, 3, pad = 1)
+""",
+    "both ends": """
+block P(p):
+    in x: f32[B, C, T]
+    out y: f32[B, 4, T + p - 2]
+    y = x -> conv(4, 3, pad = ((p, 0),))
+model M:
+    in x: f32[B, 3, 7]
+    out y: f32[B, 4, 7]
+    y = x -> P(2) -> P(1) -> P(3)
+""",
+    "numbers of several forms": """
+model M:
+    in x: f32[B, 3, 7, 9]
+    out y: f32[B, 4, 6, 3]
+    h = x -> conv(4, 3, pad = (1, 2), stride = (1, 2))
+    y = h -> conv(4, 3, pad = ((0, 1), (1, 0)), dilation = (1, 2))
+""",
+    "lists": """
+model M(pads = [[0, 1], [1, 0]], stride = [1, 2]):
+    in x: f32[B, 3, 7, 9]
+    out y: f32[B, 4, 6, 4]
+    y = x -> conv(4, 3, pad = pads, stride = stride) -> conv(4, 3, pad = 1)
+""",
+    "same": """
+model M(k = 3, l = 4):
+    in x: f32[B, 3, 9, 10]
+    out y: f32[B, 4, 3, 5]
+    y = x -> conv(4, k, pad = "same", stride = (3, 2)) -> conv(4, l, pad = "same", dilation = 2)
+""",
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_by_hyper_parameters(name: str, tmp_path: Path) -> None:
+    graph = load(WINDOWS[name])
+    weights, feed = weights_of(graph), draw(graph)
+    (found,) = call(single.build(emit(graph, "net"), weights, tmp_path), [feed["x"]])
+    near(found, Truth(graph, weights, feed, False).outputs["y"], name, 1e-5)
+
+
 # --------------------------------------------------------------------------- the file itself
 
 LINEAR = "model M:\n    in x: f32[B, 3]\n    out y: f32[B, 2]\n    y = x -> linear(2)\n"
@@ -179,6 +232,22 @@ def test_weights_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None
 def test_a_fact_bounds_the_input() -> None:
     text = "model M:\n    in x: f32[B, T <= 9]\n    out y: f32[B, T]\n    y = relu(x)\n"
     assert "ops.parameter([-1, ov.Dimension(1, 9)], ov.Type.f32" in emit(load(text), "net").source
+
+
+@pytest.mark.parametrize(
+    ("facts", "shape"),
+    [
+        ("3 * T <= 20", "ov.Dimension(1, 6), ov.Dimension(2, 7)"),
+        ("T > 2", "ov.Dimension(3, -1), ov.Dimension(4, -1)"),
+        ("2 <= T and T < 9 and T <= 7", "ov.Dimension(2, 7), ov.Dimension(3, 8)"),
+        ("T % 4 == 0", "-1, ov.Dimension(2, -1)"),
+        ("T * T <= 9", "-1, ov.Dimension(2, -1)"),
+    ],
+)
+def test_facts_about_one_size_are_bounds(facts: str, shape: str) -> None:
+    text = f"model M:\n    in x: f32[T, T + 1]\n    out y: f32[T, T + 1]\n    require {facts}\n"
+    source = emit(load(text + "    y = relu(x)\n"), "net").source
+    assert f"ops.parameter([{shape}], ov.Type.f32" in source
 
 
 def test_types_that_it_does_not_compute_in_are_refused() -> None:
