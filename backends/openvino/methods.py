@@ -59,14 +59,13 @@ class Method:
         """The method as text; `linear` is the method that projects, for attention."""
         arguments = [*SPECS[self.op].tensors(self.traits)]
         texts: dict[str, str] = {"linear": linear}
-        for key, value in self.uses[0].items():
-            if key in self.varying():
-                default = self._default(key)
-                given = "" if default is None else f" = {default}"
-                arguments.append(f"{key}: {self._hint(key)}{given}")
-                texts[key] = key
-            else:
-                texts[key] = text(literal(value))
+        for key in self.varying():
+            default = self._default(key)
+            given = "" if default is None else f" = {default}"
+            arguments.append(f"{key}: {self._hint(key)}{given}")
+            texts[key] = key
+        for key in self.uses[0].keys() - texts.keys():
+            texts[key] = text(literal(self.uses[0][key]))
         if self.forms:
             texts |= self._windows(texts)
         lines = SPECS[self.op].render(self.traits, texts)
