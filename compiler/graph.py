@@ -117,6 +117,8 @@ class Scope:
     ifs         site of a static `if` -> (condition over the scope's names, taken arm: 0 or 1)
     inputs      name -> value that the caller passed (in?: absent when left out)
     outputs     name -> value that the scope returned
+    carries     of an iteration: static name that it re-assigns (`values` has what it is at the
+                start, `exprs` of the first one where that comes from) -> expression of its new value
     names       value -> what the body of this block calls it (its first name)
     site        where in the parent's body it is called (source order)
     arms        the (if site, arm) pairs of the parent that enclose the call, outermost first
@@ -136,6 +138,7 @@ class Scope:
     requires: list[Require] = field(default_factory=list)
     inputs: dict[str, Value] = field(default_factory=dict)
     outputs: dict[str, Value] = field(default_factory=dict)
+    carries: dict[str, Expr] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
     site: int = 0
     arms: tuple[tuple[int, int], ...] = ()

@@ -9,11 +9,12 @@ is where in the source a statement stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .expr import Expr, integral
+from .expr import names as names_of
 from .graph import Definition, Init, Loop, Scope, Type, Weight
 from .op import Op
 
@@ -272,6 +273,19 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
             case If():
                 yield from walk(statement.then)
                 yield from walk(statement.orelse)
+
+
+def followed(body: Iterable[Statement], names: Set[str]) -> set[str]:
+    """`names`, and what the sizes among them that change in loops of `body` are computed from."""
+    found = set(names)
+    sizes = [size for s in body if isinstance(s, Repeat) for size in s.sizes]
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        for size in sizes:
+            if size.name in found:
+                found |= names_of(size.start) | names_of(size.update or size.start)
+    return found
 
 
 def outputs(statement: Statement) -> tuple[Var, ...]:

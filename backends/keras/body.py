@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from ...compiler import expr
@@ -20,9 +20,11 @@ from ...compiler.program import (
     Member,
     Phi,
     Repeat,
+    RunningSize,
     Statement,
     Var,
     WeightVar,
+    followed,
     walk,
 )  # fmt: skip
 from ..source.compose import Assign, Composer, Do, For, Line, Store, When
@@ -329,12 +331,20 @@ class Body:
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
         self._run_along(loop, "current")
+        handed_on = _carried_numbers(loop)
+        self._store((size.name, size.start) for size in handed_on)
         line = self._header(loop)
         outside, self.out.lines = self.out.lines, line.body
         self.add(loop.body)
+        self._store((size.name, size.update or size.start) for size in handed_on)
         self.out.lines = outside
         self._run_along(loop, "result")
         self.out.lines.append(line)
+
+    def _store(self, numbers: Iterable[tuple[str, Expr]]) -> None:
+        """`width = 2 * width`."""
+        for name, value in numbers:
+            self.out.lines.append(Store(expr.name(self.scope.locals[name]), self.place(value)))
 
     def _run_along(self, loop: Repeat, which: str) -> None:
         """Sizes that change from iteration to iteration are read from the tensor that has them."""
@@ -378,6 +388,22 @@ def _running(loop: Repeat) -> Iterator[tuple[str, object, int]]:
             for axis, found in enumerate(carried.current.type.shape):
                 if str(found) == size.name:
                     yield size.name, carried, axis
+
+
+def _carried_numbers(loop: Repeat) -> list[RunningSize]:
+    """The numbers that a loop carries and its body reads; no tensor has them as a size."""
+    read: set[str] = set()
+    for statement in walk(loop.body):
+        match statement:
+            case Apply(attrs=given) | Call(args=given):
+                read |= {n for e in given.values() for n in expr.names(e)}
+            case If(condition=condition):
+                read |= expr.names(condition)
+            case Repeat(table=table):
+                read |= expr.names(table)
+    read = followed([loop, *walk(loop.body)], read)
+    sizes = {name for name, _, _ in _running(loop)}
+    return [size for size in loop.sizes if size.name in read - sizes]
 
 
 def _counts(arm: Sequence[Line]) -> bool:

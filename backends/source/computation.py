@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from ...compiler import expr
@@ -18,9 +18,11 @@ from ...compiler.program import (
     Member,
     Phi,
     Repeat,
+    RunningSize,
     Statement,
     Var,
     WeightVar,
+    followed,
     walk,
 )  # fmt: skip
 from .compose import Assign, Composer, For, Line, Store, When, expressions
@@ -195,6 +197,8 @@ class Computation(ABC):
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
         self._iterators(loop)
+        running = [] if chain else self.running(loop)
+        self.run_along((size.name, size.start) for size in running)
         line = self.header(loop, chain)
         outside, self.out.lines = self.out.lines, line.body
         if chain:
@@ -202,9 +206,20 @@ class Computation(ABC):
             self.define([carried.next], self.called(Member(chain), (carried.current,)))
         else:
             self.body(loop.body)
+        self.run_along((size.name, size.update or size.start) for size in running)
         self.out.lines = outside
         self.out.lines.append(line)
         self._unread(line)
+
+    def running(self, loop: Repeat) -> list[RunningSize]:
+        """The numbers that change from iteration to iteration and that the lines of a loop read."""
+        read = followed([loop, *walk(loop.body)], self._names(loop.body))
+        return [size for size in loop.sizes if size.name in read]
+
+    def run_along(self, sizes: Iterable[tuple[str, Expr]]) -> None:
+        """`dilation = 2 * dilation`."""
+        for name, value in sizes:
+            self.out.lines.append(Store(expr.name(self.scope.locals[name]), self.place(value)))
 
     def _iterators(self, loop: Repeat) -> None:
         """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
@@ -222,7 +237,8 @@ class Computation(ABC):
         lists = [name for name in ([chain] if chain else listed(loop)) if name not in self.elements]
         targets: list[Expr] = []
         sources: list[Expr] = []
-        reads = set(loop.variables) & self._names(loop.body) and not chain
+        read = followed([loop, *walk(loop.body)], self._names(loop.body))
+        reads = set(loop.variables) & read and not chain
         if reads or not lists:
             targets.append(self._variables(loop))
             table = self.place(loop.table)

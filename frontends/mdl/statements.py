@@ -375,8 +375,9 @@ class Statements:
         loop = Loop(node.site, name, node.targets, self._table(frame, node, rows), len(rows))
         arms = frame.arms
         shadowed = {target: frame.variables.get(target) for target in node.targets}
-        read = self._reads(frame, node)
-        self._forget(frame, node, read)
+        starts = self._static(frame, node)
+        inner = {*starts, *node.targets}
+        read = names(loop.table) | self._reads(frame, node)
         for number, row in enumerate(rows):
             self._count(node)
             scope = Scope(
@@ -384,13 +385,15 @@ class Statements:
                 site=node.site, arms=arms, span=node.span,
             )  # fmt: skip
             frame.iterations[node.site] += 1
+            self._carry(frame, starts, scope)
             with frame.within(scope):
                 self._bind_targets(frame, node, row)
                 scope.inputs = self._tensors(frame, node)
                 self.run(frame, node.body)
                 scope.outputs = self._tensors(frame, node)
-                read |= self._reads(frame, node)
-        self._forget(frame, node, read - set(node.targets))
+                scope.carries = {n: e for n, e in self._static(frame, node).items() if n in starts}
+                read |= self._reads(frame, node) - inner
+        self._forget(frame, node, read)
         for target, variable in shadowed.items():
             if variable is None:
                 frame.variables.pop(target, None)
@@ -428,14 +431,32 @@ class Statements:
         held = {name: variable.value for name, variable in found if isinstance(variable, Variable)}
         return {name: each.value for name, each in sorted(held.items()) if isinstance(each, Tensor)}
 
+    def _static(self, frame: Frame, node: s.Loop) -> dict[str, Expr]:
+        """The expressions of the numbers that the loop re-assigns, as they are now."""
+        found = {}
+        for name in sorted(assigned(node.body)):
+            variable = frame.variables.get(name)
+            if variable is not None and type(variable.value) in (int, float):
+                expr = frame.expr(name)
+                found[name] = literal_expr(variable.value) if expr is None else expr
+        return found
+
+    def _carry(self, frame: Frame, starts: Mapping[str, Expr], scope: Scope) -> None:
+        """Gives the numbers that a loop carries a name in the iteration."""
+        for name, expr in starts.items():
+            value = frame.variables[name].value
+            scope.values[name] = value
+            if scope.index == 0:
+                scope.exprs[name] = expr
+            frame.variables[name] = Variable(value, reference(name), scope)
+
     def _reads(self, frame: Frame, node: s.Loop) -> set[str]:
-        """The names that a loop, or what it carries, depends on."""
+        """The names that the variables which the loop re-assigns depend on."""
         found = [frame.expr(name) for name in assigned(node.body)]
-        found.append(self.e.expressions.express(frame, node.table))
         return {name for expr in found if expr is not None for name in names(expr)}
 
     def _forget(self, frame: Frame, node: s.Loop, reads: set[str]) -> None:
-        """What a loop carries has no expression that holds in every iteration."""
+        """What a loop has changed has no expression behind it."""
         for name in assigned(node.body):
             variable = frame.variables.get(name)
             if variable is not None and variable is not POISON:

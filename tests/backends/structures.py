@@ -492,5 +492,51 @@ model CountedWithout(counts = [2, 1, 2]):
             h = h -> relu
     y = h
 """,
+    "numbers": """
+model Numbers(width = 4, depth = 3):
+    in  x: f32[B, 1, L]
+    out y: f32[B, 2, L]
+    h = x
+    d = 1
+    s = 1.0
+    repeat depth:
+        h = s * (pad(h, [(0, 0), (0, 0), (d, 0)]) -> conv(width, 2, dilation = d) -> tanh)
+        width = width + 2
+        d = d * 2
+        s = s / 2
+    y = h -> conv(2, 1)
+""",
+    "fibonacci": """
+model Fibonacci(depth = 4):
+    in  x: f32[B, 2]
+    out y: f32[B, 5]
+    a, b = 2, 3
+    h = x
+    repeat depth:
+        h = h -> linear(b) -> tanh
+        c = a + b
+        a = b
+        b = c
+    y = h -> linear(5)
+""",
+    "counted_stages": """
+block Dense(growth):
+    in  x: f32[B, C]
+    out y: f32[B, C + growth]
+    y = concat(x, x -> linear(growth) -> tanh, axis = 1)
+model CountedStages(counts = [1, 3, 2], growth = 2):
+    in  x: f32[B, 4]
+    out y: f32[B, 3]
+    h = x -> linear(2 * growth)
+    width = 2 * growth
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> Dense(growth)
+        width = width + counts[i] * growth
+        if i < len(counts) - 1:
+            width = width // 2
+            h = h -> layer_norm -> linear(width)
+    y = h -> linear(3)
+""",
 }
 """By name: .mdl text with one model."""

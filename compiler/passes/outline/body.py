@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
+from ...dim import Dim
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
 from ...op import INTEGRAL
@@ -25,6 +26,7 @@ from ...program import outputs as results_of
 from .choices import Arms, Choices, Placed
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
+from .numbers import Numbers
 from .sizes import Sizes
 from .tree import Item, earlier, external, leaving
 
@@ -35,9 +37,21 @@ if TYPE_CHECKING:
 class Body:
     """Merges the bodies of frames into one list of statements; raises Disagree where it cannot."""
 
-    def __init__(self, builder: Builder, frames: Sequence[Frame], outer: Part | None) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        frames: Sequence[Frame],
+        outer: Part | None,
+        numbers: Numbers | None = None,
+    ) -> None:
         self.builder = builder
         self.outer = outer
+        self.numbers = numbers
+        self.renamed: dict[str, Expr] = dict(outer.body.renamed) if outer else {}
+        if numbers is not None:
+            for variable in frames[0].scope.values:
+                self.renamed.pop(variable, None)
+            self.renamed |= numbers.renamed
         self.tree = builder.tree
         self.frames = list(frames)
         self.sizes = Sizes(frames, builder.unknown, builder.frozen)
@@ -122,10 +136,25 @@ class Body:
         if site not in self.conditions:
             taken = [(f, f.scope.ifs[site][0]) for f in self.frames if site in f.scope.ifs]
             agree([f for f, _ in taken], [expr.show(c) for _, c in taken])
-            self.conditions[site] = self.builder.fix(taken[0][1])
+            self.conditions[site] = self.own(taken[0][1])
             if not expr.known(self.conditions[site]):
                 disagree(self.frames, [f.scope.ifs.get(site, (None, -1))[1] for f in self.frames])
         return self.conditions[site]
+
+    def own(self, expression: Expr) -> Expr:
+        """An expression of the source over the names of the class."""
+        if self.renamed and expr.names(expression) & set(self.renamed):
+            expression = expr.substitute(expression, self.renamed)
+        return self.builder.fix(expression)
+
+    def becomes(self, number: str, size: Dim) -> bool:
+        """Whether a number that the loop carries is `size` at the end of each iteration."""
+        assert self.numbers is not None
+        name = next(n for n, own in self.numbers.names.items() if own == number)
+        update = self.own(self.frames[0].scope.carries[name])
+        known = self.sizes.attributes({"size": update}, {})["size"]
+        ends = [frame.evaluate(update) for frame in self.frames]
+        return bool(known == size) or (len(ends) > 1 and self.sizes.holds(size, ends))
 
     # -------------------------------------------------------------------------- operands
 
@@ -266,13 +295,13 @@ class Part:
                 values[key] = agree(self.frames, given)
                 continue
             sources = [self.bound(node.exprs.get(key), i) for i, node in enumerate(nodes)]
-            found = self._common(given, sources)
+            found = self.common(given, sources)
             whole = nodes[0].op.config[key].kind in INTEGRAL
             attrs[key] = expr.integral(found) if whole else found
             values[key] = given[0]
         return attrs, values
 
-    def _common(self, values: Sequence[Any], sources: Sequence[Expr | None]) -> Expr:
+    def common(self, values: Sequence[Any], sources: Sequence[Expr | None]) -> Expr:
         """The expression that gives every frame its value; what a literal depends on is fixed."""
         found = common(self.frames, values, sources, self.literal)
         if found is None:
@@ -293,7 +322,7 @@ class Part:
         if bindings and expr.names(source) & set(bindings):
             known = {name: expr.evaluate(value, {}) for name, value in bindings.items()}
             source = expr.reduce(source, known)
-        return self.builder.fix(source)
+        return self.body.own(source)
 
     def _weights(
         self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]
@@ -395,7 +424,7 @@ class Part:
             sources = [self.bound(s.exprs.get(hyper.name), i) for i, s in enumerate(scopes)]
             if sources[0] is None and self._is_default(hyper, values):
                 continue
-            args[hyper.name] = self._common(values, sources)
+            args[hyper.name] = self.common(values, sources)
         return args
 
     def _is_default(self, hyper: Hyper, values: Sequence[Any]) -> bool:

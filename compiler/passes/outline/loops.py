@@ -21,7 +21,8 @@ from ...program import (
     Var,
     walk,
 )  # fmt: skip
-from .frame import Disagree, Frame, agree, common, disagree, plain, same
+from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
+from .numbers import Numbers
 
 if TYPE_CHECKING:
     from .body import Body, Part
@@ -39,12 +40,14 @@ def merge_loop(part: Part) -> Repeat:
     ]
     variables = agree(part.frames, [loop.variables for loop in loops])
     table = _table(part, loops)
-    body = Body(part.builder, frames, part)
+    numbers = Numbers(part, frames)
+    body = Body(part.builder, frames, part, numbers)
     statements = body.statements()
     for carried in body.carried:
         carried.close(body)
-    results = _results(part, body, frames)
     sizes = [size for carried in body.carried for size in carried.axes.values()]
+    sizes += numbers.close(body, statements, sizes)
+    results = _results(part, body, frames)
     kept = [carried.record for carried in body.carried]
     chain = _chain(statements, kept[0].current, kept[0].next) if len(kept) == 1 else None
     return Repeat(loops[0], table, variables, statements, kept, sizes, results, chain)
@@ -93,6 +96,7 @@ class Carry:
         initial = outer.body.operand(outer.frames, [firsts[f] for f in outer.frames])
         assert initial is not None
         self.axes: dict[int, RunningSize] = {}
+        self.numbers: dict[int, str] = {}
         shape = tuple(self._size(body, axis, was) for axis, was in enumerate(initial.type.shape))
         kind = initial.type.with_(shape=shape)
         current = Var(name, kind, starts[0].order)
@@ -104,6 +108,10 @@ class Carry:
         sizes = [s.type.shape[axis] for s in self.starts]
         if body.sizes.holds(was, sizes):
             return was
+        number = body.numbers.size(body, sizes) if body.numbers else None
+        if number is not None:
+            self.numbers[axis] = str(number)
+            return number
         try:
             start = body.outer.sizes.expression(was)
         except Disagree:
@@ -138,6 +146,9 @@ class Carry:
                 if size.name in body.builder.init_names:
                     raise
                 del self.axes[axis]  # nobody asks for it
+        for axis, number in self.numbers.items():
+            if not body.becomes(number, last.type.shape[axis]):
+                raise Unroll(body.frames[0].scope)
 
 
 def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
@@ -155,7 +166,7 @@ def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
     for carry in body.carried:
         var, name = carry.record.next, carry.record.current.name
         values = [graph.current(f.scope.outputs[name]) for f in ends]
-        running = {axis: size.name for axis, size in carry.axes.items()}
+        running = {**{axis: size.name for axis, size in carry.axes.items()}, **carry.numbers}
         carry.record.result = _leave(part, results, var, values, running)
     return results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from ... import expr
-from ...program import Apply, Call, Chain, Check, If, Repeat, Statement, Var, walk
+from ...program import Apply, Call, Chain, Check, If, Repeat, Statement, Var, followed, walk
 
 
 def names_read(
@@ -28,19 +28,8 @@ def names_read(
                 held = any(isinstance(s, (Apply, Call)) and s.member for s in walk(statement.body))
                 driven = not statement.chain and (bool(statement.variables) or not held)
                 call |= expr.names(table) if driven else set()
-    loops = [s for s in walk(body) if isinstance(s, Repeat)]
-    for names in (init, call):
-        _run_along(loops, names)
-    return init, call
-
-
-def _run_along(loops: Sequence[Repeat], names: set[str]) -> None:
-    """Adds what the sizes among `names` that change in loops are computed from."""
-    before = -1
-    while len(names) > before:
-        before = len(names)
-        for size in (size for loop in loops for size in loop.sizes if size.name in names):
-            names |= expr.names(size.start) | expr.names(size.update or size.start)
+    everything = list(walk(body))
+    return followed(everything, init), followed(everything, call)
 
 
 def prune(body: list[Statement], outputs: set[Var]) -> None:

@@ -57,8 +57,17 @@ class Sizes:
                 value = expr.evaluate(expression, self.symbolic)
                 result[key] = tuple(value) if isinstance(value, list) else value
             except (KeyError, TypeError, ValueError, ArithmeticError, expr.Undecided):
-                result[key] = values.get(key)
+                result[key] = self._named(expression, values.get(key))
         return {**values, **result}
+
+    def _named(self, expression: Expr, value: Any) -> Any:
+        """A symbol for a number that varies and that symbols cannot compute: `counts[i]`."""
+        found = [frame.evaluate(expression) for frame in self.frames]
+        if all(type(each) is int for each in found) and len(set(found)) > 1:
+            name = self.unknown.name()
+            self.unknown.chosen[name] = expression
+            return self._name(name, found)
+        return value
 
     def dim(self, candidate: Dim | None, sizes: Sequence[Dim], hint: str | None = None) -> Dim:
         """`candidate` if it is the size in every frame; else their constant; else a new symbol,

@@ -77,7 +77,8 @@ class Tree:
         if self.dissolved(scope):
             definition = scope.block.definition
             assert definition is not None
-            self.tables.setdefault(definition, set()).update(names(scope.loop.table))
+            decided = [scope.loop.table, *scope.exprs.values(), *scope.carries.values()]
+            self.tables.setdefault(definition, set()).update(*map(names, decided))
             return
         home = (scope.parent, scope.loop)
         if home not in self._loops:

@@ -174,10 +174,24 @@ def test_static_variables_are_replaced_by_their_expressions() -> None:
     assert expr.show(only(g, "linear").exprs["features"]) == "4 * n // 2 if n > 1 else 4 * n"
 
 
-def test_what_a_loop_carries_has_a_value_and_no_expression() -> None:
+def test_what_a_loop_carries_is_a_name_of_each_iteration() -> None:
     g = body("w = 2\nh = x\nrepeat 2:\n    w = w * 2\n    h = h -> linear(w) -> relu\ny = h")
     assert [layer.attrs["features"] for layer in g.layers] == [4, 8]
-    assert [dict(layer.exprs) for layer in g.layers] == [{}, {}]
+    assert [expr.show(layer.exprs["features"]) for layer in g.layers] == ["w * 2", "w * 2"]
+    scopes = [layer.scope for layer in g.layers]
+    assert [scope.values["w"] for scope in scopes] == [2, 4]
+    assert expr.show(scopes[0].exprs["w"]) == "2"
+    assert [expr.show(scope.carries["w"]) for scope in scopes] == ["w * 2", "w * 2"]
+
+
+def test_what_a_loop_leaves_behind_depends_on_all_that_it_read() -> None:
+    g = load(
+        "model M(n = 2, wide = 3):\n    in x: f32[B, 8]\n    out y: f32[B, 6]\n"
+        "    w = wide\n    h = x\n    repeat n - 1:\n        w = w * 2\n"
+        "    y = h -> linear(w)\n"
+    )
+    assert expr.names(only(g, "linear").exprs["features"]) == {"n", "wide"}
+    assert not expr.known(only(g, "linear").exprs["features"])
 
 
 def test_blocks_can_be_hyper_parameters_and_so_can_ops() -> None:
