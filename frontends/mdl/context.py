@@ -10,7 +10,7 @@ from typing import Any
 
 from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import Dim
-from ...compiler.expr import Expr
+from ...compiler.expr import Expr, unknown
 from ...compiler.expr import names as names_of
 from ...compiler.graph import Definition, Layer, Scope, Type, Value, Weight
 from ...compiler.op import Marker, Op
@@ -185,8 +185,10 @@ class Frame:
         for scope in self.scope.ancestors():
             if scope is variable.scope:
                 return variable.expr
-            if scope.kind in ("block", "model") or read & scope.values.keys():
+            if scope.kind in ("block", "model"):
                 return None
+            if read & scope.values.keys():
+                return unknown(read)
         return None
 
     def place(self, site: int, span: Span) -> Place:
