@@ -21,6 +21,7 @@ from .loss import LOSS
 from .norm import NORM
 from .pixel import PIXEL
 from .pool import POOL
+from .position import POSITION
 from .random import DROPOUT
 from .reduce import REDUCE
 from .rescale import RESCALE
@@ -60,6 +61,7 @@ OPS: Mapping[str, Op] = {
         *NORM,
         *RESCALE,
         *ATTENTIONS,
+        *POSITION,
         DROPOUT,
     )
 }

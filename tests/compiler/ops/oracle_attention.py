@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -50,4 +51,74 @@ def dropout(x: Any, keep: Any, rate: float, training: bool) -> torch.Tensor:
     return x * keep / (1 - rate) if training and rate else x * 1
 
 
-ATTENTION = {"sdpa": sdpa, "attention": attention, "dropout": dropout}
+def rotary(x: Any, positions: Any, base: float, width: int | None, pairing: str) -> torch.Tensor:
+    """By complex numbers."""
+    width = x.shape[-1] if width is None else width
+    at = torch.arange(x.shape[-2]) if positions is None else positions
+    frequency = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
+    turn = torch.polar(torch.ones(()).double(), at[..., None] * frequency)
+    while at.ndim == 2 and turn.ndim < x.ndim:
+        turn = turn.unsqueeze(1)
+    turned, rest = x[..., :width], x[..., width:]
+    if pairing == "half":
+        pairs = torch.stack(turned.chunk(2, -1), -1)
+    else:
+        pairs = turned.unflatten(-1, (-1, 2))
+    y = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
+    y = torch.cat(y.unbind(-1), -1) if pairing == "half" else y.flatten(-2)
+    return torch.cat([y, rest], -1)
+
+
+def alibi(heads: int, queries: int, keys: int, dtype: str) -> torch.Tensor:
+    """Slopes as in the published code."""
+
+    def powers(n: int) -> list[float]:
+        start = 2 ** (-(2 ** -(math.log2(n) - 3)))
+        return [start * start**i for i in range(n)]
+
+    whole = 2 ** math.floor(math.log2(heads))
+    slopes = powers(whole) + powers(2 * whole)[0::2][: heads - whole]
+    apart = torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]
+    return torch.tensor(slopes, dtype=torch.float64)[:, None, None] * -apart.abs()
+
+
+def relative_buckets(
+    queries: int, keys: int, buckets: int, farthest: int, causal: bool
+) -> torch.Tensor:
+    """As in the published code, a hair above where logarithms meet a bucket's start."""
+    relative = torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]
+    found = torch.zeros_like(relative)
+    if causal:
+        relative = -torch.clamp(relative, max=0)
+    else:
+        buckets //= 2
+        found += (relative > 0).long() * buckets
+        relative = relative.abs()
+    exact = buckets // 2
+    ratio = torch.log(relative.double() / exact) / math.log(farthest / exact)
+    large = exact + (ratio * (buckets - exact) + 1e-9).floor()
+    large = large.nan_to_num(0, neginf=0).clamp(max=buckets - 1).long()
+    return (found + torch.where(relative < exact, relative, large)).int()
+
+
+def window_offsets(window: Any) -> torch.Tensor:
+    """As in the published code."""
+    sizes = (window,) if isinstance(window, int) else window
+    grid = torch.stack(torch.meshgrid(*map(torch.arange, sizes), indexing="ij")).flatten(1)
+    apart = (grid[:, :, None] - grid[:, None, :]).permute(1, 2, 0).contiguous()
+    for i, size in enumerate(sizes):
+        apart[:, :, i] += size - 1
+        for j in range(i):
+            apart[:, :, j] *= 2 * size - 1
+    return apart.sum(-1).int()
+
+
+ATTENTION = {
+    "sdpa": sdpa,
+    "attention": attention,
+    "dropout": dropout,
+    "rotary": rotary,
+    "alibi": alibi,
+    "relative_buckets": relative_buckets,
+    "window_offsets": window_offsets,
+}
