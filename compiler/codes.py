@@ -91,6 +91,10 @@ CODES: Mapping[str, str] = {
     "unused": (
         "A warning: a name is made and never read. A leading underscore says that this is meant."
     ),
+    "use": (
+        "A `use` line that cannot be followed: no such file, a path that leads out of the folder of"
+        " the model's own file, a file that uses itself, or no such library."
+    ),
     "usage": (
         "A command, option or setting that mlc does not have, or a value that it does not take."
         " `mlc COMMAND --help` lists what there is."

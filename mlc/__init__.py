@@ -39,15 +39,19 @@ def load(source: str | Path, model: str | None = None, **params: Any) -> Graph:
 
     `source` is the path of a .mdl file, or the text itself; a string that ends with a suffix of a
     model file, or is one line and names a file that exists, is a path. `model` chooses where the
-    source has several (None: the only one), and `params` sets its hyper-parameters. Raises
+    source has several (None: the only one), and `params` sets its hyper-parameters. A file may use
+    others of its folder, a text only libraries. Raises
     MlcError; `file` for one that cannot be read, `import` for a kind that mlc does not read.
     """
+    from pathlib import Path
+
     from .request import read
 
     text, name = read(source)
     from .frontends.mdl import load as load_mdl
 
-    return load_mdl(text, name, model=model, params=params)
+    folder = None if name == "<text>" else Path(name).parent
+    return load_mdl(text, name, model=model, params=params, folder=folder)
 
 
 def compile(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError, Source
 from ...compiler.graph import Graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def load(
@@ -15,22 +18,28 @@ def load(
     *,
     model: str | None = None,
     params: Mapping[str, Any] = {},
+    folder: Path | None = None,
 ) -> Graph:
     """The graph of a model in `text`; `name` is the text's name in messages.
 
-    `model` says which one where there are several, `params` sets its hyper-parameters. Raises
-    MlcError, or MlcErrors where there are several. `graph.warnings` holds what is only doubtful.
+    `model` says which one where there are several, `params` sets its hyper-parameters. `folder` is
+    where the text's file lies: `use` reads files in it, and nothing but libraries without it.
+    Raises MlcError, or MlcErrors where there are several. `graph.warnings` holds what is only
+    doubtful.
     """
     from ...compiler.ops import OPS
     from .elaborate import elaborate
+    from .files import Files
     from .parse import parse
     from .unused import unused
 
     source = Source(name, text)
     try:
-        file = parse(source)
-        graph = elaborate(file, OPS, model, params)
+        files = Files(OPS, folder)
+        unit = files.main(source, parse(source))
+        graph = elaborate(unit.own, OPS, model, params)
     except RecursionError:
         raise MlcError("limit", "the text nests too deep") from None
-    graph.warnings += unused(file)
+    for each in files.units.values():
+        graph.warnings += unused(each.file)
     return graph

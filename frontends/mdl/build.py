@@ -67,8 +67,8 @@ class Builder:
                 file.refused.append(s.Refused("train", span=part.head))
             elif isinstance(part, s.DefinitionSyntax):
                 file.definitions.append(part)
-            elif isinstance(part, s.Refused):
-                file.refused.append(part)
+            elif isinstance(part, s.Use):
+                file.uses.append(part)
         return file
 
     def make_definition(self, span: Span, parts: Parts) -> s.DefinitionSyntax:
@@ -86,8 +86,26 @@ class Builder:
             number -= 1
         return "\n".join(lines)
 
-    def make_use(self, span: Span, parts: Parts) -> s.Refused:
-        return s.Refused("use", span=span)
+    def make_use(self, span: Span, parts: Parts) -> s.Use:
+        names = tuple(p for p in parts if isinstance(p, s.Used))
+        if not names:
+            help = f"name the blocks: {parts[1].value} (Block, Other as Mine)"
+            raise MlcError("syntax", "this line does not say what it uses", span, help=help)
+        return s.Use(parts[1], names, span=span)
+
+    def make_place(self, span: Span, parts: Parts) -> s.Literal:
+        if parts[0].type == "STRING":
+            return s.Literal(self._text(parts[0]), span=span)
+        path = "".join(parts)
+        if span.end_column - span.column != len(path) or span.line != span.end_line:
+            message = "a space within a path"
+            raise MlcError(
+                "syntax", message, span, help='write it in quotes: use "a b.mdl" (Block)'
+            )
+        return s.Literal(path, span=span)
+
+    def make_used(self, span: Span, parts: Parts) -> s.Used:
+        return s.Used(str(parts[0]), str(parts[-1]), span=span)
 
     def make_parameter(self, span: Span, parts: Parts) -> s.Parameter:
         return s.Parameter(str(parts[0]), parts[2] if parts[1:] else None, span=span)

@@ -75,13 +75,14 @@ class Held:
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """A definition of the file, ready to be called."""
+    """A definition, ready to be called; `home` are the blocks that its file knows, by name."""
 
     syntax: DefinitionSyntax
     definition: Definition
     plan: Plan
     inputs: tuple[In, ...]
     outputs: tuple[Out, ...]
+    home: Mapping[str, Block]
 
 
 @dataclass(eq=False, slots=True)
@@ -269,6 +270,3 @@ def kind_of(value: Any) -> str:
 def _shown(value: list[Any] | tuple[Any, ...]) -> str:
     inner = ", ".join(kind_of(item) for item in value)
     return f"[{inner}]" if isinstance(value, list) else f"({inner})"
-
-
-Blocks = Mapping[str, Block]

@@ -1,39 +1,32 @@
-"""From the syntax tree of a file to the graph of one of its models."""
+"""From the blocks of a file to the graph of one of its models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ...compiler.diagnose import MlcError, MlcErrors, Note, Span
-from ...compiler.expr import Expr
-from ...compiler.expr import name as reference
-from ...compiler.graph import Definition, Graph, Input, Scope
+from ...compiler.diagnose import MlcError, MlcErrors, Span
+from ...compiler.graph import Graph, Input, Scope
 from ...compiler.op import Op
-from . import syntax as s
 from .attribute import Attributes
 from .calls import Calls
 from .construct import Construct
 from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
-from .declare import bindings, extent
-from .errors import listed, raise_all, suggest, unsupported
+from .errors import listed, raise_all, suggest
 from .expressions import Expressions
 from .facts import prune
 from .index import Indexing
-from .plan import make_plan
 from .rearrange import Rearranging
 from .sizes import Sizes
 from .statements import Statements
 from .static import bounded
-from .symbolic import express
 
 
 class Elaborator:
-    """Builds one graph; its parts share the graph, the blocks of the file and the errors."""
+    """Builds one graph; its parts share the graph, the ops and the errors."""
 
-    def __init__(self, graph: Graph, blocks: Mapping[str, Block], ops: Mapping[str, Op]) -> None:
+    def __init__(self, graph: Graph, ops: Mapping[str, Op]) -> None:
         self.graph = graph
-        self.blocks = blocks
         self.ops = ops
         self.errors: list[MlcError] = []
         self.construct = Construct(graph, ops, graph.warnings)
@@ -73,20 +66,14 @@ class Elaborator:
 
 
 def elaborate(
-    file: s.File, ops: Mapping[str, Op], model: str | None, params: Mapping[str, Any]
+    blocks: Mapping[str, Block], ops: Mapping[str, Op], model: str | None, params: Mapping[str, Any]
 ) -> Graph:
-    """The graph of a model; raises MlcError, or MlcErrors where there are several."""
-    blocks, errors = _blocks(file, ops)
-    for refused in file.refused:
-        code, message, help = unsupported(refused.keyword)
-        errors.append(MlcError(code, message, refused.span, help=help))
-    if errors:
-        raise_all(errors)
+    """The graph of a model, one of the file's own blocks; raises MlcError, or MlcErrors."""
     chosen = _choose(blocks, model)
     _check_params(chosen, params)
     definition = chosen.definition
     graph = Graph(definition.name, Scope("model", definition, span=chosen.syntax.head))
-    elaborator = Elaborator(graph, blocks, ops)
+    elaborator = Elaborator(graph, ops)
     try:
         elaborator.model(chosen, params)
     except Poisoned:
@@ -134,86 +121,3 @@ def _is_plain(value: Any, span: Span) -> bool:
     if isinstance(value, (list, tuple)):
         return all(_is_plain(item, span) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))
-
-
-# --------------------------------------------------------------------------------- definitions
-
-
-def _blocks(file: s.File, ops: Mapping[str, Op]) -> tuple[dict[str, Block], list[MlcError]]:
-    """The definitions of a file by name, and what is wrong with their headers."""
-    errors: list[MlcError] = []
-    known: dict[str, s.DefinitionSyntax] = {}
-    for definition in file.definitions:
-        other = known.get(definition.name)
-        if other is not None:
-            note = Note("the other one", other.head)
-            message = f"{definition.name} is defined twice"
-            errors.append(MlcError("duplicate", message, definition.head, notes=[note]))
-        elif definition.name in ops:
-            message = f"{definition.name} is an op and cannot be defined again"
-            errors.append(MlcError("duplicate", message, definition.head))
-        known[definition.name] = definition
-    blocks: dict[str, Block] = {}
-    for name, definition in known.items():
-        try:
-            blocks[name] = _block(definition, known, ops)
-        except MlcError as error:
-            errors.append(error)
-    return blocks, errors
-
-
-def _block(syntax: s.DefinitionSyntax, known: Mapping[str, object], ops: Mapping[str, Op]) -> Block:
-    inputs = tuple(line for line in syntax.body if isinstance(line, s.In))
-    outputs = tuple(line for line in syntax.body if isinstance(line, s.Out))
-    _check_names(syntax, inputs, outputs)
-    if not outputs:
-        raise MlcError("out", f"{syntax.name} has no `out` line", syntax.head,
-                       help="say what it returns: `out y: f32[...]`")  # fmt: skip
-    params = {p.name: _default(p) for p in syntax.parameters}
-    definition = Definition(
-        syntax.name, syntax.kind, params, bindings(inputs, list(params)),
-        tuple(line.name for line in inputs), tuple(line.name for line in outputs), syntax.doc,
-        syntax.head, _shapes(inputs, outputs),
-    )  # fmt: skip
-    return Block(syntax, definition, make_plan(syntax, known, ops), inputs, outputs)
-
-
-def _shapes(inputs: tuple[s.In, ...], outputs: tuple[s.Out, ...]) -> dict[str, tuple[Expr, ...]]:
-    """The sizes that `out` lines declare, where all of a line's are static expressions."""
-    given = {line.name: line.type for line in inputs}
-    found = {}
-    for line in outputs:
-        declared = given.get(line.type.like, line.type) if line.type.like else line.type
-        sizes = [express(extent(axis), reference) for axis in declared.axes]
-        if declared.like is None and all(sizes):
-            found[line.name] = tuple(size for size in sizes if size is not None)
-    return found
-
-
-def _default(parameter: s.Parameter) -> Expr | None:
-    if parameter.default is None:
-        return None
-    return express(parameter.default, reference)
-
-
-def _check_names(
-    syntax: s.DefinitionSyntax, inputs: tuple[s.In, ...], outputs: tuple[s.Out, ...]
-) -> None:
-    seen: dict[str, Span] = {}
-    declared = [*((p.name, p.span) for p in syntax.parameters), *((x.name, x.span) for x in inputs)]
-    for name, span in declared:
-        if name in seen:
-            note = Note("the other one", seen[name])
-            raise MlcError("duplicate", f"{name} is declared twice", span, notes=[note])
-        seen[name] = span
-    returned: set[str] = set()
-    for line in outputs:
-        if line.name in returned:
-            raise MlcError("duplicate", f"{line.name} is returned twice", line.span)
-        returned.add(line.name)
-    top = {id(line) for line in (*inputs, *outputs)}
-    for statement in syntax.body:
-        for node in statement.walk():
-            if isinstance(node, (s.In, s.Out)) and id(node) not in top:
-                raise MlcError("syntax", "`in` and `out` lines stand at the top of a body",
-                               node.span)  # fmt: skip

@@ -33,16 +33,17 @@ def raise_all(errors: Sequence[MlcError]) -> NoReturn:
     for error in errors:
         flat += error.errors if isinstance(error, MlcErrors) else (error,)
     unique = {(e.code, e.message, str(e.span)): e for e in flat}
-    ordered = sorted(unique.values(), key=_place)
+    files = list(dict.fromkeys(e.span.source.name for e in flat if e.span))
+    ordered = sorted(unique.values(), key=lambda e: _place(e, files))
     raise ordered[0] if len(ordered) == 1 else MlcErrors(ordered)
 
 
-def _place(error: MlcError) -> tuple[int, int]:
-    return (error.span.line, error.span.column) if error.span else (0, 0)
+def _place(error: MlcError, files: Sequence[str]) -> tuple[int, int, int]:
+    at = error.span
+    return (files.index(at.source.name), at.line, at.column) if at else (0, 0, 0)
 
 
 REFUSED = {
-    "use": "files cannot be combined yet; copy the block into this file",
     "train": "training is not compiled yet; leave the section out",
     "while": "only loops whose length is known are compiled; write `repeat` or `for`",
     "scan": "loops over a tensor's axis are not compiled yet",

@@ -96,14 +96,14 @@ class Expressions:
             if variable.value is Poisoned:
                 raise Poisoned
             return variable.value
-        if node.id in self.e.blocks:
-            return self.e.blocks[node.id]
+        if node.id in frame.block.home:
+            return frame.block.home[node.id]
         if node.id in self.e.ops:
             return self.e.ops[node.id]
         raise self._unknown(frame, node.id, node.span)
 
     def _unknown(self, frame: Frame, name: str, span: Span) -> MlcError:
-        known = [*frame.variables, *self.e.blocks, *self.e.ops, *FUNCTIONS]
+        known = [*frame.variables, *frame.block.home, *self.e.ops, *FUNCTIONS]
         sizes = frame.block.definition.sizes
         if name in sizes:
             message = f"the size {name} is that of {sizes[name][0]}, which is left out"
@@ -122,8 +122,8 @@ class Expressions:
             raise Poisoned
         if variable is not None and is_callable(variable.value):
             return variable.value
-        if node.id in self.e.blocks:
-            return self.e.blocks[node.id]
+        if node.id in frame.block.home:
+            return frame.block.home[node.id]
         if node.id in self.e.ops:
             return self.e.ops[node.id]
         if node.id == str(REARRANGE):
@@ -137,7 +137,7 @@ class Expressions:
         if node.id in FUNCTIONS:
             message = f"{node.id} is a function of static values and takes no tensors"
             raise MlcError("call", message, node.span)
-        known = [*self.e.blocks, *self.e.ops, str(REARRANGE)]
+        known = [*frame.block.home, *self.e.ops, str(REARRANGE)]
         raise MlcError("name", f"there is no op or block {node.id}", node.span,
                        help=suggest(node.id, known) or "`mlc ops` lists the ops")  # fmt: skip
 
@@ -147,7 +147,7 @@ class Expressions:
             return self._seen.pop(id(argument))
         node = argument.value
         if isinstance(node, s.Name):
-            known = (frame.variables, self.e.blocks, self.e.ops)
+            known = (frame.variables, frame.block.home, self.e.ops)
             if not any(node.id in names for names in known):
                 return Missing(self._unknown(frame, node.id, node.span))
         return self.evaluate(frame, node)

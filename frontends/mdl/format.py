@@ -38,8 +38,10 @@ def format(text: str, name: str = "<text>") -> str:
 
     parse(Source(name, text))
     lines: list[str] = []
+    before = ""
     for statement in _statements(text):
-        lines += statement.lines(bool(lines))
+        lines += statement.lines(bool(lines), before)
+        before = statement.keyword
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -78,13 +80,19 @@ class Statement:
     levels: tuple[int, ...] = (0,)
     opens: bool = False
 
-    def lines(self, follows: bool) -> Iterator[str]:
-        """Its lines; `follows` where lines stand before it."""
-        yield from self._above(follows)
+    @property
+    def keyword(self) -> str:
+        """The keyword that it starts with, if any."""
+        return self._first(self.pieces[0].tokens) if self.pieces else ""
+
+    def lines(self, follows: bool, before: str = "") -> Iterator[str]:
+        """Its lines; `follows` where lines stand before it, those of a statement `before`."""
+        together = before == self.keyword == "use"
+        yield from self._above(follows, together)
         if not self.pieces:
             return
         margin = base = INDENT * self.level
-        first = self._first(self.pieces[0].tokens)
+        first = self.keyword
         aligned = margin + _aligned(self.pieces[0].tokens, first)
         for i, piece in enumerate(self.pieces):
             start = margin if i == 0 else aligned
@@ -102,12 +110,12 @@ class Statement:
         soft = first in (OUTER if self.level == 0 else INNER) and following not in ASSIGNS
         return first if soft or first in RESERVED else ""
 
-    def _above(self, follows: bool) -> Iterator[str]:
+    def _above(self, follows: bool, together: bool) -> Iterator[str]:
         """Comments and blank lines before it: one blank line at most, one before a definition."""
         entries = [(c.text, self._comment_level(c)) for c in self.above]
         entries = _stripped(entries, front=self.opens or not follows, back=not self.pieces)
         blank = any(not text for text, _ in entries)
-        if self.pieces and self.level == 0 and follows and not blank:
+        if self.pieces and self.level == 0 and follows and not (blank or together):
             last = len(entries)
             while last and entries[last - 1][1] == 0:
                 last -= 1
@@ -256,6 +264,9 @@ def _stages(tokens: Sequence[str], first: str) -> list[str]:
 
 def _joined(tokens: Sequence[str], first: str) -> str:
     """Tokens with the spaces between them; `first` is the keyword that they start with, or ""."""
+    if first == "use":
+        names = next((i for i, token in enumerate(tokens) if token == "("), len(tokens))
+        return f"use {''.join(tokens[1:names])} {_joined(tokens[names:], '')}".rstrip()
     text, before, opened = "", "", ["", *("(" for token in tokens if token in CLOSE)]
     sign = False
     for i, token in enumerate(tokens):

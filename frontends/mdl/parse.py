@@ -14,11 +14,9 @@ from ...compiler.diagnose import MlcError, Source, Span
 from .build import Builder
 from .errors import raise_all
 from .layout import INNER, OUTER, Layout
+from .limits import LENGTH
 from .mistake import describe
 from .syntax import File
-
-LENGTH = 1_000_000
-"""How many characters a text may have."""
 
 ERRORS = 10
 """How many syntax errors are collected before giving up."""

@@ -312,8 +312,25 @@ class DefinitionSyntax(Syntax):
 
 
 @dataclass(eq=False, slots=True)
+class Used(Syntax):
+    """A block that another file defines, and what it is called in this one."""
+
+    name: str
+    alias: str
+
+
+@dataclass(eq=False, slots=True)
+class Use(Syntax):
+    """`use place (names)`; the place is a path, or the name of a library."""
+
+    place: Literal
+    names: tuple[Used, ...]
+
+
+@dataclass(eq=False, slots=True)
 class File:
-    """All definitions of a text, and the sections that are refused by name."""
+    """All definitions of a text, what it uses, and the sections that are refused by name."""
 
     definitions: list[DefinitionSyntax] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)

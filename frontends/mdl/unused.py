@@ -1,4 +1,4 @@
-"""Warnings of values and hyper-parameters that a definition makes and never reads."""
+"""Warnings of values, hyper-parameters and blocks that a file names and never reads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from . import syntax as s
 
 def unused(file: s.File) -> list[MlcError]:
     """One warning for each name that is never read; a leading underscore says that it is meant."""
+    reads = [_read(definition) for definition in file.definitions]
+    named = set().union(*reads)
     return [
+        MlcError("unused", f"{used.alias} of {line.place.value} is never used", used.span)
+        for line in file.uses
+        for used in line.names
+        if used.alias not in named and not used.alias.startswith("_")
+    ] + [
         MlcError("unused", f"{what} {name} is never used", span)
-        for definition, read in ((d, _read(d)) for d in file.definitions)
+        for definition, read in zip(file.definitions, reads, strict=True)
         for what, name, span in _made(definition)
         if name not in read and not name.startswith("_")
     ]

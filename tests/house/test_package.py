@@ -45,7 +45,7 @@ def _contents(wheel: Path) -> dict[str, bytes]:
 
 def _ours() -> set[str]:
     """What the wheel must hold of the checkout: the files of mlc/ and of the rooms."""
-    suffixes = (".py", ".lark", ".typed")
+    suffixes = (".lark", ".mdl", ".py", ".typed")
     found = [p for p in (ROOT / "mlc").iterdir() if p.is_file()]
     for room in (p for p in (ROOT / "mlc").iterdir() if p.is_symlink()):
         found += [room / p.relative_to(room.resolve()) for p in room.resolve().rglob("*")]

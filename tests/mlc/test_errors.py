@@ -41,6 +41,12 @@ SIZES = """model Net:
     require N % 3001 == 11, "N"
     y = x -> sum(N) -> unsqueeze(1) -> tile((1, 4))
 """
+PART = """block Part:
+    in  x: f32[B, C]
+    out y: f32[B, 3]
+
+    y = x -> relu
+"""
 WEIGHT, BIAS = np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
 
 
@@ -50,6 +56,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "net.mdl").write_text(NET)
     (tmp_path / "wrong.mdl").write_text(NET.replace("relu", "relu -> linear(3)"))
     (tmp_path / "sizes.mdl").write_text(SIZES)
+    (tmp_path / "uses.mdl").write_text("use parts.mdl (Part)\n\n" + NET.replace("relu", "Part"))
+    (tmp_path / "parts.mdl").write_text(PART)
+    (tmp_path / "lost.mdl").write_text("use part.mdl (Part)\n\n" + NET.replace("relu", "Part"))
     (tmp_path / "theirs" / "net_pytorch").mkdir(parents=True)
     (tmp_path / "theirs" / "net_pytorch" / "thesis.txt").write_text("years of work")
     files = {
