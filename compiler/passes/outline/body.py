@@ -282,7 +282,7 @@ class Part:
         weights = self._weights(nodes, inputs, symbolic)
         outputs = self._outputs(nodes, inputs, weights, symbolic)
         first = member is None or self.builder.first_use(member)
-        literal = {k: v for k, v in values.items() if expr.fixed(attrs.get(k))}
+        literal = {k: v for k, v in values.items() if k not in attrs or expr.fixed(attrs[k])}
         return Apply(op, inputs, outputs, attrs, literal, member, weights, first)
 
     def _attrs(self, nodes: list[Node]) -> tuple[dict[str, Expr], dict[str, Any]]:
