@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler.diagnose import MlcError
 from ..compiler.graph import Value
 from ..compiler.tensor import write
-from ..compiler.weight import WeightMap
+from ..compiler.weight import Form, WeightMap
 from . import TARGETS
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Interface:
 class Artefact:
     """A translated model: its files by name, its weight map, and how it is called.
 
-    `name` is the stem of its source file; `weights` are canonical tensors, if any were given.
+    `name` is the stem of its source file; `weights` are canonical tensors, if any were given, and
+    `forms` the dtype and shape of each canonical tensor that there is.
     """
 
     target: str
@@ -124,6 +125,7 @@ class Artefact:
     weight_map: WeightMap
     interface: Interface
     weights: Mapping[str, Array] | None = field(default=None, repr=False)
+    forms: Mapping[str, Form] = field(default_factory=dict, repr=False)
 
     @property
     def folder(self) -> str:
@@ -212,6 +214,7 @@ def _manifest(artefact: Artefact, names: list[str]) -> dict[str, Any]:
         "versions": dict(TARGETS[artefact.target].versions),
         "files": names,
         "interface": interface,
+        "tensors": {path: [dtype, *shape] for path, (dtype, shape) in artefact.forms.items()},
         "weights": artefact.weight_map.to_json(),
     }
 
@@ -274,7 +277,8 @@ def _readme(artefact: Artefact) -> str:
         f"- inputs: {', '.join(map(str, interface.inputs)) or 'none'}",
         f"- outputs: {', '.join(map(str, interface.outputs)) or 'none'}",
         f"- deviations from the model: {deviations or 'none'}",
-        f"- `{MANIFEST}` maps each tensor of a weights file to the model's own",
+        f"- `{MANIFEST}` maps each tensor of a weights file to the model's own;"
+        " `mlc weights convert` brings them to another framework",
     ]
     if f"{artefact.name}.xml" in artefact.files:
         pair = f"`{artefact.name}.xml` and `{artefact.name}.bin`"

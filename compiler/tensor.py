@@ -33,6 +33,9 @@ DTYPES: Mapping[str, str] = {
 }
 """Element types of safetensors, and what the language calls them."""
 
+UNSIGNED: Mapping[str, str] = {"U16": "u16", "U32": "u32", "U64": "u64"}
+"""Further element types, which no weight has: states of random generators, saved beside weights."""
+
 HEADER_LIMIT = 100_000_000
 """The longest header that is read, in bytes: the format's own limit."""
 
@@ -128,11 +131,11 @@ def _ends(path: Path, key: str, entry: Any) -> tuple[int, int]:
 
 def _place(path: Path, key: str, entry: Mapping[str, Any], start: int) -> Place:
     dtype, shape = str(entry.get("dtype")), entry.get("shape")
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and dtype not in UNSIGNED:
         raise MlcError("weights-dtype", f"{path}: {key!r} has dtype {dtype}, which mlc has not")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise _damaged(path, f"the shape of {key!r} is {shape}")
-    return Place(DTYPES[dtype], tuple(shape), start)
+    return Place(DTYPES.get(dtype) or UNSIGNED[dtype], tuple(shape), start)
 
 
 def _numpy_dtype(name: str) -> Any:
@@ -148,12 +151,19 @@ def _bytes(place: Place) -> int:
     return math.prod(place.shape) * size
 
 
-def write(path: str | Path, tensors: Mapping[str, Array]) -> None:
-    """Writes a safetensors file; one tensor at a time is in memory if `tensors` is lazy."""
+def write(
+    path: str | Path,
+    tensors: Mapping[str, Array],
+    forms: Mapping[str, tuple[str, tuple[int, ...]]] | None = None,
+) -> None:
+    """Writes a safetensors file; one tensor at a time is in memory if `tensors` is lazy.
+
+    `forms` are their dtypes and shapes, where these are known without asking for the tensors.
+    """
     import numpy as np
 
     places, end = {}, 0
-    sizes = {key: (dtype_name(array.dtype), array.shape) for key, array in tensors.items()}
+    sizes = forms or {key: (dtype_name(x.dtype), x.shape) for key, x in tensors.items()}
     codes = {ours: theirs for theirs, ours in DTYPES.items()}
     ordered = sorted(sizes, key=lambda key: (-_bytes(Place(sizes[key][0], (1,), 0)), key))
     for key in ordered:

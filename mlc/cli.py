@@ -66,10 +66,7 @@ def _compile(p: Parser) -> None:
         "--ir", action="store_true",
         help="for openvino, also write the model as IR (.xml and .bin, in f32), with the weights",
     )  # fmt: skip
-    p.add_argument(
-        "--keep-layout", action="store_true",
-        help="keep the model's order of axes where the target stores channels last",
-    )  # fmt: skip
+    _layout(p)
 
 
 def _verify(p: Parser) -> None:
@@ -85,6 +82,26 @@ def _verify(p: Parser) -> None:
         help="which mode is compared (default: both)",
     )  # fmt: skip
     p.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _weights_command(p: Parser) -> None:
+    p.add_argument(
+        "action", choices=("convert",), metavar="convert",
+        help="write weights of one framework, trained or not, as those of another",
+    )  # fmt: skip
+    p.add_argument(
+        "text", nargs="?", metavar="MODEL",
+        help="the model in the .mdl language; not needed between two folders",
+    )  # fmt: skip
+    p.add_argument("file", metavar="FILE", help="its weights, as safetensors")
+    sides = "a target, `source` for the model's own names, or a folder that mlc compile wrote"
+    p.add_argument(
+        "--from", required=True, metavar="SIDE", dest="source", help=f"whose they are: {sides}"
+    )
+    p.add_argument("--to", required=True, metavar="SIDE", help="whose they become: the same")
+    p.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write")
+    _settings(p)
+    _layout(p)
 
 
 def _check(p: Parser) -> None:
@@ -107,6 +124,7 @@ def _nothing(p: Parser) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "compile": ("write a model as source code of frameworks", _compile),
     "verify": ("compare what the emitted files compute, gradients included", _verify),
+    "weights": ("convert files of weights between frameworks", _weights_command),
     "check": ("parse a model and print its signature", _check),
     "fmt": ("format model files", _fmt),
     "explain": ("explain a diagnostic or an operator", _explain),
@@ -118,6 +136,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
 
 def _model(p: Parser) -> None:
     p.add_argument("file", metavar="FILE", help="a model in the .mdl language")
+    _settings(p)
+
+
+def _settings(p: Parser) -> None:
     p.add_argument("--model", metavar="NAME", help="which model, where the file has several")
     p.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
@@ -130,6 +152,13 @@ def _target(p: Parser, *, required: bool) -> None:
     p.add_argument(
         "--target", "-t", action="append", required=required, metavar="NAME[,NAME]",
         help=f"frameworks, or all{default}; `mlc targets` lists them",
+    )  # fmt: skip
+
+
+def _layout(p: Parser) -> None:
+    p.add_argument(
+        "--keep-layout", action="store_true",
+        help="keep the model's order of axes where the target stores channels last",
     )  # fmt: skip
 
 

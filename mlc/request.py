@@ -112,25 +112,24 @@ def artefact(
     ir: bool = False,
 ) -> Artefact:
     """As `mlc.compile`."""
+    from dataclasses import replace
+
     from .backends import TARGETS
     from .compiler.passes.mode import require_open
+    from .compiler.weight import forms
 
     (target,) = choose([target])
     if ir and target != "openvino":
         raise MlcError("usage", f"only openvino has an IR, and the target is {target}")
     require_open(graph)
     stem = name if name is not None else _stem(graph)
-    if weights is None:
-        made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
-        return _with_ir(made, graph) if ir else made
-    from .compiler.clone import clone
-
-    tensors = canonical(graph, weights)
-    graph, _ = clone(graph)
-    for path, weight in graph.weights.items():
-        weight.data = tensors[path]
-    made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout).with_weights(tensors)
-    return _with_ir(made, graph) if ir else made
+    tensors = None if weights is None else canonical(graph, weights)
+    if tensors is not None:
+        graph = _holding(graph, tensors)
+    made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
+    made = made if tensors is None else made.with_weights(tensors)
+    made = _with_ir(made, graph) if ir else made
+    return replace(made, forms=forms(graph.weights))
 
 
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:
@@ -139,6 +138,16 @@ def _with_ir(made: Artefact, graph: Graph) -> Artefact:
     from .compiler.init import initialise
 
     return with_ir(made, initialise(graph))
+
+
+def _holding(graph: Graph, tensors: Mapping[str, Array]) -> Graph:
+    """A copy of the graph whose weights hold these tensors."""
+    from .compiler.clone import clone
+
+    graph, _ = clone(graph)
+    for path, weight in graph.weights.items():
+        weight.data = tensors[path]
+    return graph
 
 
 def canonical(graph: Graph, weights: str | Path | Mapping[str, Array]) -> Mapping[str, Array]:

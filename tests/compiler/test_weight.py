@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from mlc.compiler.diagnose import MlcError, MlcErrors
 from mlc.compiler.graph import Init, Scope, Type, Weight
@@ -39,7 +40,8 @@ def _errors(path: Path) -> list[tuple[str, str, str | None]]:
 
 
 def test_a_file_that_fits(tmp_path: Path) -> None:
-    write(tmp_path / "w", {**GOOD, "bn.num_batches_tracked": np.int64(7)[...]})
+    states = {"bn.num_batches_tracked": np.int64(7)[...], "drop/state": np.zeros(2, np.uint32)}
+    save_file({**GOOD, **states}, tmp_path / "w")
     assert dict(load(tmp_path / "w", WEIGHTS)).keys() == WEIGHTS.keys()
 
 
@@ -90,30 +92,69 @@ def test_shape_and_dtype_are_both_shown(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------ the map
 
 
-@st.composite
-def _maps(draw: st.DrawFn) -> tuple[WeightMap, dict[str, np.ndarray]]:
-    """A map of random steps, and canonical tensors for it."""
-    entries, tensors = [], {}
-    for i in range(draw(st.integers(1, 3))):
-        shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-        axis = draw(st.integers(0, len(shape) - 1))
-        sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
-        parts = [[*shape[:axis], n, *shape[axis + 1 :]] for n in sizes]
-        sources = tuple(f"w{i}.{j}" for j in range(len(parts)))
-        for j, (source, part) in enumerate(zip(sources, parts, strict=True)):
-            tensors[source] = np.random.default_rng((i, j)).normal(size=part)
-        now = (*shape[:axis], sum(sizes), *shape[axis + 1 :])
-        steps = [Step("concat", (axis, tuple(sizes)))]
-        for kind in draw(st.lists(st.sampled_from(("permute", "reshape")), max_size=4)):
-            if kind == "permute":
-                args = tuple(draw(st.permutations(range(len(now)))))
-                now = tuple(now[axis] for axis in args)
-                steps.append(Step(kind, args))
-            else:
+def _steps(draw: st.DrawFn, shape: tuple[int, ...]) -> list[Step]:
+    """Up to four steps that a tensor of a shape can go through."""
+    steps: list[Step] = []
+    now = shape
+    for kind in draw(st.lists(st.sampled_from(("permute", "reshape", "flip", "take")), max_size=4)):
+        axis = draw(st.integers(0, len(now) - 1))
+        match kind:
+            case "permute":
+                axes = tuple(draw(st.permutations(range(len(now)))))
+                steps.append(Step(kind, axes))
+                now = tuple(now[axis] for axis in axes)
+            case "reshape":
                 after = draw(st.sampled_from([(*now[1:], now[0]), (int(np.prod(now)),), (1, *now)]))
                 steps.append(Step(kind, (now, after)))
                 now = after
-        entries.append(Entry(f"t{i}", sources, tuple(steps)))
+            case "flip":
+                steps.append(Step(kind, tuple(draw(st.sets(st.integers(0, len(now) - 1))))))
+            case "take":
+                places = tuple(draw(st.permutations(range(now[axis]))))
+                steps.append(Step(kind, (axis, now[axis], places)))
+    return steps
+
+
+def _joined(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[list[Step], list[tuple[int, ...]]]:
+    """A step that makes one tensor of several, and the shapes of these."""
+    count = draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        return [Step("sum", (count,))], [shape] * count
+    axis = draw(st.integers(0, len(shape) - 1))
+    cuts = sorted(
+        draw(st.lists(st.integers(0, shape[axis]), min_size=count - 1, max_size=count - 1))
+    )
+    sizes = tuple(b - a for a, b in zip([0, *cuts], [*cuts, shape[axis]], strict=True))
+    parts = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+    return [Step("concat", (axis, sizes))], parts
+
+
+@st.composite
+def _maps(draw: st.DrawFn) -> tuple[WeightMap, dict[str, np.ndarray]]:
+    """A map of random steps of every kind, and canonical tensors for it.
+
+    The tensors are whole numbers, so that sums are exact. A packed one goes to several targets, of
+    which each takes a part.
+    """
+    entries, tensors = [], {}
+
+    def tensor(name: str, shape: tuple[int, ...]) -> str:
+        tensors[name] = np.random.default_rng(len(tensors)).integers(-99, 99, shape).astype("f8")
+        return name
+
+    for i in range(draw(st.integers(1, 3))):
+        shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
+        before, parts = _joined(draw, shape)
+        after = _steps(draw, shape)
+        sources = tuple(tensor(f"w{i}.{j}", part) for j, part in enumerate(parts))
+        entries.append(Entry(f"t{i}", sources, (*before, *after)))
+    size = draw(st.integers(1, 6))
+    packed = tensor("packed", (2, size))
+    order = draw(st.permutations(range(size)))
+    cut = draw(st.integers(0, size))
+    for name, places in (("p0", order[:cut]), ("p1", order[cut:])):
+        take = Step("take", (1, size, tuple(places)))
+        entries.append(Entry(name, (packed,), (take, *_steps(draw, (2, len(places))))))
     return WeightMap(entries), tensors
 
 
@@ -125,12 +166,82 @@ def test_a_map_is_inverted_transposed_and_written(
     converted = dict(weight_map.convert(tensors))
     back = weight_map.invert(converted)
     assert back.keys() == tensors.keys()
-    assert all(np.array_equal(back[key], tensors[key]) for key in tensors)
+    sums = [e for e in weight_map.entries.values() if any(step.kind == "sum" for step in e.steps)]
+    exact = tensors.keys() - {source for entry in sums for source in entry.sources}
+    assert all(np.array_equal(back[key], tensors[key]) for key in exact)
+    again = dict(weight_map.convert(back))
+    assert all(np.array_equal(again[key], converted[key]) for key in converted)
+    forms = weight_map.forms({key: ("f64", x.shape) for key, x in tensors.items()})
+    assert forms == {key: ("f64", x.shape) for key, x in converted.items()}
     cotangents = {k: np.random.default_rng(9).normal(size=x.shape) for k, x in converted.items()}
     pulled = weight_map.gradients(cotangents)
     forward = sum(np.sum(cotangents[key] * converted[key]) for key in converted)
     assert np.isclose(forward, sum(np.sum(pulled[key] * tensors[key]) for key in tensors))
     assert WeightMap.from_json(json.loads(json.dumps(weight_map.to_json()))) == weight_map
+
+
+def test_a_sum_goes_back_into_its_first_part() -> None:
+    """As two biases that are added: what was learnt for both is the first, the second is zero."""
+    gates = WeightMap([Entry("bias", ("ih", "hh"), (Step("sum", (2,)),))])
+    total = gates.convert({"ih": np.ones(3), "hh": np.full(3, 2.0)})["bias"]
+    back = gates.invert({"bias": total})
+    assert np.array_equal(back["ih"], total)
+    assert not back["hh"].any()
+    pulled = gates.gradients({"bias": total})
+    assert np.array_equal(pulled["ih"], pulled["hh"])
+
+
+PACKED = WeightMap(
+    [
+        Entry("query", ("qkv",), (Step("take", (0, 6, (0, 1))),)),
+        Entry("key", ("qkv",), (Step("take", (0, 6, (2, 3))), Step("permute", (1, 0)))),
+        Entry("value", ("qkv",), (Step("take", (0, 6, (5, 4))),)),
+    ]
+)
+
+
+def test_a_packed_weight_is_taken_apart_and_put_together() -> None:
+    whole = np.arange(18.0).reshape(6, 3)
+    parts = dict(PACKED.convert({"qkv": whole}))
+    assert np.array_equal(parts["key"], whole[2:4].T)
+    assert np.array_equal(parts["value"], whole[[5, 4]])
+    assert np.array_equal(PACKED.invert(parts)["qkv"], whole)
+    del parts["value"]
+    with pytest.raises(MlcError, match="query, key are not all of qkv") as caught:
+        PACKED.invert(parts)
+    assert caught.value.code == "weights-key"
+
+
+def test_parts_that_overlap_must_agree() -> None:
+    more = WeightMap(
+        [*PACKED.entries.values(), Entry("last", ("qkv",), (Step("take", (0, 6, (5,))),))]
+    )
+    parts = dict(more.convert({"qkv": np.arange(18.0).reshape(6, 3)}))
+    assert np.array_equal(more.invert(parts)["qkv"], np.arange(18.0).reshape(6, 3))
+    with pytest.raises(MlcError) as caught:
+        more.invert({**parts, "last": parts["last"] + 1})
+    assert caught.value.code == "weights-tied"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step("permute", (0, 0)),
+        Step("permute", (0, 1, 2)),
+        Step("reshape", ((3, 2), (6,))),
+        Step("reshape", ((2, 3), (5,))),
+        Step("flip", (2,)),
+        Step("concat", (0, (3,))),
+        Step("take", (0, 3, (0,))),
+        Step("take", (1, 3, (0, 0))),
+        Step("take", (1, 3, (3,))),
+        Step("sum", (2,)),
+    ],
+)
+def test_steps_that_do_not_fit_a_shape_are_refused(step: Step) -> None:
+    with pytest.raises(MlcError, match=r"to t do not fit w \[2, 3\]") as caught:
+        WeightMap([Entry("t", ("w",), (step,))]).forms({"w": ("f32", (2, 3))})
+    assert caught.value.code == "weights-shape"
 
 
 TIED = WeightMap([Entry("a", ("w",)), Entry("b", ("w",), (Step("permute", (1, 0)),))])
