@@ -96,7 +96,7 @@ def _bias(value: Value) -> tuple[Weight, int] | None:
         if name == "bias" and isinstance(weight, Weight) and weight.type.rank == 1:
             last = node.op.name in ("linear", "layer_norm")
             return weight, value.type.rank - 1 if last else 1
-    if node.op.name in ("add", "sub", "dropout"):
+    if node.op.name in ("add", "sub", "dropout", "channel_dropout", "drop_path"):
         for operand in node.inputs if node.op.name == "add" else node.inputs[:1]:
             if operand is not None and operand.type.shape == value.type.shape:
                 found = _bias(operand)

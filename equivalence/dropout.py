@@ -26,7 +26,7 @@ def rates(graph: Graph) -> list[float]:
     return [
         float(node.attrs["rate"])
         for node in graph
-        if node.op.name == "dropout" and node.attrs["rate"]
+        if node.op.effect == "random" and node.attrs.get("rate")
     ]
 
 

@@ -162,7 +162,7 @@ _NORMS = frozenset(
 _LINEAR = _ALIKE | frozenset(
     {
         *("add", "sub", "neg", "relu", "dropout", "mean", "sum", "maximum", "where", "pad"),
-        *("max_pool", "avg_pool", "leaky_relu"),
+        *("max_pool", "avg_pool", "leaky_relu", "channel_dropout", "drop_path"),
     }
 )
 """Ops that scale their result as they scale all their inputs."""

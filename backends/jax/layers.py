@@ -116,6 +116,18 @@ def _prelu(p: Parts) -> Expr:
     return p.fill("PReLU({features})", features=size(p, 1))
 
 
+def _channel_dropout(p: Parts) -> Expr:
+    rank = p.x.type.rank
+    order = p.x.order or range(rank)
+    shared = tuple(i for i, axis in enumerate(order) if axis > 1)
+    return p.fill("nnx.Dropout({rate}, broadcast_dims={s}, rngs=rngs)", s=literal(shared))
+
+
+def _drop_path(p: Parts) -> Expr:
+    shared = tuple(range(1, p.x.type.rank))
+    return p.fill("nnx.Dropout({rate}, broadcast_dims={s}, rngs=rngs)", s=literal(shared))
+
+
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
     "embedding":
@@ -124,6 +136,7 @@ LAYERS: Mapping[str, Rule] = {
     "layer_norm": _norm("LayerNorm", -1), "rms_norm": _norm("RMSNorm", -1),
     "group_norm": _norm("GroupNorm", 1, "{groups}, "), "instance_norm": _norm("InstanceNorm", 1),
     "prelu": _prelu, "dropout": "nnx.Dropout({rate}, rngs=rngs)",
+    "channel_dropout": _channel_dropout, "drop_path": _drop_path,
     "attention": attention,
 }  # fmt: skip
 """Constructors by op."""
@@ -152,4 +165,4 @@ def native(node: Node) -> bool:
         assert x is not None
         last = tuple(attrs.get("axes", (x.type.rank - 1,))) == (x.type.rank - 1,)
         return last and bool(node.layer.weights)
-    return name != "dropout" or node.inputs[1] is None
+    return node.op.effect != "random" or node.inputs[1] is None

@@ -375,6 +375,18 @@ def _conv_by(p: Parts) -> Expr:
     return y if p["bias_tensor"] is None else tree("{y} + {b}", y=y, b=p["bias_tensor"])
 
 
+def _channel_dropout(p: Parts) -> Expr:
+    if not p.x.order:
+        shape = literal((None, None, *(1,) * _rank(p)))
+        return p.fill("keras.layers.Dropout({rate}, {shape}, name={name})({x})", shape=shape)
+    return p.fill(f"keras.layers.SpatialDropout{_rank(p)}D({{rate}}, name={{name}})({{x}})")
+
+
+def _drop_path(p: Parts) -> Expr:
+    shape = literal((None, *(1,) * (p.x.type.rank - 1)))
+    return p.fill("keras.layers.Dropout({rate}, {shape}, name={name})({x})", shape=shape)
+
+
 TENSORS: Mapping[str, Rule] = {**RULES, "conv": _conv_by}
 """Ops on tensors alone, as they are written outside layers."""
 
@@ -391,7 +403,8 @@ LAYERS: Mapping[str, Rule] = {
     "embedding": _embedding("Embedding"),
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
     "group_norm": _group_norm, "instance_norm": _group_norm, "prelu": _prelu,
-    "dropout": "keras.layers.Dropout({rate}, name={name})({x})", "attention": _attention,
+    "dropout": "keras.layers.Dropout({rate}, name={name})({x})",
+    "channel_dropout": _channel_dropout, "drop_path": _drop_path, "attention": _attention,
 }  # fmt: skip
 """Layers with a name."""
 
@@ -420,7 +433,7 @@ def native(node: Node) -> bool:
             return _at_the_end(node)
         case "group_norm" | "instance_norm":
             return bool(attrs["affine"]) or isinstance(node.values[0].type.shape[1], int)
-        case "dropout":
+        case "dropout" | "channel_dropout" | "drop_path":
             return node.inputs[1] is None
     return True
 

@@ -61,6 +61,8 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
     "instance_norm": _unknown_channels,
     "batch_norm": _batch_norm,
     "dropout": _dropout,
+    "channel_dropout": _dropout,
+    "drop_path": _dropout,
     "max_pool": _pool,
     "avg_pool": _pool,
 }

@@ -409,6 +409,6 @@ ROWS: Mapping[str, Rule] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "batch_norm": _batch_norm,
-    "dropout": lambda w, n, x, keep: x,
+    **dict.fromkeys(("dropout", "channel_dropout", "drop_path"), lambda w, n, x, keep: x),
 }
 """The table: op -> how it is written."""

@@ -97,7 +97,8 @@ LAYERS: Mapping[str, Rule] = {
     "embedding": "nn.Embedding({count}, {width})", "batch_norm": _batch_norm,
     "layer_norm": _over_axes("LayerNorm", True), "rms_norm": _over_axes("RMSNorm", False),
     "group_norm": _group_norm, "instance_norm": _instance_norm, "prelu": _prelu,
-    "dropout": "nn.Dropout({rate})",
+    "dropout": "nn.Dropout({rate})", "drop_path": "nn.Dropout({rate})",
+    "channel_dropout": lambda p: p.fill(f"nn.Dropout{spatial(p)}d({{rate}})"),
 }  # fmt: skip
 """Constructors by op; that of `attention` belongs to the file's own class."""
 
@@ -115,9 +116,15 @@ def _apply_embedding(p: Parts) -> Expr:
     return p.fill("{name}({index})", index=long(p, "index") if narrow else p["index"])
 
 
+def _apply_path(p: Parts) -> Expr:
+    """Drops of a number for each example; an example whose number is gone is gone."""
+    ones = [literal(1)] * (p.x.type.rank - 1)
+    return p.fill("{x} * {name}({x}.new_ones({x}.shape[0], *{ones}))", ones=ones)
+
+
 APPLIED: Mapping[str, Rule | None] = {
     **dict.fromkeys(LAYERS), "conv": _apply_conv, "conv_transpose": _apply_transpose,
-    "embedding": _apply_embedding,
+    "embedding": _apply_embedding, "drop_path": _apply_path,
 }  # fmt: skip
 """How layers are applied, None for just `f(x)`."""
 

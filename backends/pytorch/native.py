@@ -108,6 +108,7 @@ def _reducible(node: Node) -> bool:
 _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
+    "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
     "prelu": _prelu, "logsumexp": _reducible, "kl_div": _kl_div,
     "group_norm": _channels, "instance_norm": _channels,
 }  # fmt: skip

@@ -134,6 +134,20 @@ def _kl_div(p: Parts) -> Expr:
     return p.fill("F.kl_div({log_prob}, {target}, reduction={reduction})")
 
 
+# ------------------------------------------------------------------------------------------ noise
+
+
+def _channel_dropout(p: Parts) -> Expr:
+    return p.fill(f"F.dropout{p.x.type.rank - 2}d({{x}}, {{rate}}, self.training)")
+
+
+def _drop_path(p: Parts) -> Expr:
+    """PyTorch has none: a number for each example, of which some are dropped."""
+    ones = [literal(1)] * (p.x.type.rank - 1)
+    template = "{x} * F.dropout({x}.new_ones({x}.shape[0], *{ones}), {rate}, self.training)"
+    return p.fill(template, ones=ones)
+
+
 RULES: Mapping[str, Rule] = {
     "constant": _constant, "iota": _iota, "cast": _cast,
     "identity": "{x}", "relayout": "{x}", "stop_gradient": "{x}.detach()",
@@ -159,6 +173,7 @@ RULES: Mapping[str, Rule] = {
     "bce_with_logits": _loss("binary_cross_entropy_with_logits", "logits"),
     "kl_div": _kl_div, "linear": "F.linear({x}, {weight}, {bias_tensor})", "sdpa": sdpa,
     "dropout": "F.dropout({x}, {rate}, self.training)",
+    "channel_dropout": _channel_dropout, "drop_path": _drop_path,
     **REDUCTIONS, **POSITIONS, **SHAPES, **WINDOWS,
 }  # fmt: skip
 """What PyTorch writes for an op, by its name."""

@@ -22,7 +22,7 @@ from .norm import NORM
 from .pixel import PIXEL
 from .pool import POOL
 from .position import POSITION
-from .random import DROPOUT
+from .random import RANDOM
 from .reduce import REDUCE
 from .rescale import RESCALE
 from .resize import RESIZES
@@ -62,7 +62,7 @@ OPS: Mapping[str, Op] = {
         *RESCALE,
         *ATTENTIONS,
         *POSITION,
-        DROPOUT,
+        *RANDOM,
     )
 }
 """Every operator by its name in the language."""

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from ..dim import Dim
 from ..graph import Type, Value
 from ..op import Build, Config, Op, TypeMismatch, require_equal
 from .broadcast import require_floating
 from .elementwise import CAST, DIV, MUL
+from .shape import listed
+from .window import require_spatial
 
-
-def _infer(x: Type, keep: Type | None, rate: float, **_: Any) -> Type:
-    require_floating("dropout", x)
-    if not 0 <= rate < 1:
-        raise TypeMismatch(f"dropout takes a rate from 0 to below 1, and gets {rate}", "value")
-    if keep is not None:
-        message = f"dropout of {x} takes a mask of its shape, and gets {keep}"
-        if keep.rank != x.rank or keep.dtype not in ("bool", x.dtype):
-            raise TypeMismatch(message)
-        for size, wanted in zip(keep.shape, x.shape, strict=True):
-            require_equal(size, wanted, message)
-    return x
+Shape = tuple[Dim, ...]
 
 
 def _drops(keep: Any, rate: float, training: bool | None) -> bool:
@@ -54,25 +47,86 @@ def _grad(
     return [_dropped(b, g, keep, rate, training), None]
 
 
-DROPOUT = Op(
+def _dropping(
+    name: str, wanted: Callable[[Type], Shape], samples: tuple[Any, ...], what: str
+) -> Op:
+    """An op that drops parts of `x`; `wanted` gives the shape of a mask that has one bit each."""
+
+    def infer(x: Type, keep: Type | None, rate: float, **_: Any) -> Type:
+        require_floating(name, x)
+        shape = wanted(x)
+        if not 0 <= rate < 1:
+            raise TypeMismatch(f"{name} takes a rate from 0 to below 1, and gets {rate}", "value")
+        if keep is not None:
+            message = f"{name} of {x} takes a mask of its shape, and gets {keep}"
+            if shape != x.shape:
+                message = f"{name} of {x} takes a mask {listed(shape)}, and gets {keep}"
+            if keep.rank != x.rank or keep.dtype not in ("bool", x.dtype):
+                raise TypeMismatch(message)
+            for size, known in zip(keep.shape, shape, strict=True):
+                require_equal(size, known, message)
+        return x
+
+    return Op(
+        name,
+        inputs=("x", "keep?"),
+        config={
+            "rate": Config("float", 0.5, doc="the share that becomes 0; below 1"),
+            "training": Config("bool", None, doc="set by the mode; never written"),
+        },
+        infer=infer,
+        eval=_eval,
+        body=_dropped,
+        grad=_grad,
+        layer=True,
+        effect="random",
+        layout="any",
+        samples=samples,
+        doc=f"In training, sets {what} to 0 at random and divides the others by 1 - rate;"
+        " otherwise x. `keep`, true for what stays, takes the place of chance.",
+    )
+
+
+def _channels(x: Type) -> Shape:
+    require_spatial("channel_dropout", x)
+    return (*x.shape[:2], *(1,) * (x.rank - 2))
+
+
+def _examples(x: Type) -> Shape:
+    if x.rank < 2:
+        raise TypeMismatch(f"drop_path takes (batch, ...), and gets {x}")
+    return (x.shape[0], *(1,) * (x.rank - 1))
+
+
+DROPOUT = _dropping(
     "dropout",
-    inputs=("x", "keep?"),
-    config={
-        "rate": Config("float", 0.5, doc="the share of elements that become 0; below 1"),
-        "training": Config("bool", None, doc="set by the mode; never written"),
-    },
-    infer=_infer,
-    eval=_eval,
-    body=_dropped,
-    grad=_grad,
-    layer=True,
-    effect="random",
-    layout="any",
-    samples=(
+    lambda x: x.shape,
+    (
         {"x": (3, 5), "rate": 0.3, "training": False},
         {"x": (3, 5), "keep": ((3, 5), "bool"), "rate": 0.3, "training": True},
         {"x": (3, 5), "rate": 0.0, "training": True},
     ),
-    doc="In training, sets elements to 0 at random and divides the others by 1 - rate; otherwise x."
-    " `keep`, true where an element stays, takes the place of chance.",
+    "elements",
 )
+CHANNEL_DROPOUT = _dropping(
+    "channel_dropout",
+    _channels,
+    (
+        {"x": (3, 5, 4), "rate": 0.3, "training": False},
+        {"x": (2, 5, 3, 4), "keep": ((2, 5, 1, 1), "bool"), "rate": 0.3, "training": True},
+        {"x": (3, 5, 4), "rate": 0.0, "training": True},
+    ),
+    "whole channels (axis 1)",
+)
+DROP_PATH = _dropping(
+    "drop_path",
+    _examples,
+    (
+        {"x": (3, 5), "rate": 0.3, "training": False},
+        {"x": (7, 3, 4), "keep": ((7, 1, 1), "bool"), "rate": 0.3, "training": True},
+        {"x": (3, 5, 2, 2), "rate": 0.0, "training": True},
+    ),
+    "whole examples (axis 0), as stochastic depth does,",
+)
+
+RANDOM = (DROPOUT, CHANNEL_DROPOUT, DROP_PATH)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from .protocol import Drop
 
 
-def observe(name: str, rate: float, x: np.ndarray, y: np.ndarray) -> Drop:
-    """Counts the zeros, measures the scale of the rest, and names the mask."""
+def observe(
+    name: str, rate: float, x: np.ndarray, y: np.ndarray, shared: Sequence[int] = ()
+) -> Drop:
+    """Counts the zeros, measures the scale of the rest, and names the mask.
+
+    Along the axes in `shared` all elements have one fate, and only the first is looked at.
+    """
+    for axis in shared:
+        x, y = np.take(x, [0], axis), np.take(y, [0], axis)
     alive = x != 0
     zeros = alive & (y == 0)
     kept = alive & ~zeros

@@ -131,7 +131,8 @@ def _watch(model: Any, job: Job) -> list[Drop]:
 
     def call(module: Any, inputs: Any, **options: Any) -> Any:
         y = plain(module, inputs, **options)
-        drops.append(observe(names[id(module)], module.rate, np.array(inputs), np.array(y)))
+        shared = module.broadcast_dims
+        drops.append(observe(names[id(module)], module.rate, np.array(inputs), np.array(y), shared))
         return y
 
     layer.__call__ = call

@@ -121,20 +121,36 @@ def _no_dropout(model: Any) -> Iterator[None]:
 def _watch(model: Any, job: Job, feeds: dict[str, Any]) -> list[Drop]:
     """What the dropout layers do in two calls."""
     drops: list[Drop] = []
-    plain = keras.layers.Dropout.call
+    plain = {
+        kind: kind.call for kind in (keras.layers.Dropout, *keras.layers.SpatialDropout2D.__bases__)
+    }
 
-    def call(layer: Any, inputs: Any, training: bool = False) -> Any:
-        y = plain(layer, inputs, training)
-        drops.append(observe(layer.path or layer.name, layer.rate, _array(inputs), _array(y)))
-        return y
+    def watched(kind: Any) -> Any:
+        def call(layer: Any, inputs: Any, training: bool = False) -> Any:
+            y = plain[kind](layer, inputs, training)
+            arrays = _array(inputs), _array(y)
+            drops.append(observe(layer.path or layer.name, layer.rate, *arrays, _shared(layer, y)))
+            return y
 
-    keras.layers.Dropout.call = call
+        return call
+
+    for kind in plain:
+        kind.call = watched(kind)
     try:
         for _ in range(2):
             _call(model, job, feeds)
     finally:
-        keras.layers.Dropout.call = plain
+        for kind, call in plain.items():
+            kind.call = call
     return drops
+
+
+def _shared(layer: Any, y: Any) -> list[int]:
+    """The axes along which all elements have one fate."""
+    shape = getattr(layer, "noise_shape", None)
+    if isinstance(layer, keras.layers.SpatialDropout2D.__bases__):
+        shape = layer._get_noise_shape(y)
+    return [axis for axis, size in enumerate(shape or ()) if size == 1]
 
 
 def _trace(model: Any, job: Job, feeds: dict[str, Any]) -> dict[str, list[Any]]:

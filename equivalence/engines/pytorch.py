@@ -122,7 +122,8 @@ def _watch(model: nn.Module, job: Job, feeds: dict[str, torch.Tensor]) -> list[D
         if type(module) in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d):
 
             def record(module: Any, args: Any, y: torch.Tensor, name: str = name) -> None:
-                drops.append(observe(name, module.p, _array(args[0]), _array(y)))
+                shared = () if type(module) is nn.Dropout else range(2, y.ndim)
+                drops.append(observe(name, module.p, _array(args[0]), _array(y), shared))
 
             hooks.append(module.register_forward_hook(record))
     try:

@@ -54,7 +54,7 @@ class Truth:
         copied, _ = clone(graph)
         resolve(copied, training)
         for node in copied:
-            if node.op.name == "dropout":
+            if node.op.effect == "random":
                 node.attrs["rate"] = 0.0
         found = run(copied, feed, weights)
         self.outputs, self.updates = found.outputs, found.updates

@@ -117,6 +117,8 @@ ATTENTION = {
     "sdpa": sdpa,
     "attention": attention,
     "dropout": dropout,
+    "channel_dropout": dropout,
+    "drop_path": dropout,
     "rotary": rotary,
     "alibi": alibi,
     "relative_buckets": relative_buckets,
