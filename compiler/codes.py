@@ -67,6 +67,10 @@ CODES: Mapping[str, str] = {
         " of its arrow, or not those of the tensor."
     ),
     "recursion": "A block is called within itself. Models are finite: write a loop.",
+    "rename": (
+        "A line of the file that --rename names is not `foreign = ours`, is for no tensor of the"
+        " weights file, leads to no weight of the model, or says the same as another."
+    ),
     "require": "A `require` line, or what the arguments say of sizes, does not hold.",
     "shape": "Two sizes that must be equal, or must fit, cannot.",
     "sizes": (

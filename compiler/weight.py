@@ -53,14 +53,14 @@ def fit(tensors: Tensors, wanted: Mapping[str, Form], model: str = "the model") 
     places = {
         key: place
         for key, place in tensors.places.items()
-        if not _is_state(key, place.dtype, wanted)
+        if not is_state(key, place.dtype, wanted)
     }
     found = {key: (place.dtype, place.shape) for key, place in places.items()}
     compare(found, wanted, str(tensors.path), model)
     return Tensors(tensors.path, places)
 
 
-def _is_state(key: str, dtype: str, wanted: Mapping[str, Any]) -> bool:
+def is_state(key: str, dtype: str, wanted: Mapping[str, Any]) -> bool:
     """Whether it is what a layer counts or draws with, and no value of the model."""
     if key in wanted:
         return False

@@ -164,6 +164,10 @@ def _layout(p: Parser) -> None:
 
 def _weights(p: Parser) -> None:
     p.add_argument("--weights", metavar="FILE", help="safetensors under the model's own names")
+    p.add_argument(
+        "--rename", metavar="MAP",
+        help="a file of lines `foreign = ours` (h.*.ln.* = layers.*.norm.*; mask = - drops it)",
+    )  # fmt: skip
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .compiler.graph import Graph
     from .compiler.op import Config, Op
+    from .compiler.tensor import Tensors
 
 
 def _graph(options: Namespace, file: str | None = None) -> Graph:
@@ -34,6 +35,18 @@ def _graph(options: Namespace, file: str | None = None) -> Graph:
             text = render(warning, colour=wants_colour(sys.stderr), kind="warning")
             print(text, file=sys.stderr)
     return graph
+
+
+def _given(options: Namespace, graph: Graph) -> str | Tensors | None:
+    """The weights that the options name, by the lines of --rename if there are any."""
+    if options.rename is None:
+        weights: str | None = options.weights
+        return weights
+    if options.weights is None:
+        raise MlcError("usage", "--rename says what the tensors of --weights FILE are, and none is")
+    from .rename import renamed
+
+    return renamed(options.weights, options.rename, [*graph.weights])
 
 
 def _names(options: Namespace) -> list[str]:
@@ -55,9 +68,10 @@ def compile(options: Namespace) -> int:
     if options.ir and options.output == "-":
         raise MlcError("usage", "--ir writes files, and -o - only prints the source")
     graph = _graph(options)
+    given = _given(options, graph)
     made = [
         artefact(
-            graph, name, options.weights, _stem(options), options.keep_layout,
+            graph, name, given, _stem(options), options.keep_layout,
             ir=options.ir and name == "openvino",
         )
         for name in names
@@ -84,11 +98,10 @@ def verify(options: Namespace) -> int:
 
     names = _names(options) if options.target else _installed()
     graph = _graph(options)
+    given = _given(options, graph)
     modes = MODES if options.mode == "both" else [options.mode]
     with _progress() as progress:
-        report = run(
-            graph, names, options.weights, seeds=options.seeds, modes=modes, progress=progress
-        )
+        report = run(graph, names, given, seeds=options.seeds, modes=modes, progress=progress)
     if options.json:
         import json
 

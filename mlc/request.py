@@ -152,11 +152,13 @@ def _holding(graph: Graph, tensors: Mapping[str, Array]) -> Graph:
 
 def canonical(graph: Graph, weights: str | Path | Mapping[str, Array]) -> Mapping[str, Array]:
     """Tensors for each weight of the graph, checked; from a safetensors file by mmap."""
-    from .compiler.tensor import dtype_name
-    from .compiler.weight import check, load
+    from .compiler.tensor import Tensors, dtype_name
+    from .compiler.weight import check, fit, forms, load
 
     if isinstance(weights, (str, Path)):
         return load(weights, graph.weights)
+    if isinstance(weights, Tensors):
+        return fit(weights, forms(graph.weights))
     found = {key: (dtype_name(array.dtype), array.shape) for key, array in weights.items()}
     check(found, graph.weights, "the mapping")
     return weights

@@ -47,6 +47,10 @@ PART = """block Part:
 
     y = x -> relu
 """
+RENAMED = """# theirs = ours
+linear.wieght = linear.weight
+linear.bias   linear.bias
+"""
 WEIGHT, BIAS = np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
 
 
@@ -67,6 +71,7 @@ def folder(tmp_path: Path) -> Path:
         "shape": {"linear.weight": WEIGHT.T.copy(), "linear.bias": BIAS},
         "dtype": {"linear.weight": WEIGHT, "linear.bias": BIAS.astype(np.float64)},
     }
+    (tmp_path / "names.txt").write_text(RENAMED)
     for name, tensors in files.items():
         save_file(tensors, tmp_path / f"{name}.safetensors")
     whole = (tmp_path / "net.safetensors").read_bytes()
