@@ -8,6 +8,7 @@ from typing import Any
 from ...compiler.graph import Node
 from ...compiler.ops.elementwise import STOP_GRADIENT
 from ...compiler.ops.window import Window
+from .images import FITS
 from .layers import LAYERS
 from .rules import RULES
 
@@ -110,6 +111,6 @@ _FITS: Mapping[str, Callable[[Node], bool]] = {
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
     "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
     "prelu": _prelu, "logsumexp": _reducible, "kl_div": _kl_div,
-    "group_norm": _channels, "instance_norm": _channels,
+    "group_norm": _channels, "instance_norm": _channels, **FITS,
 }  # fmt: skip
 """Where having the name is not enough."""

@@ -14,6 +14,7 @@ from ..source.parts import Parts, Rule
 from ..source.tree import number, real
 from .attention import sdpa
 from .dtypes import dtype
+from .images import IMAGES
 from .positions import POSITIONS
 from .reductions import REDUCTIONS
 from .shapes import SHAPES
@@ -174,6 +175,9 @@ RULES: Mapping[str, Rule] = {
     "kl_div": _kl_div, "linear": "F.linear({x}, {weight}, {bias_tensor})", "sdpa": sdpa,
     "dropout": "F.dropout({x}, {rate}, self.training)",
     "channel_dropout": _channel_dropout, "drop_path": _drop_path,
-    **REDUCTIONS, **POSITIONS, **SHAPES, **WINDOWS,
+    "log_sigmoid": _unary("F.logsigmoid"), "tanh_shrink": _unary("F.tanhshrink"),
+    "threshold": "F.threshold({x}, {bound}, {value})", "hard_shrink": "F.hardshrink({x}, {bound})",
+    "soft_shrink": "F.softshrink({x}, {bound})",
+    **REDUCTIONS, **POSITIONS, **SHAPES, **WINDOWS, **IMAGES,
 }  # fmt: skip
 """What PyTorch writes for an op, by its name."""
