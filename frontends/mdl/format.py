@@ -93,7 +93,7 @@ class Statement:
             return
         margin = base = INDENT * self.level
         first = self.keyword
-        aligned = margin + _aligned(self.pieces[0].tokens, first)
+        aligned = margin + _aligned(_head(self.pieces[0], margin, first), first)
         for i, piece in enumerate(self.pieces):
             start = margin if i == 0 else aligned
             if piece.depth:
@@ -210,14 +210,23 @@ def _aligned(tokens: Sequence[str], first: str) -> int:
     Below the first `->` if only a short source stands before it, else just behind the start of the
     value.
     """
-    start = _place(tokens, ("=", ":=", "+="))
-    value = len(_joined(tokens[: start + 1], first)) + 1 if start < len(tokens) else 0
     arrow = _place(tokens, ("->",))
+    start = _place(tokens[:arrow], ("=", ":=", "+="))
+    value = len(_joined(tokens[: start + 1], first)) + 1 if start < arrow else 0
     if arrow < len(tokens) and "if" not in tokens[:arrow]:
         column = len(_joined(tokens[:arrow], first)) + 1
         if column <= value + SOURCE:
             return column
     return value + 2
+
+
+def _head(piece: Piece, margin: int, first: str) -> Sequence[str]:
+    """The tokens of a first line, as far as they stay on it: a pipe may be broken at once."""
+    stages = _stages(piece.tokens, first)
+    whole = margin + len(_joined(piece.tokens, first)) <= COLUMNS
+    if whole or len(stages) == 1 or margin + len(f"{stages[0]} {stages[1]}") <= COLUMNS:
+        return piece.tokens
+    return piece.tokens[: _place(piece.tokens, ("->",))]
 
 
 def _place(tokens: Sequence[str], wanted: Sequence[str]) -> int:
