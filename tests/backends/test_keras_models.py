@@ -1,10 +1,8 @@
-"""Whole models in Keras: outputs, gradients and buffers in both modes, saving, other backends."""
+"""Whole models in Keras: outputs, gradients and buffers in both modes, saving."""
 
 from __future__ import annotations
 
 import ast
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ from mlc.backends.artefact import Artefact
 from mlc.backends.keras import emit
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph
-from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
 from tests.backends import single
 from tests.backends.models import MODELS
@@ -386,7 +383,7 @@ model Net:
     assert refused.value.code == "unsupported"
 
 
-# -------------------------------------------------------------------- saving, training, backends
+# ------------------------------------------------------------------------------ saving, training
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -420,52 +417,3 @@ def test_a_tied_weight_moves_as_one(tmp_path: Path) -> None:
     want = Truth(graph, moved, feed, training=False).outputs
     for name, y in ran(inputs).items():
         near(np.asarray(y), want[name], name, tolerance=2e-6)
-
-
-OTHER = """
-import json, sys
-from importlib import import_module
-import keras
-import numpy as np
-sys.path.insert(0, sys.argv[1])
-for job in json.load(open(sys.argv[1] + "/jobs.json")):
-    arrays = np.load(job["arrays"])
-    model = import_module(job["folder"]).build(job["weights"])
-    inputs = [keras.ops.convert_to_tensor(arrays[n]) for n in job["inputs"]]
-    result = model(inputs if len(inputs) > 1 else inputs[0], training=False)
-    results = result if isinstance(result, (list, tuple)) else [result]
-    for name, y in zip(job["outputs"], results):
-        y, want = keras.ops.convert_to_numpy(y), arrays[name]
-        scale = max(abs(want).max(), 1e-3)
-        assert abs(y - want).max() <= 2e-5 * scale, (job["folder"], name, abs(y - want).max())
-print(keras.backend.backend())
-"""
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_file_is_tied_to_no_backend(backend: str, tmp_path: Path) -> None:
-    jobs = []
-    for name in ("encoder", "windows", "average", "picture"):
-        graph = load(ALL[name], "net", params=SMALL.get(name, {}))
-        artefact = emit(graph, name)
-        artefact.save(tmp_path)
-        weights, feed = weights_of(graph), draw(graph)
-        truth = Truth(graph, weights, feed, training=False)
-        path = tmp_path / f"{name}.safetensors"
-        given = {n: single.f32(w) for n, w in weights.items()}
-        write(path, dict(artefact.weight_map.convert(given)))
-        ins, outs = artefact.interface.inputs, artefact.interface.outputs
-        arrays = {f"in_{p.name}": _stored(feed[p.name], p.order) for p in ins}
-        arrays |= {f"out_{p.name}": _stored(truth.outputs[p.name], p.order) for p in outs}
-        np.savez(tmp_path / f"{name}.npz", **arrays)
-        jobs.append({"folder": artefact.folder, "weights": str(path),
-                     "arrays": str(tmp_path / f"{name}.npz"),
-                     "inputs": [f"in_{p.name}" for p in ins],
-                     "outputs": [f"out_{p.name}" for p in outs]})  # fmt: skip
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    done = subprocess.run(
-        [sys.executable, "-c", OTHER, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout.split()[-1:] == [backend], done.stderr[-3000:]
