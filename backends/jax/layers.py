@@ -10,6 +10,7 @@ from ...compiler.ops.shape import product
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import attend, attention
+from .images import resizes
 from .rules import RULES, each, elements, pairs, pools, spatial
 from .starts import biased, size
 
@@ -156,6 +157,8 @@ def native(node: Node) -> bool:
     name, attrs = node.op.name, node.attrs
     if name in ("max_pool", "avg_pool"):
         return pools(name, attrs)
+    if name == "resize":
+        return resizes(node)
     if name == "sdpa":
         return node.inputs[4] is None and not attrs["grouped"]
     if name not in LAYERS or node.layer is None:

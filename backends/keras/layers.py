@@ -14,6 +14,7 @@ from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import own
+from .images import resizes
 from .rules import INSIDE, RULES
 from .shapes import elements, transposed
 from .starts import started
@@ -420,6 +421,8 @@ def native(node: Node) -> bool:
     name, attrs = node.op.name, node.attrs
     if name in POOLS:
         return _pools(node)
+    if name == "resize":
+        return resizes(node)
     if name in ("var", "std"):
         return bool(attrs["correction"] == 0)
     if name not in LAYERS or (node.layer is None and name in TENSORS):

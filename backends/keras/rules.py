@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
 from ..source.tree import number, tree
-from . import shapes
+from . import images, shapes
 from .shapes import Pieces, size_of
 
 DTYPES: Mapping[str, str] = {
@@ -240,13 +240,18 @@ RULES: Mapping[str, Rule] = {
     "tile": "keras.ops.tile({x}, {repeats})", "expand": "keras.ops.broadcast_to({x}, {shape})",
     "gather": _gather, "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot,
     "gather_elements": "keras.ops.take_along_axis({x}, {index}, axis={axis})",
+    "log_sigmoid": _unary("log_sigmoid"), "tanh_shrink": _unary("tanh_shrink"),
+    "soft_shrink": "keras.ops.soft_shrink({x}, {bound})",
+    "hard_shrink": "keras.ops.hard_shrink({x}, {bound})",
+    "threshold": "keras.ops.threshold({x}, {bound}, {value})", "resize": images.upsampling,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
 }  # fmt: skip
 """Op -> how it is written on tensors."""
 
 
 INSIDE: Mapping[str, Rule] = {
-    **RULES, "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
+    **RULES, "resize": images.repeating,
+    "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
     "concat": "keras.ops.concatenate([*{xs}], axis={axis})", "reshape": shapes.reshape_inside,
     "flatten": shapes.reshape_inside, "slice": shapes.cut_inside,
 }  # fmt: skip
