@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Node, Value
 from ...compiler.passes.expand import Recording, apply_body
+from . import images
 from .rules import ROWS, pool_window
 
 TRILU = ("bool", "i64", "f32", "f64", "f16", "bf16")
@@ -65,6 +66,10 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
     "drop_path": _dropout,
     "max_pool": _pool,
     "avg_pool": _pool,
+    "resize": images.resize_by_body,
+    "pixel_shuffle": images.shuffle_by_body,
+    "pixel_unshuffle": images.unshuffle_by_body,
+    "local_response_norm": images.local_by_body,
 }
 """Ops with a row, and when a node is written as its body all the same."""
 

@@ -16,6 +16,7 @@ from ...compiler.graph import Node, Type, Value
 from ...compiler.ops.index import slices
 from ...compiler.ops.shape import permutation, resolved_shape
 from ...compiler.ops.window import Window
+from . import images
 from .writer import DTYPES, LAST, Writer
 
 Rule: TypeAlias = "Callable[..., str | tuple[str, ...]]"
@@ -357,6 +358,8 @@ ROWS: Mapping[str, Rule] = {
     "elu": _op("Elu", alpha="alpha"),
     "celu": _op("Celu", alpha="alpha"),
     "selu": _op("Selu"),
+    "hard_shrink": lambda w, n, x: w("Shrink", x, lambd=n.attrs["bound"], bias=0.0),
+    "soft_shrink": lambda w, n, x: w("Shrink", x, lambd=n.attrs["bound"], bias=n.attrs["bound"]),
     "gelu": _op("Gelu", approximate="approximate"),
     "prelu": _prelu,
     "softmax": _op("Softmax", axis="axis"),
@@ -405,6 +408,10 @@ ROWS: Mapping[str, Rule] = {
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
+    "resize": images.resize,
+    "pixel_shuffle": images.pixel_shuffle,
+    "pixel_unshuffle": images.pixel_unshuffle,
+    "local_response_norm": images.local_response_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
