@@ -157,6 +157,8 @@ def native(node: Node) -> bool:
     name, attrs = node.op.name, node.attrs
     if name in ("max_pool", "avg_pool"):
         return pools(name, attrs)
+    if name == "embedding" and attrs["padding"] is not None:
+        return False
     if name == "resize":
         return resizes(node)
     if name == "sdpa":

@@ -430,6 +430,8 @@ def native(node: Node) -> bool:
     if node.layer is None:
         return False
     match name:
+        case "embedding":
+            return attrs["padding"] is None
         case "rms_norm":
             return bool(attrs["affine"]) and _at_the_end(node)
         case "layer_norm":

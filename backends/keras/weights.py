@@ -75,15 +75,16 @@ class Places:
         assert layer is not None
         body = self._class(layer.scope).body
         names = {layer.member, f"{layer.member}_{layer.index}"}
-        found = [
+        named = [
             s
             for s in walk(body)
             if isinstance(s, Apply)
             and s.op is layer.op
             and s.member is not None
             and s.member.name in names
-            and all(layer.attrs.get(key) == value for key, value in s.values.items())
         ]
+        exact = [s for s in named if all(layer.attrs.get(k) == v for k, v in s.values.items())]
+        found = exact or named
         kinds = {_matters(s) for s in found}
         if len(kinds) != 1:
             raise MlcError("unsupported", f"Keras needs a name for {layer.path} of its own",

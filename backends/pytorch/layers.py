@@ -94,7 +94,7 @@ def _prelu(p: Parts) -> Expr:
 
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
-    "embedding": "nn.Embedding({count}, {width})", "batch_norm": _batch_norm,
+    "embedding": "nn.Embedding({count}, {width}, padding_idx={padding})", "batch_norm": _batch_norm,
     "layer_norm": _over_axes("LayerNorm", True), "rms_norm": _over_axes("RMSNorm", False),
     "group_norm": _group_norm, "instance_norm": _instance_norm, "prelu": _prelu,
     "dropout": "nn.Dropout({rate})", "drop_path": "nn.Dropout({rate})",

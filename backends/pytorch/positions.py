@@ -41,7 +41,7 @@ def _scatter_add(p: Parts) -> Expr:
 
 def _embedding(p: Parts) -> Expr:
     index = p["index"] if _dtype(p, "index") in ("i32", "i64") else long(p, "index")
-    return p.fill("F.embedding({index}, {weight})", index=index)
+    return p.fill("F.embedding({index}, {weight}, padding_idx={padding})", index=index)
 
 
 def _cross_entropy(p: Parts) -> Expr:

@@ -10,6 +10,8 @@ from ..dim import Dim, bounds
 from ..graph import Init, Type, Value
 from ..op import Build, Config, Op, Param, TypeMismatch, require_at_most, require_equal
 from .broadcast import require_integer, require_same_dtype
+from .compare import EQUAL
+from .elementwise import STOP_GRADIENT, WHERE
 from .join import PAD, require_alike
 from .shape import EXPAND, RESHAPE, UNSQUEEZE, product, require_known, zeros
 
@@ -121,7 +123,7 @@ SLICE = Op(
 # ----------------------------------------------------------------------------- gather, scatter
 
 
-def _checked(index: Any, size: int) -> Any:
+def checked(index: Any, size: int) -> Any:
     """`index` if all of it lies in 0 .. size - 1; raises IndexError otherwise."""
     if index.size and not (index.min() >= 0 and index.max() < size):
         raise IndexError(f"indices {index.min()} to {index.max()} into an axis of size {size}")
@@ -152,7 +154,7 @@ GATHER = Op(
     inputs=("x", "index"),
     config={"axis": Config("axis", 0)},
     infer=_gather_infer,
-    eval=lambda x, index, axis: np.take(x, _checked(index, x.shape[axis]), axis),
+    eval=lambda x, index, axis: np.take(x, checked(index, x.shape[axis]), axis),
     grad=_gather_grad,
     rounding="exact",
     samples=(
@@ -192,7 +194,7 @@ GATHER_ELEMENTS = Op(
     inputs=("x", "index"),
     config={"axis": Config("axis")},
     infer=_gather_elements_infer,
-    eval=lambda x, index, axis: np.take_along_axis(x, _checked(index, x.shape[axis]), axis),
+    eval=lambda x, index, axis: np.take_along_axis(x, checked(index, x.shape[axis]), axis),
     grad=_gather_elements_grad,
     rounding="exact",
     layout="axes",
@@ -204,18 +206,23 @@ GATHER_ELEMENTS = Op(
 )
 
 
+def require_scatter(op: str, x: Type, index: Type, updates: Type, axis: int) -> None:
+    """Raises unless `index` and `updates` are of one shape, that of `x` but for the axis."""
+    require_integer(op, index)
+    require_same_dtype(op, x, updates)
+    _like_but(op, x, index, axis, "an index")
+    require_alike(op, [updates, index.with_(dtype=updates.dtype)])
+
+
 def _scatter_infer(x: Type, index: Type, updates: Type, axis: int) -> Type:
-    require_integer("scatter_add", index)
-    require_same_dtype("scatter_add", x, updates)
-    _like_but("scatter_add", x, index, axis, "an index")
-    require_alike("scatter_add", [updates, index.with_(dtype=updates.dtype)])
+    require_scatter("scatter_add", x, index, updates, axis)
     return x
 
 
 def _scatter_eval(x: Any, index: Any, updates: Any, axis: int) -> Any:
     result = np.array(x)
     places = list(np.indices(index.shape, sparse=True))
-    places[axis] = _checked(index, x.shape[axis])
+    places[axis] = checked(index, x.shape[axis])
     np.add.at(result, tuple(places), updates)
     return result
 
@@ -245,8 +252,14 @@ SCATTER_ADD = Op(
 )
 
 
-def _embedding_infer(index: Type, weight: Type, count: Dim, width: Dim) -> Type:
+def _embedding_infer(
+    index: Type, weight: Type, count: Dim, width: Dim, padding: Dim | None
+) -> Type:
     require_integer("embedding", index)
+    if padding is not None:
+        message = f"embedding({count}, {width}) has no row {padding}, which is its padding"
+        require_at_most(0, padding, message)
+        require_at_most(padding + 1, count, message)
     message = f"embedding({count}, {width}) takes a weight of that shape, and gets {weight}"
     if weight.rank != 2:
         raise TypeMismatch(message)
@@ -255,25 +268,43 @@ def _embedding_infer(index: Type, weight: Type, count: Dim, width: Dim) -> Type:
     return Type(weight.dtype, (*index.shape, weight.shape[1]), (*index.labels, None))
 
 
-def _embedding_params(index: Type, count: Dim, width: Dim) -> dict[str, Param]:
+def _embedding_params(index: Type, count: Dim, width: Dim, **_: Any) -> dict[str, Param]:
     require_known("embedding", count, width)
     return {"weight": Param(Type("f32", (count, width)), Init("normal", (1.0,)))}
 
 
-EMBEDDING = Op(
+def _embedding_body(
+    b: Build, index: Value, weight: Value, count: Dim, width: Dim, padding: Dim | None
+) -> Value:
+    if padding is None:
+        result: Value = b(GATHER, weight, index, axis=0)
+        return result
+    rows = b(EMBEDDING, index, weight, count=count, width=width)
+    place = padding if isinstance(padding, int) else b.constant(padding, index.type.dtype)
+    still = b(UNSQUEEZE, b(EQUAL, index, place), axes=(-1,))
+    result = b(WHERE, still, b(STOP_GRADIENT, rows), rows)
+    return result
+
+
+EMBEDDING: Op = Op(
     "embedding",
     inputs=("index",),
     weights=("weight",),
-    config={"count": Config("size", doc="how many rows"), "width": Config("size")},
+    config={
+        "count": Config("size", doc="how many rows"),
+        "width": Config("size"),
+        "padding": Config("size", None, doc="the row that takes no gradient"),
+    },
     params=_embedding_params,
     infer=_embedding_infer,
-    eval=lambda index, weight, count, width: np.take(weight, _checked(index, weight.shape[0]), 0),
-    body=lambda b, index, weight, count, width: b(GATHER, weight, index, axis=0),
+    eval=lambda index, weight, **_: np.take(weight, checked(index, weight.shape[0]), 0),
+    body=_embedding_body,
     rounding="exact",
     layer=True,
     samples=(
         {"index": ((2, 3), "i32", 0, 7), "count": 7, "width": 5},
         {"index": ([0, 2, 2], "i64"), "count": 3, "width": 2},
+        {"index": ([[0, 2], [2, 1]], "i32"), "count": 4, "width": 3, "padding": 2},
     ),
     doc="A learned row for each index (starts as normal(1)). An index outside 0 .. count - 1 is an"
     " error.",

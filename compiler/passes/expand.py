@@ -39,8 +39,18 @@ def _expand(node: Node, kept: Callable[[Node], bool]) -> int:
     b = Recording.like(node)
     for old, value in zip(node.outputs, apply_body(b, node), strict=True):
         node.graph.replace(old, value)
+    _pass_on(node, b.made)
     node.graph.erase(node)
     return 1 + sum(_expand(made, kept) for made in b.made)
+
+
+def _pass_on(node: Node, made: Sequence[Node]) -> None:
+    """A body that applies the op once more, with other attributes, is still the same layer."""
+    own = [each for each in made if each.op is node.op]
+    if node.layer is not None and len(own) == 1:
+        own[0].layer = node.layer
+        same = (k for k, e in node.exprs.items() if own[0].attrs[k] == node.attrs[k])
+        own[0].exprs = {key: node.exprs[key] for key in same}
 
 
 def apply_body(b: Build, node: Node) -> tuple[Value, ...]:

@@ -63,7 +63,7 @@ INDEX = {
     "gather": gather,
     "gather_elements": lambda x, index, axis: x.gather(axis, index.long()),
     "scatter_add": lambda x, index, updates, axis: x.scatter_add(axis, index.long(), updates),
-    "embedding": lambda index, weight, count, width: F.embedding(index, weight),
+    "embedding": lambda index, weight, count, width, padding: F.embedding(index, weight, padding),
     "iota": lambda size, dtype: torch.arange(size, dtype=DTYPES[dtype]),
     "one_hot": lambda index, depth, dtype: F.one_hot(index.long(), depth).to(DTYPES[dtype]),
     "cumsum": lambda x, axis: x.cumsum(axis, dtype=x.dtype),
