@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .compiler.graph import Graph
     from .compiler.tensor import Array
     from .equivalence import Report
+    from .equivalence.engines.pool import Pool
 
 SUFFIX = ".mdl"
 FOREIGN = {
@@ -181,8 +182,10 @@ def verify(
     seeds: int | Sequence[int],
     modes: Sequence[str] | None,
     progress: Callable[[int, int, str], None] | None,
+    *,
+    pool: Pool | None = None,
 ) -> Report:
-    """As `mlc.verify`."""
+    """As `mlc.verify`; `pool` lends engines that run already."""
     from tempfile import TemporaryDirectory
 
     from .backends import TARGETS
@@ -206,5 +209,5 @@ def verify(
         }
         return run(
             graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
-            progress=progress,
+            progress=progress, pool=pool,
         )  # fmt: skip
