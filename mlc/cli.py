@@ -90,10 +90,10 @@ def _weights_command(p: Parser) -> None:
         help="write weights of one framework, trained or not, as those of another",
     )  # fmt: skip
     p.add_argument(
-        "text", nargs="?", metavar="MODEL",
+        "file", nargs="?", metavar="MODEL",
         help="the model in the .mdl language; not needed between two folders",
     )  # fmt: skip
-    p.add_argument("file", metavar="FILE", help="its weights, as safetensors")
+    p.add_argument("tensors", metavar="FILE", help="its weights, as safetensors")
     sides = "a target, `source` for the model's own names, or a folder that mlc compile wrote"
     p.add_argument(
         "--from", required=True, metavar="SIDE", dest="source", help=f"whose they are: {sides}"

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .compiler.tensor import Tensors
 
 
-def _graph(options: Namespace, file: str | None = None) -> Graph:
+def _graph(options: Namespace) -> Graph:
     """The model that the options name; what is doubtful about it is said on standard error."""
     settings = dict(setting(text) for text in options.settings)
-    graph = load(Path(file or options.file), options.model, **settings)
+    graph = load(Path(options.file), options.model, **settings)
     if graph.warnings:
         from .render import render, wants_colour
 
@@ -162,11 +162,11 @@ def weights(options: Namespace) -> int:
     """Converts a file of weights."""
     from .weights import convert, side
 
-    graph = _graph(options, options.text) if options.text is not None else None
+    graph = _graph(options) if options.file is not None else None
     source, target = (
         side(name, graph, keep_layout=options.keep_layout) for name in (options.source, options.to)
     )
-    count = convert(options.file, source, target, options.output)
+    count = convert(options.tensors, source, target, options.output)
     print(f"wrote {count} tensor{'s' * (count != 1)} to {options.output}")
     return EQUAL
 
