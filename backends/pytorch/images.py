@@ -142,11 +142,20 @@ def _local(p: Parts) -> Expr:
     )  # fmt: skip
 
 
+def _grid_sample(p: Parts) -> Expr:
+    """PyTorch wants to be told where -1 and 1 are."""
+    return p.fill(
+        "F.grid_sample({x}, {grid}, mode={mode}, padding_mode={padding}, align_corners={a})",
+        mode=p.unless("mode", "linear"), padding=p.unless("padding", "zeros"),
+        a=p["align_corners"],
+    )  # fmt: skip
+
+
 IMAGES: Mapping[str, Rule] = {
     "resize": _resize, "pixel_shuffle": "F.pixel_shuffle({x}, {factor})",
     "pixel_unshuffle": "F.pixel_unshuffle({x}, {factor})", "unfold": _unfold,
     "adaptive_avg_pool": _adaptive, "l2_normalize": _normalize, "softmin": _softmin,
-    "local_response_norm": _local,
+    "local_response_norm": _local, "grid_sample": _grid_sample,
 }  # fmt: skip
 """By the name of the op."""
 

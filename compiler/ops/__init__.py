@@ -12,6 +12,7 @@ from .batch_norm import BATCH_NORM
 from .compare import COMPARE
 from .constant import CONSTANT
 from .conv import CONVOLUTION
+from .dynamic import DYNAMIC
 from .elementwise import ELEMENTWISE
 from .function import FUNCTION
 from .index import INDEX
@@ -19,6 +20,7 @@ from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
 from .norm import NORM
+from .order import ORDER
 from .pixel import PIXEL
 from .pool import POOL
 from .position import POSITION
@@ -26,11 +28,14 @@ from .random import RANDOM
 from .reduce import REDUCE
 from .rescale import RESCALE
 from .resize import RESIZES
+from .sample import SAMPLING
+from .scatter import SCATTERS
 from .sequence import SEQUENCE
 from .shape import SHAPE
 from .shrink import SHRINK
 from .softmax import SOFTMAXES
 from .statistic import STATISTIC
+from .surround import SURROUND
 from .window import WINDOW
 
 OPS: Mapping[str, Op] = {
@@ -49,7 +54,10 @@ OPS: Mapping[str, Op] = {
         *SHAPE,
         *JOIN,
         *INDEX,
+        *SCATTERS,
+        *DYNAMIC,
         *SEQUENCE,
+        *ORDER,
         *LINEAR_ALGEBRA,
         *WINDOW,
         *CONVOLUTION,
@@ -57,6 +65,8 @@ OPS: Mapping[str, Op] = {
         *ADAPTIVE,
         *RESIZES,
         *PIXEL,
+        *SAMPLING,
+        *SURROUND,
         BATCH_NORM,
         *NORM,
         *RESCALE,

@@ -98,6 +98,13 @@ def _places(x: torch.Tensor) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
 
+def _by_index(x: torch.Tensor, pads: Any, place: Any) -> torch.Tensor:
+    for axis, (low, high) in enumerate(pads):
+        n = x.shape[axis]
+        x = x.index_select(axis, place(torch.arange(-low, n + high), n))
+    return x
+
+
 AVG = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}
 MAX = {3: F.adaptive_max_pool1d, 4: F.adaptive_max_pool2d, 5: F.adaptive_max_pool3d}
 
@@ -108,6 +115,13 @@ IMAGE = {
     "adaptive_max_pool": lambda x, size: MAX[x.ndim](x, size),
     "lp_pool": lp_pool,
     "resize": resize,
+    "grid_sample": lambda x, grid, mode, padding, align_corners: F.grid_sample(
+        x, grid, {"linear": "bilinear"}.get(mode, mode), padding, align_corners
+    ),
+    "pad_circular": lambda x, pads: _by_index(x, pads, lambda at, n: at % n),
+    "pad_symmetric": lambda x, pads: _by_index(
+        x, pads, lambda at, n: torch.where(at % (2 * n) < n, at % (2 * n), 2 * n - 1 - at % (2 * n))
+    ),
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     "unfold": unfold,
