@@ -13,6 +13,7 @@ from tests.compiler.ops.oracle_activation import ACTIVATION
 from tests.compiler.ops.oracle_attention import ATTENTION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_image import IMAGE
+from tests.compiler.ops.oracle_place import PLACE
 from tests.compiler.ops.oracle_reduce import REDUCE
 from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
@@ -26,4 +27,5 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **NORM,
     **ATTENTION,
     **TENSOR,
+    **PLACE,
 }
