@@ -46,7 +46,7 @@ def adjoint(graph: Graph, wrt: Collection[str] | None = None) -> Adjoint:
     `wrt` are names of inputs and paths of weights; None: every float input and every trainable
     float weight. Every output of floats is weighed by a further input. Updates stay. Ops whose
     gradient goes through their body are written out, so that forward and backward share it; ops in
-    the copy have no layer, arm or expression, and one scope for each path (of a layer or a block).
+    the copy have no arm or expression, and one scope for each path (of a layer or a block).
     MlcError `gradient`: an op on the way has none (it is named, with its place), no output is of
     floats, or `wrt` names what is no float input or weight.
     """
@@ -108,7 +108,7 @@ def _flat(graph: Graph) -> Graph:
         node.scope = scopes[path]
         if node.layer is not None:
             node.outputs[0].name = ""
-        node.exprs, node.arms, node.layer = {}, (), None
+        node.exprs, node.arms = {}, ()
     return copy
 
 
