@@ -92,11 +92,17 @@ def _prelu(p: Parts) -> Expr:
     return p.fill("nn.PReLU({n})", n=None if size == 1 else p.place(literal(size)))
 
 
+def _embedding_bag(p: Parts) -> Expr:
+    mode = p.unless("mode", "mean")
+    return p.fill("nn.EmbeddingBag({count}, {width}, mode={mode})", mode=mode)
+
+
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
     "embedding": "nn.Embedding({count}, {width}, padding_idx={padding})", "batch_norm": _batch_norm,
     "layer_norm": _over_axes("LayerNorm", True), "rms_norm": _over_axes("RMSNorm", False),
     "group_norm": _group_norm, "instance_norm": _instance_norm, "prelu": _prelu,
+    "embedding_bag": _embedding_bag,
     "dropout": "nn.Dropout({rate})", "drop_path": "nn.Dropout({rate})",
     "channel_dropout": lambda p: p.fill(f"nn.Dropout{spatial(p)}d({{rate}})"),
 }  # fmt: skip
@@ -116,6 +122,12 @@ def _apply_embedding(p: Parts) -> Expr:
     return p.fill("{name}({index})", index=long(p, "index") if narrow else p["index"])
 
 
+def _apply_bag(p: Parts) -> Expr:
+    narrow = p.x.type.dtype not in ("i32", "i64")
+    return p.fill("{name}({index}, per_sample_weights={share})",
+                  index=long(p, "index") if narrow else p["index"])  # fmt: skip
+
+
 def _apply_path(p: Parts) -> Expr:
     """Drops of a number for each example; an example whose number is gone is gone."""
     ones = [literal(1)] * (p.x.type.rank - 1)
@@ -124,7 +136,7 @@ def _apply_path(p: Parts) -> Expr:
 
 APPLIED: Mapping[str, Rule | None] = {
     **dict.fromkeys(LAYERS), "conv": _apply_conv, "conv_transpose": _apply_transpose,
-    "embedding": _apply_embedding, "drop_path": _apply_path,
+    "embedding": _apply_embedding, "embedding_bag": _apply_bag, "drop_path": _apply_path,
 }  # fmt: skip
 """How layers are applied, None for just `f(x)`."""
 

@@ -8,6 +8,7 @@ from ..op import Op
 from .activation import ACTIVATION
 from .adaptive import ADAPTIVE
 from .attention import ATTENTIONS
+from .bag import EMBEDDING_BAG
 from .batch_norm import BATCH_NORM
 from .compare import COMPARE
 from .constant import CONSTANT
@@ -54,6 +55,7 @@ OPS: Mapping[str, Op] = {
         *SHAPE,
         *JOIN,
         *INDEX,
+        EMBEDDING_BAG,
         *SCATTERS,
         *DYNAMIC,
         *SEQUENCE,

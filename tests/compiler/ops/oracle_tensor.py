@@ -63,6 +63,9 @@ INDEX = {
     "gather": gather,
     "gather_elements": lambda x, index, axis: x.gather(axis, index.long()),
     "scatter_add": lambda x, index, updates, axis: x.scatter_add(axis, index.long(), updates),
+    "embedding_bag": lambda index, share, weight, count, width, mode: F.embedding_bag(
+        index.long(), weight, mode=mode, per_sample_weights=share
+    ),
     "embedding": lambda index, weight, count, width, padding: F.embedding(index, weight, padding),
     "iota": lambda size, dtype: torch.arange(size, dtype=DTYPES[dtype]),
     "one_hot": lambda index, depth, dtype: F.one_hot(index.long(), depth).to(DTYPES[dtype]),
