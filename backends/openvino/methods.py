@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
-from ...compiler.program import Apply, Class, Program, walk
-from ..source.computation import taken
+from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
 from . import attention, windows
+from .ports import passes_ports
 from .rules import RULES
 
 Texts: TypeAlias = "Mapping[str, str]"
@@ -289,35 +289,13 @@ SPECS: Mapping[str, Spec] = {
 }  # fmt: skip
 
 
-def _passes_ports(cls: Class) -> bool:
-    """Whether one output of a node may come to another method as its input."""
-    applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
-    ports = {out for s in applied if _is_port(s) for out in s.outputs}
-    passed = {v for s in walk(cls.body) if not isinstance(s, Apply) for v in taken(s)}
-    return bool(ports & (passed | set(cls.outputs.values())))
-
-
-def _is_port(apply: Apply) -> bool:
-    """Whether what it makes is one output of a node, and not a node as for the other ops."""
-    match apply.op.name:
-        case "split":
-            return len(apply.outputs) > 1
-        case "argmax" | "argmin":
-            return bool(apply.values["keep"])
-        case "max_pool":
-            dilation = number(apply.attrs["dilation"])
-            return dilation != 1 and set(dilation) != {1}
-    return False
-
-
 class Methods:
     """The methods that a program needs."""
 
     def __init__(self, program: Program, fresh: Callable[[str], str]) -> None:
         self.found: dict[tuple[str, tuple[Any, ...]], Method] = {}
-        self.ports = False
+        self.ports = any(passes_ports(cls) for cls in program.classes)
         for cls in program.classes:
-            self.ports = self.ports or _passes_ports(cls)
             for statement in walk(cls.body):
                 layer = isinstance(statement, Apply) and statement.member is not None
                 if isinstance(statement, Apply) and layer and statement.op.name in SPECS:

@@ -30,6 +30,7 @@ from ..source.scope import Scope, members
 from ..source.tree import number as number_of
 from ..source.tree import shown, tree
 from .methods import INLINE, SPECS, Methods
+from .ports import ports
 from .rules import RULES, Parts, Rule, scalar
 from .sizes import Sizes
 from .states import ordered
@@ -61,6 +62,7 @@ class Graph(Computation):
         self.known = known
         self.names = names
         self.ordered = ordered(cls)
+        self.ports = ports(cls)
         self.held: dict[Var, Var] = {}
         self.prefix: tuple[str, ...] = ()
         self.index: dict[str, Callable[[], Expr]] = {}
@@ -118,6 +120,11 @@ class Graph(Computation):
             return self.spelled(made)
         return super().read(var)
 
+    def result(self, var: Var) -> Expr:
+        """A tensor that leaves the class, as a node."""
+        value = self.read(var)
+        return tree("ops.identity({x})", x=value) if var in self.ports else value
+
     def weight(self, var: WeightVar) -> Expr:
         if var in self.held:
             return self.out.ref(self.held[var])
@@ -136,7 +143,7 @@ class Graph(Computation):
         """The states after the call."""
         for parameter, var in self.cls.updates:
             name = self.path(None, parameter.var.part)
-            after = tree("self.state({name}).append({y})", name=name, y=self.read(var))
+            after = tree("self.state({name}).append({y})", name=name, y=self.result(var))
             self.out.lines.append(Do(after))
 
     def parts(self, statement: Apply) -> Parts:

@@ -119,7 +119,8 @@ def _arg(p: Parts) -> Expr:
     found = p.fill(
         "ops.topk({x}, np.int32(1), {axis}, {mode}, 'value', stable=True).output(1)", mode=mode
     )
-    return found if p.value("keep") else p.fill("ops.squeeze({y}, [{axis}])", y=found)
+    made = "ops.identity({y})" if p.value("keep") else "ops.squeeze({y}, [{axis}])"
+    return p.fill(made, y=found)
 
 
 # -------------------------------------------------------------------------------------- shapes
@@ -297,7 +298,8 @@ def _max_pool(p: Parts) -> Expr:
     if number(p["dilation"]) in (1, (1,) * (p.x.type.rank - 2)):
         return p.fill("ov.opset1.max_pool({x}, {strides}, {begin}, {end}, {kernel})", **windows(p))
     return p.fill(
-        "ops.max_pool({x}, {strides}, {dilations}, {begin}, {end}, {kernel}).output(0)",
+        "ops.identity(ops.max_pool({x}, {strides}, {dilations}, {begin}, {end}, {kernel})"
+        ".output(0))",
         **windows(p),
     )
 

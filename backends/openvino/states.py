@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.diagnose import MlcError
-from ...compiler.graph import Graph, Value
+from ...compiler.graph import Graph, Node, Value
 from ...compiler.program import Call, Class, Program, Var, walk
 
 NEXT = ".next"
@@ -62,8 +62,30 @@ def shared(graph: Graph) -> set[str]:
     """The outputs whose tensor already has a name: that of an input, a state, another output."""
     named: set[Value] = {*graph.inputs, *graph.updates}
     found = set()
-    for name, value in graph.outputs.items():
+    for name, output in graph.outputs.items():
+        value = _made(output)
         if value in named:
             found.add(name)
         named.add(value)
     return found
+
+
+def _made(value: Value) -> Value:
+    """What the value is, where the ops that give it do nothing in OpenVINO."""
+    while value.node is not None and _does_nothing(value.node):
+        assert value.node.inputs[0] is not None
+        value = value.node.inputs[0]
+    return value
+
+
+def _does_nothing(node: Node) -> bool:
+    if node.op.name == "split":
+        return bool(node.attrs["parts"] == 1)
+    if node.op.name in REDUCTIONS:
+        assert node.inputs[0] is not None
+        return node.inputs[0].type.rank == 0
+    return node.op.name in ("identity", "relayout", "stop_gradient")
+
+
+REDUCTIONS = ("sum", "mean", "prod", "max", "min", "any", "all")
+"""Ops that give a number back as it is."""

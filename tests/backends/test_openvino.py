@@ -144,11 +144,38 @@ def test_calls_of_one_state_keep_their_order(tmp_path: Path, engine: Pool) -> No
 def test_outputs_of_one_tensor_are_found_by_name(tmp_path: Path) -> None:
     artefact = emit(load(SHARED), "net")
     model = single.build(artefact, weights_of(load(SHARED)), tmp_path)
-    x, n, last = np.ones((2, 4), np.float32), np.float32(3), np.zeros(4, np.float32)
-    found = CORE.compile_model(model, "CPU", EXACT)({"x": x, "n": n, "last": last})
+    x, n, last = np.ones((2, 4), np.float32), np.full((), 3, np.float32), np.zeros(4, np.float32)
+    compiled = CORE.compile_model(model, "CPU", EXACT)
+    found = compiled({"x": x, "n": n, "last": last}, share_inputs=False)
     assert {name: found[name].ravel()[0] for name in ("y", "z", "w", "n.next", "last.next")} == {
         "y": 3, "z": 3, "w": 1, "n.next": 4, "last.next": 1,
     }  # fmt: skip
+
+
+PORTS = """block S:
+    in x: f32[B, 4]
+    out a: f32[B, 2]
+    out y: f32[B, 4]
+    a, b = split(x, 2, axis = 1)
+    y = relu(x)
+model M:
+    in x: f32[B, 4]
+    out a: f32[B, 2]
+    out b: f32[B, 2]
+    out y: f32[B, 4]
+    out i: i32[B, 1]
+    a, y = x -> S
+    c, b = split(x, 2, axis = 1)
+    i = argmax(x, axis = 1, keep = true)
+"""
+
+
+def test_one_output_of_a_node_beside_others(tmp_path: Path) -> None:
+    x = np.float32([[3, -1, 2, 5]])
+    found = call(single.build(emit(load(PORTS), "net"), {}, tmp_path), [x])
+    wanted = [x[:, :2], x[:, 2:], np.maximum(x, 0), np.int32([[3]])]
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_a_state_called_like_an_input_is_refused() -> None:

@@ -1,0 +1,196 @@
+"""The file for a model with its gradients: all of it in one method, the weights being inputs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.graph import Graph
+from ...compiler.program import Apply, Class, Program, Var
+from ..source.compose import Assign, Do, For, Line, Return, Store
+from ..source.module import block, describe, docstring, formatted, join, title
+from ..source.names import free, rename
+from ..source.scope import Scope
+from ..source.tree import tree
+from .convolution import ROWS
+from .file import block_text, helpers, imports, parameter
+from .methods import Methods
+from .printer import Graph as Lines
+from .reserved import ATTRIBUTES, FLAT
+from .rules import RULES, Rule
+from .states import shared
+
+PREFIX = "grad."
+"""What the name of a gradient, or of what weighs an output in it, begins with."""
+
+SHARED = "f32"
+"""The dtype of the weights that stand in one table; others are inputs like the model's own."""
+
+
+class Body(Lines):
+    """The lines of the method: `outputs["grad.x"] = ...` stands where an output is made.
+
+    `table` are the weights that are read as `w["conv1.weight"]`, `again` the outputs whose tensor
+    has another name already.
+    """
+
+    rules: ClassVar[Mapping[str, Rule]] = {**RULES, **ROWS}
+
+    def __init__(
+        self, program: Program, scope: Scope, table: Collection[str], again: Collection[str]
+    ) -> None:
+        cls = program.model
+        super().__init__(cls, scope, FLAT, Methods(program, str), {}, {})
+        self.table = {cls.inputs[name]: name for name in table}
+        self.again = again
+        self.reverse = {var for name, var in cls.inputs.items() if name.startswith(PREFIX)}
+        self.ends: dict[Var, list[str]] = {}
+        for name, var in cls.outputs.items():
+            self.ends.setdefault(var, []).append(name)
+
+    def read(self, var: Var) -> Expr:
+        if var in self.table:
+            return tree("w[{name}]", name=literal(self.table[var]))
+        return super().read(var)
+
+    def skips(self, statement: Apply) -> bool:
+        """A transposed operand of a product is an argument of the product."""
+        if super().skips(statement):
+            return True
+        (user, *others) = self.users.get(statement.outputs[0], (None,))
+        product = not others and isinstance(user, Apply) and user.op.name == "matmul"
+        return product and _turned(statement)
+
+    def spelled(self, statement: Apply) -> Expr:
+        if statement.op.name != "matmul":
+            return super().spelled(statement)
+        sides: dict[str, Expr] = {}
+        for side, var in zip("ab", statement.inputs, strict=True):
+            assert var is not None
+            made = self.made.get(var)
+            turned = made is not None and self.skips(made)
+            inner = made.inputs[0] if made is not None and turned else var
+            assert inner is not None
+            sides |= {side: self.read(inner), f"t{side}": literal(turned)}
+        return tree("ops.matmul({a}, {b}, transpose_a={ta}, transpose_b={tb})", **sides)
+
+    def define(self, outputs: Sequence[Var], value: Expr) -> None:
+        back = any(var in self.reverse for var in self.out.reads(value))
+        self.reverse |= set(outputs) if back else set()
+        self.out.lines.append(Assign(list(outputs), value, "g" if back else "h"))
+        self.give(outputs)
+
+    def give(self, made: Collection[Var]) -> None:
+        """Adds the lines that give tensors out."""
+        for var in made:
+            for name in self.ends.get(var, ()):
+                value = self.result(var)
+                if name in self.again:
+                    value = tree("ops.identity({x})", x=self.read(var))
+                target = tree("outputs[{name}]", name=literal(name))
+                self.out.lines.append(Store(target, value))
+
+
+def _turned(statement: Apply) -> bool:
+    """Whether it swaps the last two axes."""
+    if statement.op.name != "transpose":
+        return False
+    rank = statement.outputs[0].type.rank
+    order = statement.values["axes"]
+    return order is None or tuple(order) == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def source(graph: Graph, program: Program, weights: Collection[str]) -> str:
+    """The text of the file; `weights` are the inputs of the graph that are the model's weights."""
+    cls = program.model
+    cls.name = free(cls.name, FLAT)
+    types = {given.name: given.type for given in graph.inputs}
+    table = {n: literal(list(types[n].shape)) for n in weights if types[n].dtype == SHARED}
+    method = _build(graph, program, table)
+    text = f"class {cls.name}:\n    {docstring(_describe(graph, cls, weights))}\n\n"
+    parts = [*helpers(method), method]
+    whole = text + "\n\n".join(block_text(part) for part in parts)
+    given = [_table(table)] if table else []
+    body = join([*given, whole, _function(cls.name, bool(weights))])
+    return formatted(join([title(cls, "openvino"), imports(body), body]))
+
+
+def _table(table: Mapping[str, Expr]) -> str:
+    rows = "".join(f"    {expr.show(literal(n))}: {expr.show(s)},\n" for n, s in table.items())
+    return f'WEIGHTS = {{\n{rows}}}\n"""The shapes of the weights, which are inputs."""\n'
+
+
+def _describe(graph: Graph, cls: Class, weights: Collection[str]) -> str:
+    """The shapes of the model's own inputs and outputs, and what the others are."""
+    own = Class(
+        cls.name, cls.definition, [], cls.sizes,
+        {n: v for n, v in cls.inputs.items() if n not in weights and not n.startswith(PREFIX)},
+        {n: v for n, v in cls.outputs.items() if not n.startswith(PREFIX)},
+        [], [], [], cls.scopes, [],
+    )  # fmt: skip
+    shapes = describe(own, facts=graph.facts)
+    return (
+        f"Builds the graph: {shapes[0].lower()}{shapes[1:]}\n\n"
+        "    An input `grad.<output>` is what the output is weighted by, element by element; an\n"
+        "    output `grad.<name>` is the gradient of the sum of it all by an input or a weight.\n"
+        "    "
+    )
+
+
+def _build(graph: Graph, program: Program, table: Mapping[str, Expr]) -> str:
+    """The method `build`."""
+    cls = program.model
+    scope = Scope(cls, ATTRIBUTES, FLAT)
+    lines = Body(program, scope, table, shared(graph))
+    lines.give(cls.inputs.values())
+    lines.body(cls.body)
+    plain = [given for given in graph.inputs if given.name not in table]
+    names = rename([given.name for given in plain], FLAT | set(scope.locals.values()))
+    inputs = {cls.inputs[name]: local for name, local in names.items()}
+    inputs |= dict.fromkeys((cls.inputs[name] for name in table), "w")
+    given = [lines.out.ref(cls.inputs[name]) for name in names]
+    lines.out.lines += _model(cls, given, bool(table))
+    before = [parameter(graph, names[given.name], given) for given in plain]
+    statements = [*before, *_start(bool(table)), *lines.finish(inputs)]
+    return f"def build(self) -> ov.Model:\n{block(statements, 1)}\n"
+
+
+def _start(table: bool) -> list[ast.stmt]:
+    """What stands before the first op."""
+    weights = (
+        "w = {name: ops.parameter(shape, ov.Type.f32, name=name)"
+        " for name, shape in WEIGHTS.items()}\n"
+    )
+    return ast.parse(weights * table + "outputs: dict[str, ov.Output] = {}").body
+
+
+def _model(cls: Class, inputs: list[Expr], table: bool) -> list[Line]:
+    """The model of all inputs and outputs, and their names."""
+    weights = ast.Starred(expr.parse("w.values()"), ast.Load())
+    given = [*inputs, *([weights] if table else [])]
+    whole = tree(
+        "ov.Model(list(outputs.values()), {inputs}, {name})",
+        inputs=ast.List(given, ast.Load()), name=literal(cls.name),
+    )  # fmt: skip
+    named = expr.parse("model.output(i).set_names({name})")
+    return [
+        Store(expr.name("model"), whole),
+        For(expr.parse("(i, name)"), expr.parse("enumerate(outputs)"), [Do(named)]),
+        Return(expr.name("model")),
+    ]
+
+
+def _function(name: str, weights: bool) -> str:
+    what = (
+        "    Its weights are inputs, under the names that they have in a file.\n" if weights else ""
+    )
+    return (
+        "def build(weights: None = None) -> ov.Model:\n"
+        f'    """Return the graph with its gradients.\n\n{what}'
+        '    Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.\n'
+        '    """\n'
+        f"    return {name}().build()\n"
+    )
