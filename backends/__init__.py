@@ -20,13 +20,16 @@ class Target:
     """A framework that mlc writes for.
 
     `emits` says what, in words; `module` is what running it imports; `versions` are the releases
-    with which it was verified, by the name of their package; `extra` installs them.
+    with which it was verified, by the name of their package; `extra` installs them. A framework
+    without gradients of its own is given files that compute them: `gradients` are the modes in
+    which there are such.
     """
 
     name: str
     emits: str
     module: str
     versions: Mapping[str, str]
+    gradients: tuple[str, ...] = ()
 
     @property
     def extra(self) -> str:
@@ -58,7 +61,13 @@ TARGETS: Mapping[str, Target] = {
         Target("pytorch", "PyTorch source", "torch", {"torch": "2.13.0"}),
         Target("jax", "Flax NNX source", "flax", {"jax": "0.10.2", "flax": "0.12.8"}),
         Target("openvino", "OpenVINO opset source", "openvino", {"openvino": "2026.4.1"}),
-        Target("onnx", "an ONNX file", "onnx", {"onnx": "1.23.2", "onnxruntime": "1.32.0"}),
+        Target(
+            "onnx",
+            "an ONNX file",
+            "onnx",
+            {"onnx": "1.23.2", "onnxruntime": "1.32.0"},
+            ("inference",),
+        ),
     )
 }
 """Every target by its name on the command line."""

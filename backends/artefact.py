@@ -97,11 +97,26 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
+class Gradients:
+    """Which ports of a model that computes its own gradients are not the model's, by their names.
+
+    `cotangents` leads from an output to the input that weighs it, `inputs` and `weights` from an
+    input and from the path of a weight to the output that is the gradient of sum(output *
+    cotangent) by it.
+    """
+
+    cotangents: Mapping[str, str]
+    inputs: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """How the emitted model is built and called.
 
     `model` is the class or function of the source that `build` returns an instance of; `weights`
-    says whether `build` cannot do without a weights file.
+    says whether `build` cannot do without a weights file. With `gradients`, `inputs` hold the
+    cotangents too, and `outputs` the gradients.
     """
 
     model: str
@@ -109,6 +124,7 @@ class Interface:
     outputs: tuple[Port, ...]
     deviations: tuple[Deviation, ...] = ()
     weights: bool = False
+    gradients: Gradients | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +223,8 @@ def import_package(folder: Path) -> Any:
 
 def _manifest(artefact: Artefact, names: list[str]) -> dict[str, Any]:
     interface = asdict(artefact.interface)
+    if artefact.interface.gradients is None:
+        del interface["gradients"]
     return {
         "mlc": FORMAT,
         "target": artefact.target,
@@ -246,9 +264,11 @@ def read_interface(folder: str | Path) -> tuple[Interface, WeightMap]:
         )
         for side in ("inputs", "outputs")
     }
+    gradients = table.get("gradients")
     interface = Interface(
-        table["model"], ports["inputs"], ports["outputs"], deviations, table["weights"]
-    )
+        table["model"], ports["inputs"], ports["outputs"], deviations, table["weights"],
+        Gradients(**gradients) if gradients else None,
+    )  # fmt: skip
     return interface, WeightMap.from_json(manifest["weights"])
 
 
@@ -274,16 +294,36 @@ def _readme(artefact: Artefact) -> str:
         f"    model = build({optional})",
         "",
         f"- written by mlc, tested with {', '.join(f'{k} {v}' for k, v in versions.items())}",
-        f"- inputs: {', '.join(map(str, interface.inputs)) or 'none'}",
-        f"- outputs: {', '.join(map(str, interface.outputs)) or 'none'}",
+        f"- inputs: {_listed(interface.inputs, interface)}",
+        f"- outputs: {_listed(interface.outputs, interface)}",
         f"- deviations from the model: {deviations or 'none'}",
         f"- `{MANIFEST}` maps each tensor of a weights file to the model's own;"
         " `mlc weights convert` brings them to another framework",
     ]
+    if interface.gradients is not None:
+        lines.append(_gradients(interface.gradients))
     if f"{artefact.name}.xml" in artefact.files:
         pair = f"`{artefact.name}.xml` and `{artefact.name}.bin`"
         lines.append(f"- {pair}: the model with its weights, as OpenVINO's IR in f32")
     return "\n".join(lines) + "\n"
+
+
+def _listed(ports: tuple[Port, ...], interface: Interface) -> str:
+    """Ports as text, without those that are cotangents or gradients."""
+    made = interface.gradients or Gradients({}, {}, {})
+    hidden = {*made.cotangents.values(), *made.inputs.values(), *made.weights.values()}
+    return ", ".join(str(port) for port in ports if port.name not in hidden) or "none"
+
+
+def _gradients(made: Gradients) -> str:
+    """What the names of cotangents and gradients are: as a rule, `grad.` and what they are of."""
+    pairs = [*made.cotangents.items(), *made.inputs.items(), *made.weights.items()]
+    others = [f"`{title}` for `{name}`" for name, title in pairs if title != f"grad.{name}"]
+    text = (
+        "- gradients of sum(output * cotangent): the cotangent of an output NAME is the input"
+        " `grad.NAME`, the gradient by an input or trainable weight NAME the output `grad.NAME`"
+    )
+    return f"{text}; but {', '.join(others)}" if others else text
 
 
 # ------------------------------------------------------------------------------ replacing a folder

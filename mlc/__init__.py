@@ -62,6 +62,7 @@ def compile(
     name: str | None = None,
     keep_layout: bool = False,
     ir: bool = False,
+    gradients: bool = False,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
 
@@ -70,10 +71,12 @@ def compile(
     `keep_layout` keeps the source's order of axes where the target would store channels last.
     `ir` adds OpenVINO's IR in f32 (`<name>.xml` and `.bin`) to the files of the target `openvino`,
     with the weights, or starting values where none are given; a process that has OpenVINO makes it.
+    `gradients` makes a model that also computes those by every float input and trainable weight,
+    for targets whose framework has none; `artefact.interface.gradients` says which they are.
     """
     from .request import artefact
 
-    return artefact(graph, target, weights, name, keep_layout, ir=ir)
+    return artefact(graph, target, weights, name, keep_layout, ir=ir, gradients=gradients)
 
 
 def verify(

@@ -66,6 +66,10 @@ def _compile(p: Parser) -> None:
         "--ir", action="store_true",
         help="for openvino, also write the model as IR (.xml and .bin, in f32), with the weights",
     )  # fmt: skip
+    p.add_argument(
+        "--gradients", action="store_true",
+        help="for onnx, a model that also computes its gradients by inputs and trainable weights",
+    )  # fmt: skip
     _layout(p)
 
 

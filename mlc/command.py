@@ -73,6 +73,7 @@ def compile(options: Namespace) -> int:
         artefact(
             graph, name, given, _stem(options), options.keep_layout,
             ir=options.ir and name == "openvino",
+            gradients=options.gradients,
         )
         for name in names
     ]  # fmt: skip

@@ -111,6 +111,7 @@ def artefact(
     keep_layout: bool,
     *,
     ir: bool = False,
+    gradients: bool = False,
 ) -> Artefact:
     """As `mlc.compile`."""
     from dataclasses import replace
@@ -127,10 +128,22 @@ def artefact(
     tensors = None if weights is None else canonical(graph, weights)
     if tensors is not None:
         graph = _holding(graph, tensors)
-    made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout)
+    more = _gradients(target) if gradients else {}
+    made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
     return replace(made, forms=forms(graph.weights))
+
+
+def _gradients(target: str) -> dict[str, bool]:
+    """What asks a target's `emit` for gradients; MlcError `usage` if it writes none."""
+    from .backends import TARGETS
+
+    if not TARGETS[target].gradients:
+        text = f"a model for {target} comes without gradients of mlc's making"
+        able = ", ".join(each.name for each in TARGETS.values() if each.gradients)
+        raise MlcError("usage", text, help=f"they are written for {able}; others have their own")
+    return {"gradients": True}
 
 
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:

@@ -18,13 +18,16 @@ def emit(
     *,
     keep_layout: bool = False,
     weights: Mapping[str, Any] | None = None,
+    gradients: bool = False,
 ) -> OnnxArtefact:
     """The model in inference mode as `name`.onnx, which holds its weights.
 
     Those are `weights`, canonical tensors by path; else the tensors that the graph has; else the
     starting values that `compiler.init` draws with seed 0. Axes are always in the source's order.
-    Raises MlcError `engine` where the package onnx is missing, and `unsupported` for what ONNX
-    cannot say.
+    With `gradients` the file also computes those by every float input and trainable weight, see
+    `compiler.passes.adjoint`.
+    Raises MlcError `engine` where the package onnx is missing, `unsupported` for what ONNX cannot
+    say, and `gradient` for an op that has none.
     """
     del keep_layout
     try:
@@ -34,4 +37,4 @@ def emit(
         raise MlcError("engine", text, help="pip install 'mlc[onnx]'") from error
     from .file import emit as write
 
-    return write(graph, name, weights)
+    return write(graph, name, weights, gradients=gradients)

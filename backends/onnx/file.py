@@ -16,10 +16,11 @@ from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Input, Node, Value
 from ...compiler.init import start
 from ...compiler.ops.constant import numpy_dtype
+from ...compiler.passes.adjoint import adjoint
 from ...compiler.passes.mode import resolve
 from ...compiler.tensor import dtype_name
 from ...compiler.weight import Entry, WeightMap, check
-from ..artefact import Artefact, Interface, Port
+from ..artefact import Artefact, Gradients, Interface, Port
 from .lower import lower, needed
 from .rules import ROWS
 from .writer import Writer, tensor_info
@@ -39,6 +40,7 @@ class OnnxArtefact(Artefact):
     """The folder of an ONNX file. The weights are in the file itself, so none lie beside it."""
 
     graph: Graph | None = field(default=None, repr=False)
+    gradients: bool = False
     held: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -53,14 +55,21 @@ class OnnxArtefact(Artefact):
         if all(np.array_equal(self.held[path], weights[path]) for path in self.held):
             return self
         assert self.graph is not None
-        return emit(self.graph, self.name, weights)
+        return emit(self.graph, self.name, weights, gradients=self.gradients)
 
 
-def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArtefact:
+def emit(
+    graph: Graph, name: str, weights: Mapping[str, Any] | None, *, gradients: bool = False
+) -> OnnxArtefact:
     """See `mlc.backends.onnx.emit`."""
     held = _tensors(graph, weights)
     copy, _ = clone(graph)
     resolve(copy, training=False)
+    slopes = None
+    if gradients:
+        both = adjoint(copy)
+        copy, slopes = both.graph, Gradients(both.cotangents, both.inputs, both.weights)
+    interface = Interface(graph.name, _ports(copy), _results(copy), gradients=slopes)
     model, data = _model(copy, name, held)
     files: dict[str, str | bytes] = {
         f"{name}.onnx": model.SerializeToString(),
@@ -75,8 +84,9 @@ def emit(graph: Graph, name: str, weights: Mapping[str, Any] | None) -> OnnxArte
         name,
         files,
         WeightMap([Entry(path, (path,)) for path in graph.weights]),
-        Interface(graph.name, _ports(graph), _results(graph)),
+        interface,
         graph=graph,
+        gradients=gradients,
         held=held,
     )
 
