@@ -179,7 +179,7 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
         def visit(self, node: ast.AST) -> ast.AST:
             if isinstance(node, ast.expr) and not isinstance(node, LITERALS):
                 read = names(node)
-                if read and read <= set(values) and known(node):
+                if read and read <= set(values) and known(node) and not _counts(node):
                     return literal(evaluate(node, values))
             test = node.test if isinstance(node, ast.IfExp) else None
             if isinstance(node, ast.IfExp) and test and names(test) <= set(values) and known(test):
@@ -189,6 +189,11 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
     result = Reduce().visit(ast.parse(ast.unparse(expr), mode="eval").body)
     assert isinstance(result, ast.expr)
     return result
+
+
+def _counts(expr: ast.AST) -> bool:
+    """Whether it is a `range`, which reads better than its numbers."""
+    return isinstance(expr, ast.Call) and ast.unparse(expr.func) == "range"
 
 
 class Ratio:

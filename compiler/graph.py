@@ -117,9 +117,11 @@ class Scope:
     ifs         site of a static `if` -> (condition over the scope's names, taken arm: 0 or 1)
     inputs      name -> value that the caller passed (in?: absent when left out)
     outputs     name -> value that the scope returned
-    carries     of an iteration: static name that it re-assigns (`values` has what it is at the
-                start, `exprs` of the first one where that comes from) -> expression of its new value
+    carries     of an iteration: static name that it re-assigns (`values` has what it is at its
+                start, `exprs` of the first one where that is from) -> expression of its new value
     names       value -> what the body of this block calls it (its first name)
+    lists       value -> what the body calls the list that it puts it in
+    picks       value -> whether the body takes it from such a list counting from the end
     site        where in the parent's body it is called (source order)
     arms        the (if site, arm) pairs of the parent that enclose the call, outermost first
     """
@@ -140,6 +142,8 @@ class Scope:
     outputs: dict[str, Value] = field(default_factory=dict)
     carries: dict[str, Expr] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
+    lists: dict[Value, str] = field(default_factory=dict)
+    picks: dict[Value, set[bool]] = field(default_factory=dict)
     site: int = 0
     arms: tuple[tuple[int, int], ...] = ()
     span: Span | None = None

@@ -45,6 +45,15 @@ class WeightVar(Var):
     part: str = ""
 
 
+@dataclass(eq=False, slots=True)
+class Element(Var):
+    """One of the tensors that a loop has put in the list `of`: `skips[-1]`; where `index` is None,
+    the one that the iteration of a later loop takes."""
+
+    of: Var | None = None
+    index: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """What a class holds under a name: a layer, a block, a chain; or an element of a list."""
@@ -144,7 +153,9 @@ class Repeat:
     """A loop: `for variables in table`, or `table` times where there are no variables.
 
     `chain` says that its members stand in one list and each takes only the former's output.
-    `results` maps a tensor of the body to what it is after the last iteration.
+    `results` maps a tensor of the body to what it is after the last iteration. `collects` maps a
+    tensor of the body to the list that each iteration puts it in; `elements` are those that each
+    iteration takes from the list of an earlier loop, true for those taken from its end.
     """
 
     loop: Loop
@@ -156,6 +167,8 @@ class Repeat:
     results: dict[Var, Var]
     chain: str | None = None
     site: int = 0
+    collects: dict[Var, Var] = field(default_factory=dict)
+    elements: dict[Element, bool] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -224,6 +237,7 @@ class Class:
     sizes       name of a size -> (input, axis) that it is read from
     inputs, outputs   by name, in source order
     parameters  tensors of its own
+    chosen      opaque names in types, and what they stand for
     init_names  names that constructing its members uses; call_names those that its computation uses
     """
 
@@ -240,6 +254,7 @@ class Class:
     updates: list[tuple[Parameter, Var]]
     init_names: set[str] = field(default_factory=set)
     call_names: set[str] = field(default_factory=set)
+    chosen: Mapping[str, Expr] = field(default_factory=dict)
 
     @property
     def doc(self) -> str:

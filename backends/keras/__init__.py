@@ -21,9 +21,11 @@ from ..source.scope import hint
 from .attention import attention
 from .body import Make
 from .clusters import Group
+from .conv_transpose import stretch
 from .custom import camel
 from .layers import CONVENTIONS, native
 from .printer import Function
+from .release import release
 from .reserved import IN_BUILD, LOCALS
 from .starts import START, UNIFORM
 from .weights import Places, kept
@@ -44,6 +46,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         return changes
 
     stored, program = prepare(graph, native, layout)
+    release(program)
     stem = module_name(name)
     file = File(stored, program, stem)
     text = file.source()
@@ -105,6 +108,7 @@ class File:
         names = partials.settle({*LOCALS, *functions.values()})
         printed = [
             *attention(self.program, self.stem),
+            *stretch(self.program, self.stem),
             *self._pieces(partials.made, LOCALS | names),
         ]
         model = self.program.model
@@ -127,7 +131,7 @@ class File:
 
     def _printed(self, make: Make, taken: frozenset[str]) -> Iterator[Function]:
         """The functions, those of callees first."""
-        self.names = {"Path", "Attention"}
+        self.names = {"Path", "Attention", "Stretch"}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
         for cls in self.program.classes:

@@ -16,6 +16,7 @@ from ...compiler.program import (
     Call,
     Chain,
     Class,
+    Element,
     If,
     Member,
     Phi,
@@ -27,9 +28,11 @@ from ...compiler.program import (
     followed,
     walk,
 )  # fmt: skip
+from ...compiler.program import outputs as outputs_of
 from ..source.compose import Assign, Composer, Do, For, Line, Store, When
 from ..source.computation import number, numbers
 from ..source.constructor import arguments, listed
+from ..source.lists import Lists, counts, numbered
 from ..source.names import free
 from ..source.parts import spell
 from ..source.scope import Scope
@@ -79,6 +82,7 @@ class Body:
         self.out = Composer(WIDTH)
         self.top = self.out.lines
         self.grouping = Grouping(cls)
+        self.lists = Lists({*taken, *self.scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
         self.running: dict[str, tuple[Var, int]] = {}
         self.labels = Labels(cls.definition.kind == "model")
@@ -112,6 +116,7 @@ class Body:
                     return self.size(each)
             return expr.name(self.scope.locals.get(each, each))
 
+        expression = expr.substitute(expression, self.cls.chosen)
         return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
 
     def size(self, name: str) -> Expr:
@@ -126,10 +131,12 @@ class Body:
         """A tensor, or a constant that stays a Python number."""
         if var in self.numbers:
             return number(self.numbers[var], self.place)
+        if isinstance(var, Element):
+            return self.lists.element(var)
         if isinstance(var, WeightVar) and var.member is not None:
             what = f"{var.member.name}.{var.part} is read outside its layer"
-            raise MlcError("unsupported", f"{what}, which Keras cannot do here",
-                           help="use a param, or choose another target")  # fmt: skip
+            help = "use a param, or make a block of it where it stands in a loop"
+            raise MlcError("unsupported", f"{what}, which Keras cannot do here", help=help)
         return self.out.ref(var)
 
     def _pieces(self, statement: Apply, name: Expr | None) -> Pieces:
@@ -159,6 +166,7 @@ class Body:
                     self._if(statement)
                 case Repeat():
                     self._loop(statement)
+            self.out.lines += self.lists.appended(outputs_of(statement), self.read)
 
     def add_layers(self, place: Place) -> None:
         """Adds the layers of the file's own that stand there."""
@@ -171,6 +179,7 @@ class Body:
                 self.top.append(Store(name, value.func))
                 self.states[custom] = value.func = name
             self.define(custom.given, value)
+            self.out.lines += self.lists.appended(custom.given, self.read)
 
     def changed(self, result: Expr) -> Expr:
         """A result that passes through the layers of the states that change."""
@@ -331,6 +340,7 @@ class Body:
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
         self._run_along(loop, "current")
+        self.out.lines += self.lists.started(loop)
         handed_on = _carried_numbers(loop)
         self._store((size.name, size.start) for size in handed_on)
         line = self._header(loop)
@@ -355,22 +365,20 @@ class Body:
     def _header(self, loop: Repeat) -> For:
         """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
-        target = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
         table = self.place(loop.table)
-        plain = table if names else tree("range({n})", n=table)
+        turns = self.lists.turns(loop, names, table)
         fresh = [n for n in listed(loop) if not self.labels.numbered(n)]
         if not fresh:
-            return For(target if names else expr.name("_"), plain)
+            return turns
         if any(isinstance(s, Repeat) and fills(s) for s in walk(loop.body)):
             self._counted(fresh)
-            return For(target if names else expr.name("_"), plain)
+            return turns
         index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))
+        index = names[0] if counts(loop) else index
         per = places(loop.body)
         for name in fresh:
             self.labels.number(name, index, per[name])
-        if not names:
-            return For(index, plain)
-        return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
+        return turns if counts(loop) else numbered(index, turns)
 
     def _counted(self, lists: Sequence[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""

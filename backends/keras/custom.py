@@ -19,6 +19,7 @@ from ..source.scope import hint
 from ..source.tree import text, tree
 from .clusters import Group
 from .layers import WITHIN
+from .release import Released
 from .reserved import ATTRIBUTES, LOCALS, argument
 from .rules import dtype
 from .shapes import Pieces
@@ -74,7 +75,8 @@ class Custom:
 
     def _weight_names(self) -> set[str]:
         """The names that the shapes of its weights are made of."""
-        return {n for p in self.group.parameters for e in p.shape for n in expr.names(e)}
+        shapes = (e for p in self.group.parameters for e in (*p.shape, *_started(p)))
+        return {n for e in shapes for n in expr.names(e)}
 
     @property
     def change(self) -> Var | None:
@@ -155,7 +157,7 @@ class Custom:
             "self.add_weight(shape=(*{shape},), initializer={init}, dtype={dtype}, "
             "trainable={trainable}, name={name})",
             shape=[self._static(parameter.shape[axis]) for axis in order],
-            init=initializer(parameter.init, [self._static(size) for size in parameter.shape]),
+            init=initializer(parameter.init, list(map(self._static, _started(parameter)))),
             dtype=None if kind == "f32" else dtype(kind), name=literal(parameter.name),
             trainable=None if parameter.trainable else literal(False),
         )  # fmt: skip
@@ -284,6 +286,11 @@ class Custom:
         items = ", ".join(f'"{n}": self.{n}' for n in self.config.values())
         return ("    def get_config(self):\n"
                 f"        return {{**super().get_config(), {items}}}\n")  # fmt: skip
+
+
+def _started(parameter: Parameter) -> Sequence[Expr]:
+    """The shape that the fan is counted by."""
+    return parameter.kernel if isinstance(parameter, Released) else parameter.shape
 
 
 def _fresh(wish: str, taken: Collection[str]) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.window import Window
@@ -14,64 +12,21 @@ from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import own
+from .conv_transpose import conv_transpose
 from .images import resizes
 from .rules import INSIDE, RULES
-from .shapes import elements, transposed
-from .starts import started
-
-STARTED = "kernel_initializer={kernel_start}, bias_initializer={bias_start}"
-DEPTHWISE = "depthwise_initializer={kernel_start}, bias_initializer={bias_start}"
+from .shapes import transposed
+from .starts import DEPTHWISE, STARTED, started
+from .windows import around, each, ints, none, ones, pairs, rank, short
 
 # -------------------------------------------------------------------------------------- windows
 
 
-def _rank(p: Parts) -> int:
-    """How many spatial axes the image has."""
-    return p.x.type.rank - 2
-
-
-def each(value: Expr, count: int) -> list[Expr]:
-    """A number, or one for each spatial axis, as a list."""
-    found = elements(value)
-    return found if isinstance(value, (ast.Tuple, ast.List)) else found * count
-
-
-def _short(items: Sequence[Expr]) -> Expr:
-    """`(3, 3)` as `3`."""
-    first = ast.dump(items[0])
-    same = all(ast.dump(item) == first for item in items)
-    return items[0] if same else ast.Tuple(list(items), ast.Load())
-
-
-def _ints(p: Parts, name: str) -> Expr:
-    return _short(each(p[name], _rank(p)))
-
-
-def pairs(pad: Expr, count: int) -> list[tuple[Expr, Expr]]:
-    """Padding as (low, high) for each spatial axis."""
-    rows = each(pad, count)
-    return [
-        (row.elts[0], row.elts[1]) if isinstance(row, ast.Tuple) else (row, row) for row in rows
-    ]
-
-
-def _around(rows: Sequence[tuple[Expr, Expr]]) -> Expr:
-    """`1`, `(1, 2)` or `((1, 0), (0, 2))`, as layers that pad and crop take it."""
-    if all(ast.dump(low) == ast.dump(high) for low, high in rows):
-        return _short([low for low, _ in rows])
-    sides: list[Expr] = [ast.Tuple([low, high], ast.Load()) for low, high in rows]
-    return sides[0] if len(sides) == 1 else ast.Tuple(sides, ast.Load())
-
-
-def _none(rows: Sequence[tuple[Expr, Expr]]) -> bool:
-    return all(is_literal(side, 0) for row in rows for side in row)
-
-
 def _same(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> bool:
     """Whether this is what Keras calls "same" at stride 1: the odd element at the end."""
-    kernels = [number(k) for k in each(p["kernel"], _rank(p))]
-    dilations = [number(d) for d in each(p["dilation"], _rank(p))]
-    strides = [number(s) for s in each(p["stride"], _rank(p))]
+    kernels = [number(k) for k in each(p["kernel"], rank(p))]
+    dilations = [number(d) for d in each(p["dilation"], rank(p))]
+    strides = [number(s) for s in each(p["stride"], rank(p))]
     if set(strides) != {1} or None in (*kernels, *dilations):
         return False
     wanted = [d * (k - 1) for k, d in zip(kernels, dilations, strict=True)]
@@ -84,7 +39,7 @@ def _padding(p: Parts, apart: bool) -> tuple[Expr | None, Sequence[tuple[Expr, E
 
     `apart`: the stride is applied to the result, so that "same" of it means something else.
     """
-    count = _rank(p)
+    count = rank(p)
     if is_literal(p["pad"], "same"):
         if not apart:
             return literal("same"), ()
@@ -93,19 +48,15 @@ def _padding(p: Parts, apart: bool) -> tuple[Expr | None, Sequence[tuple[Expr, E
         rows = [(literal(low), literal(high)) for low, high in window.pads]
     else:
         rows = pairs(p["pad"], count)
-    if _none(rows):
+    if none(rows):
         return None, ()
     return (literal("same"), ()) if _same(p, rows) else (None, rows)
 
 
 def _zeros(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> Expr:
     """The image with zeros around it."""
-    template = f"keras.layers.ZeroPadding{_rank(p)}D({{rows}})({{x}})"
-    return p.fill(template, rows=_around(rows)) if rows else p.fill("{x}")
-
-
-def _ones(items: Sequence[Expr]) -> bool:
-    return all(is_literal(item, 1) for item in items)
+    template = f"keras.layers.ZeroPadding{rank(p)}D({{rows}})({{x}})"
+    return p.fill(template, rows=around(rows)) if rows else p.fill("{x}")
 
 
 def depthwise(apply: Apply) -> bool:
@@ -114,7 +65,7 @@ def depthwise(apply: Apply) -> bool:
     assert x is not None
     count = x.type.rank - 2
     stride, dilation = each(apply.attrs["stride"], count), each(apply.attrs["dilation"], count)
-    if count > 2 or not (_ones(stride) or _ones(dilation)) or len({*map(ast.dump, stride)}) > 1:
+    if count > 2 or not (ones(stride) or ones(dilation)) or len({*map(ast.dump, stride)}) > 1:
         return False
     groups, features = apply.attrs["groups"], apply.attrs["features"]
     channels = literal(x.type.shape[1])
@@ -125,9 +76,9 @@ def depthwise(apply: Apply) -> bool:
 
 
 def _conv(p: Parts) -> Expr:
-    count = _rank(p)
+    count = rank(p)
     stride, dilation = each(p["stride"], count), each(p["dilation"], count)
-    apart = not _ones(stride) and not _ones(dilation)
+    apart = not ones(stride) and not ones(dilation)
     padding, rows = _padding(p, apart)
     x = _zeros(p, rows)
     kind, own, start = f"Conv{count}D", "{features}, {kernel}", STARTED
@@ -140,9 +91,9 @@ def _conv(p: Parts) -> Expr:
         f"keras.layers.{kind}({own}, strides={{stride}}, padding={{padding}}, "
         "depth_multiplier={m}, dilation_rate={dilation}, groups={groups}, use_bias={bias}, "
         f"{start}, name={{name}})({{x}})",
-        kernel=_ints(p, "kernel"), padding=padding, x=x, m=multiplier,
-        stride=None if _ones(stride) or apart else _short(stride),
-        dilation=None if _ones(dilation) else _short(dilation),
+        kernel=ints(p, "kernel"), padding=padding, x=x, m=multiplier,
+        stride=None if ones(stride) or apart else short(stride),
+        dilation=None if ones(dilation) else short(dilation),
         groups=p.unless("groups", 1) if kind.startswith("Conv") else None,
         bias=p.unless("bias", True), **started(p, kernel=kind.startswith("Conv")),
     )  # fmt: skip
@@ -155,65 +106,9 @@ def _strided(x: Expr, stride: Sequence[Expr]) -> Expr:
     return ast.Subscript(x, ast.Tuple(index, ast.Load()), ast.Load())
 
 
-def _conv_transpose(p: Parts) -> Expr:
-    """Keras' own, unpadded, of which the padding is cut off."""
-    count = _rank(p)
-    names = ("kernel", "stride", "dilation", "output_pad")
-    columns = [[_known(p, name, e) for e in each(p[name], count)] for name in names]
-    rows = [tuple(_known(p, "pad", e) for e in row) for row in pairs(p["pad"], count)]
-    _require_plain(p, columns[1], columns[2])
-    more: list[tuple[Expr, Expr]] = []
-    crop: list[tuple[Expr, Expr]] = []
-    for kernel, stride, dilation, extra, (low, high) in zip(*columns, rows, strict=True):
-        beyond = max(stride - dilation * (kernel - 1) - 1, 0)
-        high = high - extra + beyond
-        longer = -(-max(-high, 0) // stride)
-        more.append((literal(0), literal(longer)))
-        crop.append((literal(low), literal(high + longer * stride)))
-    x = p["x"]
-    if not _none(more):
-        x = p.fill(f"keras.layers.ZeroPadding{count}D({{rows}})({{x}})", rows=_around(more))
-    y = p.fill(
-        f"keras.layers.Conv{count}DTranspose({{features}}, {{kernel}}, strides={{stride}}, "
-        f"dilation_rate={{dilation}}, use_bias={{bias}}, {STARTED}, name={{name}})({{x}})",
-        kernel=_ints(p, "kernel"), stride=_unless_one(p, "stride"), x=x,
-        dilation=_unless_one(p, "dilation"), bias=p.unless("bias", True), **started(p),
-    )  # fmt: skip
-    if _none(crop):
-        return y
-    return tree(f"keras.layers.Cropping{count}D({{rows}})({{y}})", rows=_around(crop), y=y)
-
-
-def _known(p: Parts, name: str, size: Expr) -> Any:
-    """The number; MlcError where only hyper-parameters tell it."""
-    found = number(size)
-    if found is None:
-        p.fixed(name)
-    return found
-
-
-def _require_plain(p: Parts, strides: Sequence[int], dilations: Sequence[int]) -> None:
-    """Raises for what Keras' transposed convolution does not have."""
-    if not is_literal(p["groups"], 1):
-        raise MlcError(
-            "unsupported", "Keras has no conv_transpose with groups",
-            help="split the channels into one conv_transpose a group, or choose another target",
-        )  # fmt: skip
-    if {*strides} != {1} and {*dilations} != {1}:
-        raise MlcError(
-            "unsupported", "Keras has no conv_transpose with both a stride and a dilation",
-            help="make one of them 1, or choose another target",
-        )  # fmt: skip
-
-
-def _unless_one(p: Parts, name: str) -> Expr | None:
-    items = each(p[name], _rank(p))
-    return None if _ones(items) else _short(items)
-
-
 def _pool(kind: str) -> Rule:
     def rule(p: Parts) -> Expr:
-        count = _rank(p)
+        count = rank(p)
         kernel = each(p["kernel"], count)
         stride = kernel if p["stride"] is None else each(p["stride"], count)
         same = [ast.dump(k) for k in kernel] == [ast.dump(s) for s in stride]
@@ -221,7 +116,7 @@ def _pool(kind: str) -> Rule:
         return p.fill(
             f"keras.layers.{kind}Pooling{count}D({{kernel}}, strides={{stride}}, "
             "padding={padding})({x})",
-            kernel=_short(kernel), stride=None if same else _short(stride), padding=padding, x=x,
+            kernel=short(kernel), stride=None if same else short(stride), padding=padding, x=x,
         )  # fmt: skip
 
     return rule
@@ -229,16 +124,16 @@ def _pool(kind: str) -> Rule:
 
 def _pool_padding(p: Parts, kind: str) -> tuple[Expr | None, Expr]:
     """As for a convolution, but around a maximum there is minus infinity."""
-    count = _rank(p)
+    count = rank(p)
     if is_literal(p["pad"], "same"):
         return literal("same"), p["x"]
     rows = pairs(p["pad"], count)
-    if _none(rows):
+    if none(rows):
         return None, p["x"]
     if _odd(p, rows):
         return literal("same"), p["x"]
     if kind == "Average":
-        return None, p.fill(f"keras.layers.ZeroPadding{count}D({{r}})({{x}})", r=_around(rows))
+        return None, p.fill(f"keras.layers.ZeroPadding{count}D({{r}})({{x}})", r=around(rows))
     zero = (literal(0), literal(0))
     whole = [ast.Tuple(list(row), ast.Load()) for row in (zero, *rows, zero)]
     return None, p.fill("keras.ops.pad({x}, (*{rows},), constant_values=float('-inf'))", rows=whole)
@@ -246,9 +141,9 @@ def _pool_padding(p: Parts, kind: str) -> tuple[Expr | None, Expr]:
 
 def _odd(p: Parts, rows: Sequence[tuple[Expr, Expr]]) -> bool:
     """Whether Keras' "same" of a stride of 1 pads like this, and does not count its padding."""
-    if p["stride"] is None or not _ones(each(p["stride"], _rank(p))):
+    if p["stride"] is None or not ones(each(p["stride"], rank(p))):
         return False
-    kernels = [number(k) for k in each(p["kernel"], _rank(p))]
+    kernels = [number(k) for k in each(p["kernel"], rank(p))]
     found = [(number(low), number(high)) for low, high in rows]
     plain = None not in kernels and found == [((k - 1) // 2, k // 2) for k in kernels]
     return plain and not p.apply.values.get("count_pad", False)
@@ -356,9 +251,9 @@ def _attention(p: Parts) -> Expr:
 
 def _conv_by(p: Parts) -> Expr:
     """A convolution by a tensor: (out, in, *kernel) as (*kernel, in, out)."""
-    count = _rank(p)
+    count = rank(p)
     stride, dilation = each(p["stride"], count), each(p["dilation"], count)
-    apart = not _ones(stride) and not _ones(dilation)
+    apart = not ones(stride) and not ones(dilation)
     padding, rows = _padding(p, apart)
     x = p["x"]
     if rows:
@@ -369,8 +264,8 @@ def _conv_by(p: Parts) -> Expr:
         "keras.ops.conv({x}, {kernel}, {stride}, padding={padding}, dilation_rate={dilation}, "
         "data_format='channels_last')",
         x=x, kernel=transposed(p["weight"], (*range(2, count + 2), 1, 0)), padding=padding,
-        stride=literal(1) if apart else _short(stride),
-        dilation=None if _ones(dilation) else _short(dilation),
+        stride=literal(1) if apart else short(stride),
+        dilation=None if ones(dilation) else short(dilation),
     )  # fmt: skip
     y = _strided(y, stride) if apart else y
     return y if p["bias_tensor"] is None else tree("{y} + {b}", y=y, b=p["bias_tensor"])
@@ -378,9 +273,9 @@ def _conv_by(p: Parts) -> Expr:
 
 def _channel_dropout(p: Parts) -> Expr:
     if not p.x.order:
-        shape = literal((None, None, *(1,) * _rank(p)))
+        shape = literal((None, None, *(1,) * rank(p)))
         return p.fill("keras.layers.Dropout({rate}, {shape}, name={name})({x})", shape=shape)
-    return p.fill(f"keras.layers.SpatialDropout{_rank(p)}D({{rate}}, name={{name}})({{x}})")
+    return p.fill(f"keras.layers.SpatialDropout{rank(p)}D({{rate}}, name={{name}})({{x}})")
 
 
 def _drop_path(p: Parts) -> Expr:
@@ -400,7 +295,7 @@ CONVENTIONS = frozenset(
 """Arguments that are the same for all layers of a kind."""
 
 LAYERS: Mapping[str, Rule] = {
-    "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
+    "conv": _conv, "conv_transpose": conv_transpose, "linear": _linear,
     "embedding": _embedding("Embedding"),
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
     "group_norm": _group_norm, "instance_norm": _group_norm, "prelu": _prelu,

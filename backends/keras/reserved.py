@@ -2,7 +2,16 @@
 
 LOCALS = frozenset(
     {"keras", "Path", "load_file", "build", "name", "self", "itertools", "kwargs"}
-    | {"trainable", "dtype", "autocast", "Attention", "partial", "uniform", "fan_uniform"}
+    | {
+        "trainable",
+        "dtype",
+        "autocast",
+        "Attention",
+        "Stretch",
+        "partial",
+        "uniform",
+        "fan_uniform",
+    }
 )
 """What emitted files import or define, and arguments that every layer takes."""
 

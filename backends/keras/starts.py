@@ -16,6 +16,10 @@ from ..source.parts import Parts
 from ..source.tree import number, tree
 from .shapes import Pieces
 
+STARTED = "kernel_initializer={kernel_start}, bias_initializer={bias_start}"
+DEPTHWISE = "depthwise_initializer={kernel_start}, bias_initializer={bias_start}"
+"""What constructors say of it, with what `started` gives."""
+
 
 def started(p: Parts, *, kernel: bool = True) -> dict[str, Expr | None]:
     """The parts `kernel_start` and `bias_start` of a layer, of which the latter may be absent.
@@ -48,8 +52,8 @@ def initializer(init: Init, shape: list[Expr]) -> Expr:
             return literal(kind)
         case "constant", _:
             return tree("keras.initializers.Constant({a})", a=literal(first))
-        case "normal", _:
-            return tree("keras.initializers.RandomNormal(stddev={a})", a=literal(first))
+        case "normal", float():
+            return tree("keras.initializers.RandomNormal(stddev={a})", a=literal(_whole(first)))
         case "uniform", _:
             low, high = map(literal, init.args)
             return tree("keras.initializers.RandomUniform({a}, {b})", a=low, b=high)

@@ -13,6 +13,7 @@ from ...compiler.program import Apply, Call, Chain, Class, Program, Statement, w
 from ...compiler.weight import Entry, Step
 from .attention import own
 from .clusters import Group
+from .conv_transpose import stretches, turned
 from .layers import depthwise
 from .members import stages
 
@@ -97,6 +98,8 @@ def _matters(apply: Apply) -> object:
     match apply.op.name:
         case "conv":
             return depthwise(apply)
+        case "conv_transpose":
+            return stretches(apply)
         case "prelu":
             return apply.inputs[0] and apply.inputs[0].type.rank
         case "attention":
@@ -156,6 +159,8 @@ def _conv(weight: Weight, apply: Apply) -> Place:
     """(out, in, *kernel) as (*kernel, in, out); with a group a channel, as (*kernel, in, many)."""
     if weight.part != "weight":
         return weight.part, ()
+    if apply.op.name == "conv_transpose" and stretches(apply):
+        return "kernel", turned(weight)
     rank = weight.type.rank
     if apply.op.name == "conv" and depthwise(apply):
         assert weight.layer is not None

@@ -14,6 +14,7 @@ from ...compiler.program import (
     Call,
     Chain,
     Class,
+    Element,
     If,
     Member,
     Phi,
@@ -25,8 +26,10 @@ from ...compiler.program import (
     followed,
     walk,
 )  # fmt: skip
+from ...compiler.program import outputs as outputs_of
 from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
+from .lists import Lists, zipped
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
@@ -53,6 +56,7 @@ class Computation(ABC):
         self.out = Composer()
         self.place = scope.call(self.out.ref)
         self.elements: dict[str, Expr] = {}
+        self.lists = Lists({*taken, *scope.locals, *scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
         applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
         self.made = {out: s for s in applied for out in s.outputs}
@@ -65,6 +69,8 @@ class Computation(ABC):
         """A tensor, a weight as a tensor, or a constant that stays a Python number."""
         if var in self.numbers:
             return number(self.numbers[var], self.place)
+        if isinstance(var, Element):
+            return self.lists.element(var)
         if isinstance(var, WeightVar):
             return self.weight(var)
         return self.out.ref(var)
@@ -118,6 +124,7 @@ class Computation(ABC):
                     self._if(statement)
                 case Repeat():
                     self._loop(statement)
+            self.out.lines += self.lists.appended(outputs_of(statement), self.read)
 
     def define(self, outputs: Sequence[Var], value: Expr) -> None:
         """`outputs = value`."""
@@ -196,6 +203,7 @@ class Computation(ABC):
         for inside, result in loop.results.items():
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
+        self.out.lines += self.lists.started(loop)
         self._iterators(loop)
         running = [] if chain else self.running(loop)
         self.run_along((size.name, size.start) for size in running)
@@ -239,7 +247,7 @@ class Computation(ABC):
         sources: list[Expr] = []
         read = followed([loop, *walk(loop.body)], self._names(loop.body))
         reads = set(loop.variables) & read and not chain
-        if reads or not lists:
+        if reads or not (lists or loop.elements):
             targets.append(self._variables(loop))
             table = self.place(loop.table)
             sources.append(table if loop.variables else tree("range({n})", n=table))
@@ -248,9 +256,7 @@ class Computation(ABC):
             sources.append(self.holder(Member(name)))
             self.elements[name] = expr.name(element)
             targets.append(expr.name(element))
-        if len(sources) == 1:
-            return For(targets[0], sources[0])
-        return For(ast.Tuple(targets, ast.Store()), tree("zip(*{xs}, strict=True)", xs=sources))
+        return zipped([*zip(targets, sources, strict=True), *self.lists.taken(loop)])
 
     def _variables(self, loop: Repeat) -> Expr:
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]

@@ -113,6 +113,8 @@ class Scope:
         return ast.Subscript(shape, ast.Constant(place), ast.Load())
 
     def _put(self, expression: Expr, make: Callable[[str], Expr]) -> Expr:
+        if self.cls.chosen and expr.names(expression) & set(self.cls.chosen):
+            expression = expr.substitute(expression, self.cls.chosen)
         plain = expr.spoken(self.written.get(expr.show(expression), expression))
         return expr.substitute(plain, {name: make(name) for name in expr.names(plain)})
 

@@ -29,6 +29,7 @@ from .context import (
     is_tensor,
     join,
     kind_of,
+    short,
 )
 from .errors import REFUSED, suggest, unsupported
 from .facts import Known
@@ -57,6 +58,7 @@ class Expressions:
 
     def evaluate(self, frame: Frame, node: s.Syntax) -> Any:
         """The value of an expression."""
+        self.e.spend(1, node.span)
         match node:
             case s.Literal(value):
                 return value
@@ -64,7 +66,7 @@ class Expressions:
                 return self.name(frame, node)
             case s.Items(items, fixed):
                 made = [self.evaluate(frame, item) for item in items]
-                return tuple(made) if fixed else made
+                return self._counted(tuple(made) if fixed else made, node.span)
             case s.Binary():
                 return self._binary(frame, node)
             case s.Unary():
@@ -85,7 +87,14 @@ class Expressions:
 
     def express(self, frame: Frame, node: s.Syntax) -> Expr | None:
         """The expression tree of static syntax over the names that are visible in the scope."""
-        return express(node, frame.expr)
+        return short(express(node, frame.expr))
+
+    def _counted(self, value: Any, span: Span) -> Any:
+        """A list or string that is made or gone through, once its elements are counted."""
+        if isinstance(value, (list, tuple, str)):
+            self.e.spend(static.elements(value), span)
+            static.bounded(value, span)
+        return value
 
     # ------------------------------------------------------------------------------- names
 
@@ -158,8 +167,12 @@ class Expressions:
         a, b = self.evaluate(frame, node.left), self.evaluate(frame, node.right)
         if is_tensor(a) or is_tensor(b):
             return self.operate(frame, node.operator, ((a, node.left), (b, node.right)), node)
+        for value in (a, b):
+            self._counted(value, node.span)
         if node.operator == "+" and isinstance(a, list) and isinstance(b, list):
-            return static.bounded([*a, *b], node.span)
+            return self._counted([*a, *b], node.span)
+        if isinstance(a, Size) and isinstance(b, Size):
+            self.e.spend(4 * len(a.terms) * len(b.terms), node.span)
         for value in (a, b):
             if not is_static(value):
                 message = f"{kind_of(value)} is not a tensor yet and cannot be computed with"
@@ -331,6 +344,8 @@ class Expressions:
         if isinstance(first, Missing):
             raise first.error
         values = [first, *rest]
+        for value in values if name != "len" else ():
+            self._counted(value, node.span)
         if name not in ("len", "zip", "enumerate") and any(map(holds_tensors, values)):
             message = f"{name} is a function of static values and takes no tensors"
             raise MlcError("call", message, node.span)
@@ -405,11 +420,15 @@ class Expressions:
                 None if end is None else self.evaluate(frame, end)
                 for end in (item.lower, item.upper, item.step)
             ]
+            self._counted(value, node.span)
             return static.guarded(node.span, "slice", lambda: value[slice(*ends)])
         place = self.evaluate(frame, item)
-        return static.guarded(
+        found = static.guarded(
             node.span, f"element {kind_of(place)} of {kind_of(value)}", lambda: value[place]
         )
+        if isinstance(found, Tensor) and isinstance(item, (s.Literal, s.Unary)):
+            frame.scope.block.picks.setdefault(found.value, set()).add(place < 0)
+        return found
 
 
 def as_fact(operator: str, a: Any, b: Any) -> Fact | None:

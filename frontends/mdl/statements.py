@@ -14,7 +14,6 @@ from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Value, Wei
 from . import static
 from . import syntax as s
 from .context import (
-    ITERATIONS,
     POISON,
     Absent,
     Frame,
@@ -29,13 +28,13 @@ from .context import (
 from .declare import Declare
 from .errors import raise_all, suggest, unsupported
 from .expressions import as_fact
+from .limits import ERRORS, ITERATIONS, SHOWN
 from .sites import assigned
 from .symbolic import merge, trace
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
 
-ERRORS = 20
 INITS: Mapping[str, int] = {
     "zeros": 0, "ones": 0, "constant": 1, "normal": 1, "uniform": 2, "kaiming_uniform": 1,
     "fan_uniform": 1, "xavier_uniform": 0,
@@ -156,6 +155,8 @@ class Statements:
             frame.variables[name] = POISON
 
     def _statement(self, frame: Frame, node: s.Syntax) -> None:
+        # What a branch or loop holds is looked through, also where it is not run.
+        self.e.spend(node.parts if isinstance(node, (s.If, s.Loop)) else 1, node.span)
         match node:
             case s.Assign():
                 self._assign(frame, node)
@@ -218,6 +219,9 @@ class Statements:
         value = self.evaluate(frame, both)
         expr = self.e.expressions.express(frame, both) if is_static(value) else None
         frame.assign(node.name, value, expr)
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, Tensor):
+                frame.scope.block.lists.setdefault(item.value, node.name)
 
     # ------------------------------------------------------------------------------- params
 
@@ -365,7 +369,7 @@ class Statements:
             variable = frame.variables.get(found[1])
             return found[0] if variable is None else kind_of(variable.value)
 
-        return re.sub(r"\{([A-Za-z_]\w*)\}", shown, text)
+        return re.sub(r"\{([A-Za-z_]\w*)\}", shown, text[:SHOWN])
 
     # -------------------------------------------------------------------------------- loops
 
@@ -380,6 +384,7 @@ class Statements:
         read = names(loop.table) | self._reads(frame, node)
         for number, row in enumerate(rows):
             self._count(node)
+            self.e.spend(node.parts, node.span)
             scope = Scope(
                 "iteration", parent=frame.scope, path=frame.scope.path, index=number, loop=loop,
                 site=node.site, arms=arms, span=node.span,

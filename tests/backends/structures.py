@@ -538,5 +538,54 @@ model CountedStages(counts = [1, 3, 2], growth = 2):
             h = h -> layer_norm -> linear(width)
     y = h -> linear(3)
 """,
+    "pyramid": """
+block Conv(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H, W]
+    y = x -> conv(width, 3, pad = 1) -> relu
+model Pyramid(widths = [4, 6, 8], lateral = 5):
+    in  image: f32[B, 3, H, W]
+    out y: f32[B, lateral]
+    out deep: f32[B, widths[-1]]
+    h = image
+    stages = []
+    for width in widths:
+        h = h -> Conv(width) -> Conv(width)
+        stages += [h]
+        h = h -> max_pool(2)
+    deep = mean(h, H, W)
+    total = stages[0] -> mean(H, W) -> linear(lateral)
+    for i in range(len(widths)):
+        total = total + (stages[i] -> conv(lateral, 1) -> mean(H, W))
+    y = total
+""",
+    "ladder": """
+block Step(width):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    y = x -> linear(width) -> tanh
+model Ladder(widths = [3, 5, 4], classes = 2):
+    in  x: f32[B, 6]
+    out y: f32[B, classes]
+    h = x
+    kept = []
+    for width in widths:
+        h = h -> Step(width)
+        kept += [h]
+    for i in range(len(widths)):
+        h = concat(h, kept[-1 - i], axis = 1) -> Step(widths[-1 - i] + 1)
+    y = concat(h, kept[1], axis = 1) -> linear(classes)
+""",
+    "residual_in_list": """
+model ResidualInList(depth = 3, width = 4):
+    in  x: f32[B, T, width]
+    out y: f32[B, T, width]
+    h = x
+    outs = [x]
+    repeat depth:
+        h = h + (h -> layer_norm -> linear(2 * width) -> relu -> linear(width))
+        outs += [h]
+    y = (outs[1] + outs[-1]) -> layer_norm
+""",
 }
 """By name: .mdl text with one model."""

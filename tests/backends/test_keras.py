@@ -25,7 +25,6 @@ CASES = cases()
 IDS = [f"{op.name}-{number}" for op, number in CASES]
 REFUSED = {
     **{(op.name, number): "no inputs" for op, number in CASES if not op.inputs},
-    ("conv_transpose", 2): "groups",
 }
 """Samples that Keras has no exact words for, and what the error names."""
 

@@ -161,6 +161,48 @@ model Picture(classes = 3):
     mask = h + bias -> softmax(axis = 1)
     rows = mask -> max(axes = [1])
 """,
+    "read_outside": """
+block Step(width):
+    in  x: f32[B, C, L]
+    out y: f32[B, C, L]
+    enc = conv(width, 1)
+    h = x -> enc -> relu
+    k = transpose(enc.weight, axes = [1, 0, 2])
+    y = conv(h, weight = k, features = C, kernel = 1, bias = false)
+
+model ReadOutside(D = 3, width = 6):
+    in  x: f32[B, 4, L]
+    in  ids: i32[B, T]
+    out y: f32[B, 4, L]
+    out z: f32[B, T, 11]
+    out w: f32[11, D]
+    out n: f32[]
+    token = embedding(11, D)
+    h = x
+    repeat 2:
+        h = h -> Step(width)
+    y = h
+    a = linear(D)
+    b = reshape(sum(x, axes = [2]), [B, 1, 4]) -> linear(D)
+    z = (b -> a -> a) @ transpose(token.weight) + token(ids)[:, :, :1]
+    w = token.weight @ a.weight
+    n = sum(a.bias * a.bias)
+""",
+    "grouped_up": """
+block Up(width, groups):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, 2 * H, 2 * W]
+    y = x -> conv_transpose(width, 4, stride = 2, pad = 1, groups = groups) -> relu
+
+model GroupedUp(groups = 2):
+    in  x: f32[B, 4, H, W]
+    out y: f32[B, 6, 4 * H - 4, 12 * W - 2]
+    h = x
+    for width in [8, 12]:
+        h = h -> Up(width, groups)
+    y = h -> conv_transpose(6, (3, 2), dilation = (2, 1), stride = (1, 3), pad = ((5, 3), (2, 1)),
+                            output_pad = (0, 2))
+""",
 }  # fmt: skip
 """Further models: what Keras writes in its own way."""
 
@@ -363,6 +405,22 @@ def test_weights_that_no_output_depends_on_are_left_out(tmp_path: Path) -> None:
     assert paths == {"calls", *own, *(f"twice1.{part}" for part in (*more, "scale", "place"))}
 
 
+def test_a_weight_that_a_loop_reads_outside_its_layers_is_refused() -> None:
+    text = """
+model Net:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    h = x
+    for width in [4, 5]:
+        enc = linear(width)
+        h = relu(enc(h)) @ enc.weight
+    y = h
+"""
+    with pytest.raises(MlcError, match=r"enc.weight is read outside its layer") as refused:
+        emit(load(text, "net"), "net")
+    assert refused.value.code == "unsupported"
+
+
 def test_names_that_would_be_one_are_refused() -> None:
     text = """
 block Inner:
@@ -387,7 +445,10 @@ model Net:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("name", ["encoder", "cross", "patches", "windows", "siamese", "tied"])
+@pytest.mark.parametrize(
+    "name",
+    ["encoder", "cross", "patches", "windows", "siamese", "tied", "read_outside", "grouped_up"],
+)
 def test_a_saved_model_is_the_same(name: str, tmp_path: Path) -> None:
     graph = load(ALL[name], "net")
     ran = Ran(graph, emit(graph, "net"), weights_of(graph), tmp_path)

@@ -37,7 +37,19 @@ model Images(widths = [16, 24]):
     h = h -> conv(24, 5, pad = 2, groups = 24) -> conv(24, 5, pad = 2, groups = 24)
     h = h -> conv(48, 3, pad = 1, groups = 24) -> instance_norm
     h = h -> conv(24, 3, pad = 1, groups = 3) -> conv(24, 3, pad = 1, groups = 3)
-    y = h -> Up(16)
+    y = h -> Up(16) -> conv_transpose(16, 3, pad = 1, groups = 4)
+""",
+    "read_outside": """
+model ReadOutside(D = 20):
+    in  x: f32[B, 12]
+    in  ids: i32[B]
+    out y: f32[B, 12]
+    out z: f32[B, D]
+    enc = linear(D)
+    dec = linear(D, bias = false)
+    token = embedding(50, D)
+    y = (tanh(enc(x)) + dec(x)) @ (enc.weight + dec.weight)
+    z = token(ids) + sum(token.weight, axes = [0])
 """,
     "other_ranks": """
 model OtherRanks:

@@ -24,6 +24,7 @@ from ...program import (
 )  # fmt: skip
 from ...program import outputs as results_of
 from .choices import Arms, Choices, Placed
+from .elements import Elements
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
 from .numbers import Numbers
@@ -56,6 +57,7 @@ class Body:
         self.frames = list(frames)
         self.sizes = Sizes(frames, builder.unknown, builder.frozen)
         self.carried: list[Carry] = []
+        self.elements = Elements(self)
         self.conditions: dict[int, Expr] = {}
         self.placed: list[Placed] = []
         self.arms: Arms = ()
@@ -167,11 +169,17 @@ class Body:
         carried = self._carried(frames, present)
         if carried is not None:
             return carried
+        numbered = self.elements.numbered(frames, present)
+        if numbered is not None:
+            return numbered
         found = [self._lookup(f, v) for f, v in zip(frames, present, strict=True)]
         if any(var is None for var in found):
             state = self._state(frames, present, found)
             if state is not None:
                 return state
+            element = self.elements.find(frames, present)
+            if element is not None:
+                return element
             self._unroll(frames, present, found)
             disagree(
                 frames, [var is None or f.number for f, var in zip(frames, found, strict=True)]

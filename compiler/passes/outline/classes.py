@@ -304,7 +304,7 @@ class Builder:
         return Class(
             definition.name, definition, params, sizes, inputs, outputs, body,
             sorted(self.parameters.values(), key=lambda p: p.site), self.checks, self.scopes,
-            updates, init, call,
+            updates, init, call, self.unknown.chosen,
         )  # fmt: skip
 
     def _default(self, name: str, declared: Expr | None) -> Expr | None:

@@ -21,6 +21,7 @@ from ...program import (
     Var,
     walk,
 )  # fmt: skip
+from .elements import Finished
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .numbers import Numbers
 
@@ -50,7 +51,11 @@ def merge_loop(part: Part) -> Repeat:
     results = _results(part, body, frames)
     kept = [carried.record for carried in body.carried]
     chain = _chain(statements, kept[0].current, kept[0].next) if len(kept) == 1 else None
-    return Repeat(loops[0], table, variables, statements, kept, sizes, results, chain)
+    chain = None if body.elements.taken else chain
+    loop = Repeat(loops[0], table, variables, statements, kept, sizes, results, chain)
+    loop.elements = body.elements.taken
+    part.body.elements.finished.append(Finished(loop, frames))
+    return loop
 
 
 def _table(part: Part, loops: Sequence[Loop]) -> Expr:

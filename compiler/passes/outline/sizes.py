@@ -57,17 +57,22 @@ class Sizes:
                 value = expr.evaluate(expression, self.symbolic)
                 result[key] = tuple(value) if isinstance(value, list) else value
             except (KeyError, TypeError, ValueError, ArithmeticError, expr.Undecided):
-                result[key] = self._named(expression, values.get(key))
+                varies = len({repr(frame.evaluate(expression)) for frame in self.frames}) > 1
+                known = self.named(expression) if varies else None
+                result[key] = values.get(key) if known is None else known
         return {**values, **result}
 
-    def _named(self, expression: Expr, value: Any) -> Any:
+    def named(self, expression: Expr) -> Dim | None:
         """A symbol for a number that varies and that symbols cannot compute: `counts[i]`."""
         found = [frame.evaluate(expression) for frame in self.frames]
-        if all(type(each) is int for each in found) and len(set(found)) > 1:
-            name = self.unknown.name()
-            self.unknown.chosen[name] = expression
-            return self._name(name, found)
-        return value
+        if not all(type(each) is int for each in found):
+            return None
+        for name, known in self.unknown.chosen.items():
+            if expr.same(known, expression) and self.holds(symbol(name), found):
+                return symbol(name)
+        name = self.unknown.name()
+        self.unknown.chosen[name] = expression
+        return self._name(name, found)
 
     def dim(self, candidate: Dim | None, sizes: Sequence[Dim], hint: str | None = None) -> Dim:
         """`candidate` if it is the size in every frame; else their constant; else a new symbol,

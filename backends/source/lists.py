@@ -1,0 +1,102 @@
+"""Lists that a loop fills with tensors, and later loops and lines take them from."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+
+from ...compiler import expr
+from ...compiler.expr import Expr, literal
+from ...compiler.program import Element, Repeat, Var
+from .compose import Do, For, Line, Store
+from .names import free
+from .tree import tree
+
+
+class Lists:
+    """The lists of one function; `taken` are names that they may not have."""
+
+    def __init__(self, taken: Set[str]) -> None:
+        self.names: dict[Var, Expr] = {}
+        self._taken = set(taken)
+        self._filled: dict[Var, Var] = {}
+        self._elements: dict[Element, Expr] = {}
+
+    def started(self, loop: Repeat) -> Iterator[Line]:
+        """`skips = []`, before the loop that fills it."""
+        self._filled |= loop.collects
+        for found in loop.collects.values():
+            self.names[found] = self._name(found.name)
+            yield Store(self.names[found], ast.List([], ast.Load()))
+
+    def appended(self, made: Iterable[Var], read: Callable[[Var], Expr]) -> Iterator[Line]:
+        """`skips.append(h)`, behind the statement that makes h."""
+        for var in made:
+            if var in self._filled:
+                yield Do(tree("{xs}.append({x})", xs=self.names[self._filled[var]], x=read(var)))
+
+    def taken(self, loop: Repeat) -> Iterator[tuple[Expr, Expr]]:
+        """What a loop takes along from earlier ones: `skip` from `reversed(skips)`."""
+        for element, backwards in loop.elements.items():
+            assert element.of is not None
+            self._elements[element] = self._name(singular(element.of.name))
+            source = self.names[element.of]
+            turned = tree("reversed({xs})", xs=source) if backwards else source
+            yield self._elements[element], turned
+
+    def turns(self, loop: Repeat, variables: Sequence[Expr], table: Expr) -> For:
+        """`for width, skip in zip(widths, skips)`; with neither, `for _ in range(count)`."""
+        taken = [*self.taken(loop)]
+        if not variables:
+            return zipped(taken) if taken else For(expr.name("_"), tree("range({n})", n=table))
+        target = variables[0] if len(variables) == 1 else ast.Tuple([*variables], ast.Store())
+        if taken and counts(loop):
+            along = zipped(taken)
+            both = ast.Tuple([target, along.target], ast.Store())
+            return For(both, tree("enumerate({xs})", xs=along.iterable))
+        return zipped([(target, table), *taken])
+
+    def element(self, var: Element) -> Expr:
+        """`skip`, or `skips[-1]`."""
+        if var.index is None:
+            return self._elements[var]
+        assert var.of is not None
+        return ast.Subscript(self.names[var.of], literal(var.index), ast.Load())
+
+    def _name(self, wish: str) -> Expr:
+        name = free(wish, self._taken)
+        self._taken.add(name)
+        return expr.name(name)
+
+
+def zipped(pairs: Sequence[tuple[Expr, Expr]]) -> For:
+    """`for width, skip in zip(widths, skips)`, of targets with what they come from."""
+    if len(pairs) == 1:
+        return For(*pairs[0])
+    targets: list[Expr] = [target for target, _ in pairs]
+    sources = [source for _, source in pairs]
+    return For(ast.Tuple(targets, ast.Store()), tree("zip(*{xs}, strict=True)", xs=sources))
+
+
+def counts(loop: Repeat) -> bool:
+    """Whether its one variable is the number of the iteration."""
+    match loop.table:
+        case ast.Call(func=ast.Name(id="range"), args=[_]):
+            return len(loop.variables) == 1
+    return False
+
+
+def numbered(index: Expr, turns: For) -> For:
+    """`for i, width in enumerate(widths)`, or `for i in range(count)`."""
+    if isinstance(turns.target, ast.Name) and turns.target.id == "_":
+        return For(index, turns.iterable)
+    target = ast.Tuple([index, turns.target], ast.Store())
+    return For(target, tree("enumerate({xs})", xs=turns.iterable))
+
+
+def singular(name: str) -> str:
+    """What one element of a list is called."""
+    return name[:-1] if name.endswith("s") and len(name) > 1 else f"{name}_element"
+
+
+__all__ = ["Lists", "counts", "numbered", "zipped"]
