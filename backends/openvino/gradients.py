@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Graph
+from ...compiler.passes.adjoint import Adjoint
 from ...compiler.program import Apply, Class, Program, Var
 from ..source.compose import Assign, Do, For, Line, Return, Store
 from ..source.module import block, describe, docstring, formatted, join, title
@@ -17,14 +17,12 @@ from ..source.scope import Scope
 from ..source.tree import tree
 from .convolution import ROWS
 from .file import block_text, helpers, imports, parameter
+from .flat import flatten
 from .methods import Methods
 from .printer import Graph as Lines
 from .reserved import ATTRIBUTES, FLAT
 from .rules import RULES, Rule
 from .states import shared
-
-PREFIX = "grad."
-"""What the name of a gradient, or of what weighs an output in it, begins with."""
 
 SHARED = "f32"
 """The dtype of the weights that stand in one table; others are inputs like the model's own."""
@@ -33,20 +31,25 @@ SHARED = "f32"
 class Body(Lines):
     """The lines of the method: `outputs["grad.x"] = ...` stands where an output is made.
 
-    `table` are the weights that are read as `w["conv1.weight"]`, `again` the outputs whose tensor
-    has another name already.
+    `table` are the weights that are read as `w["conv1.weight"]`, `cotangents` the inputs with which
+    reverse mode begins, `again` the outputs whose tensor has another name already.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {**RULES, **ROWS}
 
     def __init__(
-        self, program: Program, scope: Scope, table: Collection[str], again: Collection[str]
+        self,
+        program: Program,
+        scope: Scope,
+        table: Collection[str],
+        cotangents: Collection[str],
+        again: Collection[str],
     ) -> None:
         cls = program.model
         super().__init__(cls, scope, FLAT, Methods(program, str), {}, {})
         self.table = {cls.inputs[name]: name for name in table}
         self.again = again
-        self.reverse = {var for name, var in cls.inputs.items() if name.startswith(PREFIX)}
+        self.reverse = {cls.inputs[name] for name in cotangents}
         self.ends: dict[Var, list[str]] = {}
         for name, var in cls.outputs.items():
             self.ends.setdefault(var, []).append(name)
@@ -103,14 +106,16 @@ def _turned(statement: Apply) -> bool:
     return order is None or tuple(order) == (*range(rank - 2), rank - 1, rank - 2)
 
 
-def source(graph: Graph, program: Program, weights: Collection[str]) -> str:
-    """The text of the file; `weights` are the inputs of the graph that are the model's weights."""
+def source(adjoint: Adjoint) -> str:
+    """The text of the file. The graph of `adjoint` is changed on the way."""
+    graph, weights = adjoint.graph, tuple(adjoint.graph.weights)
+    program = flatten(graph)
     cls = program.model
     cls.name = free(cls.name, FLAT)
     types = {given.name: given.type for given in graph.inputs}
     table = {n: literal(list(types[n].shape)) for n in weights if types[n].dtype == SHARED}
-    method = _build(graph, program, table)
-    text = f"class {cls.name}:\n    {docstring(_describe(graph, cls, weights))}\n\n"
+    method = _build(adjoint, program, table)
+    text = f"class {cls.name}:\n    {docstring(_describe(adjoint, cls, weights))}\n\n"
     parts = [*helpers(method), method]
     whole = text + "\n\n".join(block_text(part) for part in parts)
     given = [_table(table)] if table else []
@@ -123,15 +128,17 @@ def _table(table: Mapping[str, Expr]) -> str:
     return f'WEIGHTS = {{\n{rows}}}\n"""The shapes of the weights, which are inputs."""\n'
 
 
-def _describe(graph: Graph, cls: Class, weights: Collection[str]) -> str:
+def _describe(adjoint: Adjoint, cls: Class, weights: Collection[str]) -> str:
     """The shapes of the model's own inputs and outputs, and what the others are."""
+    others = {*adjoint.cotangents.values(), *weights}
+    others |= {*adjoint.inputs.values(), *adjoint.weights.values()}
     own = Class(
         cls.name, cls.definition, [], cls.sizes,
-        {n: v for n, v in cls.inputs.items() if n not in weights and not n.startswith(PREFIX)},
-        {n: v for n, v in cls.outputs.items() if not n.startswith(PREFIX)},
+        {name: var for name, var in cls.inputs.items() if name not in others},
+        {name: var for name, var in cls.outputs.items() if name not in others},
         [], [], [], cls.scopes, [],
     )  # fmt: skip
-    shapes = describe(own, facts=graph.facts)
+    shapes = describe(own, facts=adjoint.graph.facts)
     return (
         f"Builds the graph: {shapes[0].lower()}{shapes[1:]}\n\n"
         "    An input `grad.<output>` is what the output is weighted by, element by element; an\n"
@@ -140,11 +147,11 @@ def _describe(graph: Graph, cls: Class, weights: Collection[str]) -> str:
     )
 
 
-def _build(graph: Graph, program: Program, table: Mapping[str, Expr]) -> str:
+def _build(adjoint: Adjoint, program: Program, table: Mapping[str, Expr]) -> str:
     """The method `build`."""
-    cls = program.model
+    cls, graph = program.model, adjoint.graph
     scope = Scope(cls, ATTRIBUTES, FLAT)
-    lines = Body(program, scope, table, shared(graph))
+    lines = Body(program, scope, table, adjoint.cotangents.values(), shared(graph))
     lines.give(cls.inputs.values())
     lines.body(cls.body)
     plain = [given for given in graph.inputs if given.name not in table]
