@@ -25,6 +25,7 @@ from ...compiler.program import (
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
 from ..source.computation import Computation, number
 from ..source.constructor import listed
+from ..source.lists import counts, numbered
 from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
@@ -175,10 +176,12 @@ class Graph(Computation):
                     self.define(statement.outputs, self._call(statement))
                     if statement.outputs[0] in self.ordered:
                         self.out.join(statement.outputs[0])
+                    self.out.lines += self.lists.appended(statement.outputs, self.read)
                 case Chain(body=stages, member=member):
                     outside, self.prefix = self.prefix, (*self.prefix, member.name)
                     self.body(stages)
                     self.prefix = outside
+                    self.out.lines += self.lists.appended([statement.output], self.read)
                 case _:
                     super().body([statement])
 
@@ -268,6 +271,7 @@ class Graph(Computation):
         for inside, result in loop.results.items():
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
+        self.out.lines += self.lists.started(loop)
         running = [s for s in loop.sizes if s.name in self._read_names(loop.body)]
         for size in running:
             start = self.place(size.start)
@@ -293,26 +297,19 @@ class Graph(Computation):
     def _numbered(self, loop: Repeat) -> For:
         """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
-        target = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
-        table = self.place(loop.table)
+        turns = self.lists.turns(loop, names, self.place(loop.table))
         counted = [n for n in listed(loop) if n not in self.index]
-        if not counted:
-            return For(target if names else expr.name("_"),
-                       table if names else tree("range({n})", n=table))  # fmt: skip
         inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
         self._count([name for name in counted if name in inner])
         counted = [name for name in counted if name not in inner]
         if not counted:
-            return For(target if names else expr.name("_"),
-                       table if names else tree("range({n})", n=table))  # fmt: skip
+            return turns
         taken = {*self.scope.locals.values(), *self.taken, *self.cls.inputs}
-        index = expr.name(free("i", taken))
+        index = names[0] if counts(loop) else expr.name(free("i", taken))
         per = len(list(members(loop.body))) if loop.chain else 1
         for name in counted:
             self.index[name] = places(index, per)
-        if not names:
-            return For(index, tree("range({n})", n=table))
-        return For(ast.Tuple([index, target], ast.Store()), tree("enumerate({t})", t=table))
+        return turns if counts(loop) else numbered(index, turns)
 
     def _count(self, lists: list[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""
