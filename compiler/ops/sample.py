@@ -9,7 +9,7 @@ from ..dim import Dim
 from ..graph import Type, Value
 from ..op import Build, Config, Op, TypeMismatch, require_equal
 from .broadcast import number, require_floating, require_same_dtype
-from .compare import GREATER_EQUAL, LESS_EQUAL, LOGICAL_AND
+from .compare import GREATER, LESS, LOGICAL_AND
 from .elementwise import ADD, CAST, MAXIMUM, MINIMUM, MUL, SUB, WHERE
 from .function import FLOOR, ROUND
 from .index import GATHER_ELEMENTS, cut
@@ -92,9 +92,9 @@ def _pick(b: Build, x: Value, row: Value, column: Value) -> Value:
     rows, columns = row.type.shape[1:]
     last, end = number(b, height - 1, row), number(b, width - 1, row)
     r, c = (b(MAXIMUM, b(MINIMUM, at, most), 0.0) for at, most in ((row, last), (column, end)))
-    whole = b(CAST, c, dtype="i32")
+    r, c = (b(CAST, b(ADD, at, 0.25), dtype="i32") for at in (r, c))  # not on a step of the cast
     wide = width if isinstance(width, int) else b.constant(width, "i32")
-    place = b(ADD, b(MUL, b(CAST, r, dtype="i32"), wide), whole)
+    place = b(ADD, b(MUL, r, wide), c)
     flat = b(RESHAPE, x, shape=(batch, channels, height * width))
     index = b(EXPAND, b(RESHAPE, place, shape=(batch, 1, rows * columns)),
               shape=(batch, channels, rows * columns))  # fmt: skip
@@ -106,7 +106,9 @@ def _pick(b: Build, x: Value, row: Value, column: Value) -> Value:
 
 
 def _within(b: Build, at: Value, last: Value | float) -> Value:
-    result: Value = b(LOGICAL_AND, b(GREATER_EQUAL, at, 0.0), b(LESS_EQUAL, at, last))
+    """Whether whole places lie on the axis, asked between them."""
+    end = last + 0.25 if isinstance(last, float) else b(ADD, last, 0.25)
+    result: Value = b(LOGICAL_AND, b(GREATER, at, -0.25), b(LESS, at, end))
     return result
 
 
