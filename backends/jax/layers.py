@@ -11,6 +11,7 @@ from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import attend, attention
 from .images import resizes
+from .places import PLACED
 from .rules import RULES, each, elements, pairs, pools, spatial
 from .starts import biased, size
 
@@ -161,6 +162,8 @@ def native(node: Node) -> bool:
         return False
     if name == "resize":
         return resizes(node)
+    if name in PLACED:
+        return PLACED[name](node)
     if name == "sdpa":
         return node.inputs[4] is None and not attrs["grouped"]
     if name not in LAYERS or node.layer is None:

@@ -12,6 +12,7 @@ from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .images import resize
+from .places import PLACES
 
 DTYPES: Mapping[str, str] = {
     "bool": "bool", "u8": "jnp.uint8", "i8": "jnp.int8", "i16": "jnp.int16", "i32": "jnp.int32",
@@ -429,5 +430,6 @@ RULES: Mapping[str, Rule] = {
     "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
     "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": sdpa, "resize": resize,
+    **PLACES,
     "log_sigmoid": _unary("nnx.log_sigmoid"),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from ..source.tree import is_literal, number, tree
 from .attention import own
 from .conv_transpose import conv_transpose
 from .images import resizes
+from .places import PLACED
 from .rules import INSIDE, RULES
 from .shapes import transposed
 from .starts import DEPTHWISE, STARTED, started
@@ -318,6 +319,8 @@ def native(node: Node) -> bool:
         return _pools(node)
     if name == "resize":
         return resizes(node)
+    if name in PLACED:
+        return PLACED[name](node)
     if name in ("var", "std"):
         return bool(attrs["correction"] == 0)
     if name not in LAYERS or (node.layer is None and name in TENSORS):

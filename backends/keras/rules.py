@@ -8,6 +8,7 @@ from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
 from ..source.tree import number, tree
 from . import images, shapes
+from .places import PLACES
 from .shapes import Pieces, size_of
 
 DTYPES: Mapping[str, str] = {
@@ -244,7 +245,7 @@ RULES: Mapping[str, Rule] = {
     "soft_shrink": "keras.ops.soft_shrink({x}, {bound})",
     "hard_shrink": "keras.ops.hard_shrink({x}, {bound})",
     "threshold": "keras.ops.threshold({x}, {bound}, {value})", "resize": images.upsampling,
-    "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
+    "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear, **PLACES,
 }  # fmt: skip
 """Op -> how it is written on tensors."""
 

@@ -8,6 +8,7 @@ from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Node, Value
 from ...compiler.passes.expand import Recording, apply_body
 from . import images
+from .places import PLACED
 from .rules import ROWS, pool_window
 
 TRILU = ("bool", "i64", "f32", "f64", "f16", "bf16")
@@ -66,6 +67,7 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
     "drop_path": _dropout,
     "max_pool": _pool,
     "avg_pool": _pool,
+    **PLACED,
     "resize": images.resize_by_body,
     "pixel_shuffle": images.shuffle_by_body,
     "pixel_unshuffle": images.unshuffle_by_body,

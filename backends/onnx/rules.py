@@ -17,6 +17,7 @@ from ...compiler.ops.index import slices
 from ...compiler.ops.shape import permutation, resolved_shape
 from ...compiler.ops.window import Window
 from . import images
+from .places import PLACES
 from .writer import DTYPES, LAST, Writer
 
 Rule: TypeAlias = "Callable[..., str | tuple[str, ...]]"
@@ -408,6 +409,7 @@ ROWS: Mapping[str, Rule] = {
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
+    **PLACES,
     "resize": images.resize,
     "pixel_shuffle": images.pixel_shuffle,
     "pixel_unshuffle": images.pixel_unshuffle,

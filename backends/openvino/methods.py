@@ -17,6 +17,7 @@ from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
 from . import attention, windows
+from .places import PLACED
 from .ports import passes_ports
 from .rules import RULES
 
@@ -351,6 +352,8 @@ def native(node: Node) -> bool:
         return not attrs["ceil"]
     if name == "sdpa":
         return _plain_product(node)
+    if name in PLACED:
+        return PLACED[name](node)
     if node.layer is None or name not in {*SPECS, *INLINE}:
         return name in RULES
     weights = set(node.layer.weights)

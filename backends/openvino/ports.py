@@ -6,6 +6,10 @@ from ...compiler.program import Apply, Class, If, Repeat, Var, walk
 from ..source.computation import taken
 
 
+SEVERAL = ("split", "top_k")
+"""Ops whose tensors are outputs of one node."""
+
+
 def ports(cls: Class) -> set[Var]:
     """The tensors of a class that are, or may be, one output of a node with several."""
     found: set[Var] = set()
@@ -14,7 +18,7 @@ def ports(cls: Class) -> set[Var]:
         before = len(found)
         for statement in walk(cls.body):
             match statement:
-                case Apply(op=op, outputs=made) if op.name == "split" and len(made) > 1:
+                case Apply(op=op, outputs=made) if op.name in SEVERAL and len(made) > 1:
                     found.update(made)
                 case If(phis=phis):
                     found.update(p.result for p in phis if {p.then, p.orelse} & found)

@@ -13,6 +13,7 @@ from ...compiler.expr import Expr, literal
 from ...compiler.ops.window import Window
 from ..source.parts import Parts as Plain
 from ..source.tree import number, tree
+from .places import PLACES
 from .sizes import Sizes, elements
 
 TYPES: Mapping[str, str] = {
@@ -353,7 +354,7 @@ RULES: Mapping[str, Rule] = {
     "gather_elements": "ops.gather_elements({x}, {index}, {axis})",
     "scatter_add": "ops.scatter_elements_update({x}, {index}, {updates}, {axis}, 'sum')",
     "iota": _iota, "cumsum": "ops.cumsum({x}, {axis})",
-    "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": _sdpa,
+    "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": _sdpa, **PLACES,
 }  # fmt: skip
 
 __all__ = ["RULES", "Parts", "Rule", "Sequence", "element_type", "expr", "scalar", "windows"]

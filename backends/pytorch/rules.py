@@ -15,6 +15,7 @@ from ..source.tree import number, real
 from .attention import sdpa
 from .dtypes import dtype
 from .images import IMAGES
+from .places import PLACES
 from .positions import POSITIONS
 from .reductions import REDUCTIONS
 from .shapes import SHAPES
@@ -178,6 +179,6 @@ RULES: Mapping[str, Rule] = {
     "log_sigmoid": _unary("F.logsigmoid"), "tanh_shrink": _unary("F.tanhshrink"),
     "threshold": "F.threshold({x}, {bound}, {value})", "hard_shrink": "F.hardshrink({x}, {bound})",
     "soft_shrink": "F.softshrink({x}, {bound})",
-    **REDUCTIONS, **POSITIONS, **SHAPES, **WINDOWS, **IMAGES,
+    **REDUCTIONS, **POSITIONS, **PLACES, **SHAPES, **WINDOWS, **IMAGES,
 }  # fmt: skip
 """What PyTorch writes for an op, by its name."""

@@ -10,6 +10,7 @@ from .adaptive import ADAPTIVE
 from .attention import ATTENTIONS
 from .bag import EMBEDDING_BAG
 from .batch_norm import BATCH_NORM
+from .bitwise import BITWISE
 from .compare import COMPARE
 from .constant import CONSTANT
 from .conv import CONVOLUTION
@@ -17,6 +18,7 @@ from .dynamic import DYNAMIC
 from .elementwise import ELEMENTWISE
 from .function import FUNCTION
 from .index import INDEX
+from .inverse import INVERSE
 from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
@@ -29,6 +31,7 @@ from .random import RANDOM
 from .reduce import REDUCE
 from .rescale import RESCALE
 from .resize import RESIZES
+from .roll import ROLLS
 from .sample import SAMPLING
 from .scatter import SCATTERS
 from .sequence import SEQUENCE
@@ -46,6 +49,8 @@ OPS: Mapping[str, Op] = {
         *ELEMENTWISE,
         *COMPARE,
         *FUNCTION,
+        *INVERSE,
+        *BITWISE,
         *REDUCE,
         *STATISTIC,
         *ACTIVATION,
@@ -54,6 +59,7 @@ OPS: Mapping[str, Op] = {
         *LOSS,
         *SHAPE,
         *JOIN,
+        *ROLLS,
         *INDEX,
         EMBEDDING_BAG,
         *SCATTERS,

@@ -61,6 +61,11 @@ def _test(
     )  # fmt: skip
 
 
+def _isfinite_infer(x: Type) -> Type:
+    require_floating("isfinite", x)
+    return x.with_(dtype="bool")
+
+
 EQUAL = _relation(
     "equal", _any, _NUMBERS + _BOOLS, lambda a, b: np.equal(a, b), "a == b; NaN equals nothing."
 )
@@ -97,8 +102,20 @@ ISNAN = _test("isnan", require_floating, _SPECIAL, lambda x: np.isnan(x), "x is 
 ISINF = _test(
     "isinf", require_floating, _SPECIAL, lambda x: np.isinf(x), "x is infinite, of either sign."
 )
+ISFINITE = Op(
+    "isfinite",
+    inputs=("x",),
+    infer=_isfinite_infer,
+    eval=lambda x: np.isfinite(x),
+    body=lambda b, x: b(LOGICAL_NOT, b(LOGICAL_OR, b(ISNAN, x), b(ISINF, x))),
+    grad=None,
+    rounding="exact",
+    layout="any",
+    samples=_SPECIAL,
+    doc="x is a number, and not infinite.",
+)
 
 COMPARE = (
     EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, LOGICAL_AND, LOGICAL_OR,
-    LOGICAL_NOT, LOGICAL_XOR, ISNAN, ISINF,
+    LOGICAL_NOT, LOGICAL_XOR, ISNAN, ISINF, ISFINITE,
 )  # fmt: skip

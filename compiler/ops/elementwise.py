@@ -49,6 +49,7 @@ def binary(
     samples: Sequence[dict[str, Any]] = PAIRS + INTEGERS,
     rounding: str = "elementwise",
     kinks: str = "",
+    body: Callable[..., Value] | None = None,
     doc: str,
 ) -> Op:
     """An op on `a` and `b`; `grad` gives the gradients before they are summed over broadcasting."""
@@ -63,8 +64,8 @@ def binary(
         return [None if part is None else unbroadcast(b, part, like) for part, like in pairs]
 
     return Op(
-        name, ("a", "b"), infer, eval, grad=gradients, samples=tuple(samples), layout="any",
-        rounding=rounding, kinks=kinks, doc=doc,
+        name, ("a", "b"), infer, eval, body=body, grad=gradients, samples=tuple(samples),
+        layout="any", rounding=rounding, kinks=kinks, doc=doc,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from ..array import np
 from ..graph import Type, Value
 from ..op import Build, Op
 from .broadcast import require_floating, require_numeric
-from .compare import EQUAL, GREATER_EQUAL, LOGICAL_AND, LOGICAL_OR
+from .compare import EQUAL, GREATER_EQUAL, LESS, LOGICAL_AND, LOGICAL_OR
 from .elementwise import ADD, DIV, MUL, NEG, SUB, WHERE, binary
 from .erf import erf
 
@@ -24,7 +24,7 @@ _HALVES: Samples = ({"x": [-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e9]},)
 _SMALL = [1e-30, -1e-8, 1e-4, 0.3]
 
 
-def _unary(
+def unary(
     name: str,
     eval: Callable[[Any], Any],
     slope: Callable[[Build, Value, Value, Value], Value | None],
@@ -56,7 +56,7 @@ _STEPS = "its derivative is 0, at the steps too"
 
 # --------------------------------------------------------------------------- signs and steps
 
-ABS = _unary(
+ABS = unary(
     "abs",
     lambda x: np.abs(x),
     lambda b, g, y, x: b(MUL, g, b(SIGN, x)),
@@ -66,7 +66,7 @@ ABS = _unary(
     kinks="its derivative at 0 is 0",
     doc="x without its sign.",
 )
-SIGN: Op = _unary(
+SIGN: Op = unary(
     "sign",
     lambda x: np.sign(x),
     _flat,
@@ -76,18 +76,29 @@ SIGN: Op = _unary(
     kinks=_STEPS,
     doc="-1, 0 or 1.",
 )
-FLOOR = _unary(
+FLOOR = unary(
     "floor", lambda x: np.floor(x), _flat, samples=(*_SHAPES, *_HALVES), rounding="exact",
     kinks=_STEPS, doc="The greatest whole number that is at most x, as a float.",
 )  # fmt: skip
-CEIL = _unary(
+CEIL = unary(
     "ceil", lambda x: np.ceil(x), _flat, samples=(*_SHAPES, *_HALVES), rounding="exact",
     kinks=_STEPS, doc="The least whole number that is at least x, as a float.",
 )  # fmt: skip
-ROUND = _unary(
+ROUND = unary(
     "round", lambda x: np.rint(x), _flat, samples=(*_SHAPES, *_HALVES), rounding="exact",
     kinks=_STEPS, doc="The nearest whole number, as a float; halves go to the even one.",
 )  # fmt: skip
+
+TRUNC = unary(
+    "trunc",
+    lambda x: np.trunc(x),
+    _flat,
+    body=lambda b, x: b(WHERE, b(LESS, x, 0.0), b(CEIL, x), b(FLOOR, x)),
+    samples=(*_SHAPES, *_HALVES),
+    rounding="exact",
+    kinks=_STEPS,
+    doc="x without its fraction, as a float.",
+)
 
 # --------------------------------------------------------------------- powers and logarithms
 
@@ -110,14 +121,14 @@ def _pow_grad(b: Build, g: Value, y: Value, u: Value, v: Value) -> tuple[Value, 
     return base, b(WHERE, flat, 0.0, b(MUL, g, b(MUL, y, b(LOG, u))))
 
 
-EXP = _unary(
+EXP = unary(
     "exp",
     lambda x: np.exp(x),
     lambda b, g, y, x: b(MUL, g, y),
     samples=(*_SHAPES, {"x": [-80.0, 0.0, 80.0, -float("inf"), -1000.0]}),
     doc="e to the power of x.",
 )
-EXPM1 = _unary(
+EXPM1 = unary(
     "expm1",
     lambda x: np.expm1(x),
     lambda b, g, y, x: b(MUL, g, b(EXP, x)),
@@ -125,14 +136,14 @@ EXPM1 = _unary(
     samples=(*_SHAPES, {"x": [*_SMALL, 0.0, -50.0, 50.0, -float("inf")]}),
     doc="exp(x) - 1, accurate near 0.",
 )
-LOG = _unary(
+LOG = unary(
     "log",
     lambda x: np.log(x),
     lambda b, g, y, x: b(DIV, g, x),
     samples=(*_POSITIVE, {"x": [1e-30, 1.0, 1e30]}),
     doc="The natural logarithm; of 0 it is -inf, of negative numbers NaN.",
 )
-LOG1P = _unary(
+LOG1P = unary(
     "log1p",
     lambda x: np.log1p(x),
     lambda b, g, y, x: b(DIV, g, b(ADD, x, 1.0)),
@@ -140,14 +151,14 @@ LOG1P = _unary(
     samples=(*_POSITIVE, {"x": [*_SMALL, 0.0, -0.5, 1e30, float("inf")]}),
     doc="log(1 + x), accurate near 0.",
 )
-SQRT = _unary(
+SQRT = unary(
     "sqrt",
     lambda x: np.sqrt(x),
     lambda b, g, y, x: b(DIV, g, b(MUL, y, 2.0)),
     samples=(*_POSITIVE, {"x": [1e-30, 1.0, 1e30]}),
     doc="The square root; NaN for negative numbers. Its derivative at 0 is infinite.",
 )
-RSQRT = _unary(
+RSQRT = unary(
     "rsqrt",
     lambda x: 1 / np.sqrt(x),
     lambda b, g, y, x: b(MUL, b(MUL, g, -0.5), b(DIV, y, x)),
@@ -155,7 +166,7 @@ RSQRT = _unary(
     samples=(*_POSITIVE, {"x": [1e-10, 1.0, 1e10]}),
     doc="1 / sqrt(x).",
 )
-RECIPROCAL = _unary(
+RECIPROCAL = unary(
     "reciprocal",
     lambda x: 1 / x,
     lambda b, g, y, x: b(NEG, b(MUL, g, b(MUL, y, y))),
@@ -163,7 +174,7 @@ RECIPROCAL = _unary(
     samples=(*_POSITIVE, {"x": [-1e-10, 1e10]}),
     doc="1 / x.",
 )
-SQUARE = _unary(
+SQUARE = unary(
     "square",
     lambda x: np.square(x),
     lambda b, g, y, x: b(MUL, g, b(MUL, x, 2.0)),
@@ -172,7 +183,7 @@ SQUARE = _unary(
     samples=(*_SHAPES, *_INTEGERS),
     doc="x * x.",
 )
-ERF = _unary(
+ERF = unary(
     "erf",
     erf,
     lambda b, g, y, x: b(MUL, b(MUL, g, 2.0 / math.sqrt(math.pi)), b(EXP, b(NEG, b(MUL, x, x)))),
@@ -203,58 +214,58 @@ def _leg(b: Build, x: Value) -> Value:
     return result
 
 
-SIN = _unary(
+SIN = unary(
     "sin", lambda x: np.sin(x), lambda b, g, y, x: b(MUL, g, b(COS, x)), doc="The sine of radians."
 )
-COS: Op = _unary(
+COS: Op = unary(
     "cos",
     lambda x: np.cos(x),
     lambda b, g, y, x: b(NEG, b(MUL, g, b(SIN, x))),
     doc="The cosine of radians.",
 )
-TAN = _unary(
+TAN = unary(
     "tan",
     lambda x: np.tan(x),
     lambda b, g, y, x: b(MUL, g, b(ADD, b(MUL, y, y), 1.0)),
     samples=_UNIT,
     doc="The tangent of radians.",
 )
-ASIN = _unary(
+ASIN = unary(
     "asin",
     lambda x: np.arcsin(x),
     lambda b, g, y, x: b(DIV, g, _leg(b, x)),
     samples=_UNIT,
     doc="The angle in [-pi / 2, pi / 2] whose sine is x.",
 )
-ACOS = _unary(
+ACOS = unary(
     "acos",
     lambda x: np.arccos(x),
     lambda b, g, y, x: b(NEG, b(DIV, g, _leg(b, x))),
     samples=_UNIT,
     doc="The angle in [0, pi] whose cosine is x.",
 )
-ATAN = _unary(
+ATAN = unary(
     "atan",
     lambda x: np.arctan(x),
     lambda b, g, y, x: b(DIV, g, b(ADD, b(MUL, x, x), 1.0)),
     samples=(*_SHAPES, {"x": [1e10, -1e10, 0.0]}),
     doc="The angle in [-pi / 2, pi / 2] whose tangent is x.",
 )
-SINH = _unary(
+SINH = unary(
     "sinh",
     lambda x: np.sinh(x),
     lambda b, g, y, x: b(MUL, g, b(COSH, x)),
     samples=(*_SHAPES, {"x": [*_SMALL, -50.0, 50.0]}),
     doc="The hyperbolic sine.",
 )
-COSH: Op = _unary(
+COSH: Op = unary(
     "cosh",
     lambda x: np.cosh(x),
     lambda b, g, y, x: b(MUL, g, b(SINH, x)),
     samples=(*_SHAPES, {"x": [*_SMALL, -50.0, 50.0]}),
     doc="The hyperbolic cosine.",
 )
-TANH: Op = _unary(
+TANH: Op = unary(
     "tanh",
     lambda x: np.tanh(x),
     lambda b, g, y, x: b(MUL, g, b(SUB, 1.0, b(MUL, y, y))),
@@ -263,6 +274,6 @@ TANH: Op = _unary(
 )
 
 FUNCTION = (
-    ABS, SIGN, FLOOR, CEIL, ROUND, EXP, EXPM1, LOG, LOG1P, SQRT, RSQRT, RECIPROCAL, SQUARE,
+    ABS, SIGN, FLOOR, CEIL, ROUND, TRUNC, EXP, EXPM1, LOG, LOG1P, SQRT, RSQRT, RECIPROCAL, SQUARE,
     POW, ERF, SIN, COS, TAN, ASIN, ACOS, ATAN, SINH, COSH, TANH,
 )  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ..array import np
 from ..dim import Dim
 from ..graph import Type, Value
-from ..op import Build, Config, Op, TypeMismatch
+from ..op import Build, Config, Op, TypeMismatch, require_at_most
 from .broadcast import require_integer, require_numeric
-from .compare import EQUAL, LESS_EQUAL
+from .compare import EQUAL, LESS, LESS_EQUAL
 from .constant import numpy_dtype
-from .elementwise import ADD, CAST, WHERE
-from .shape import FLIP, UNSQUEEZE, require_sizes
+from .elementwise import ADD, CAST, MUL, WHERE
+from .reduce import PROD
+from .shape import FLIP, RESHAPE, UNSQUEEZE, require_sizes
 
 
 def _iota_infer(size: Dim, dtype: str) -> Type:
@@ -28,6 +29,48 @@ IOTA = Op(
     rounding="exact",
     samples=({"size": 7}, {"size": 3, "dtype": "f32"}),
     doc="The numbers 0 .. size - 1.",
+)
+
+
+def _range_infer(start: Dim, end: Dim, step: int, dtype: str) -> Type:
+    if step == 0:
+        raise TypeMismatch("range takes a step other than 0", "value")
+    message = f"range from {start} to {end} by {step} has no elements"
+    require_at_most(1, end - start if step > 0 else start - end, message)
+    return Type(dtype, (_steps(start, end, step),))
+
+
+def _steps(start: Dim, end: Dim, step: int) -> Dim:
+    return (end - start + step - 1) // step if step > 0 else (start - end - step - 1) // -step
+
+
+def _range_body(b: Build, start: Dim, end: Dim, step: int, dtype: str) -> Value:
+    places = b(IOTA, size=_steps(start, end, step), dtype=dtype)
+    wide = places if step == 1 else b(MUL, places, step)
+    result: Value = wide if start == 0 else b(ADD, wide, b.constant(start, dtype))
+    return result
+
+
+RANGE = Op(
+    "range",
+    inputs=(),
+    config={
+        "start": Config("size", doc="the first number"),
+        "end": Config("size", doc="where the numbers end, which is not one of them"),
+        "step": Config("int", 1, doc="may be negative"),
+        "dtype": Config("dtype", "i32"),
+    },
+    infer=_range_infer,
+    eval=lambda start, end, step, dtype: np.arange(start, end, step).astype(numpy_dtype(dtype)),
+    body=_range_body,
+    grad=None,
+    rounding="exact",
+    samples=(
+        {"start": 2, "end": 9},
+        {"start": 3, "end": 20, "step": 4, "dtype": "f32"},
+        {"start": 5, "end": -2, "step": -3, "dtype": "i64"},
+    ),
+    doc="The numbers start, start + step, ... before end. iota counts from 0.",
 )
 
 
@@ -69,6 +112,11 @@ def _cumsum_infer(x: Type, axis: int) -> Type:
     return x
 
 
+def _cumprod_infer(x: Type, axis: int) -> Type:
+    require_numeric("cumprod", x)
+    return x
+
+
 def _cumsum_grad(b: Build, g: Value, y: Value, x: Value, axis: int) -> list[Value]:
     reversed_sum = b(CUMSUM, b(FLIP, g, axes=(axis,)), axis=axis)
     return [b(FLIP, reversed_sum, axes=(axis,))]
@@ -85,6 +133,35 @@ CUMSUM = Op(
     layout="axes",
     samples=({"x": (2, 5, 3), "axis": 1}, {"x": ((5,), "i32"), "axis": 0}),
     doc="Running sums along an axis, each element included in its own.",
+)
+
+
+def _cumprod_body(b: Build, x: Value, axis: int) -> Value:
+    """Products over the elements up to each place: a column of x for each, with ones below."""
+    rank, size = x.type.rank, x.type.shape[axis]
+    later = b(LESS, b(UNSQUEEZE, b(IOTA, size=size), axes=(0,)),
+              b(UNSQUEEZE, b(IOTA, size=size), axes=(1,)))  # fmt: skip
+    mask = b(RESHAPE, later, shape=(size, size, *(1,) * (rank - 1 - axis)))
+    columns = b(WHERE, mask, b.constant(1, x.type.dtype), b(UNSQUEEZE, x, axes=(axis + 1,)))
+    result: Value = b(PROD, columns, axes=(axis,))
+    return result
+
+
+CUMPROD = Op(
+    "cumprod",
+    inputs=("x",),
+    config={"axis": Config("axis")},
+    infer=_cumprod_infer,
+    eval=lambda x, axis: np.cumprod(x, axis, dtype=x.dtype),
+    body=_cumprod_body,
+    rounding="elementwise",
+    layout="axes",
+    samples=(
+        {"x": (2, 5, 3), "axis": 1},
+        {"x": ((5,), "i32"), "axis": 0},
+        {"x": [[2.0, 0.0, 3.0, 0.0], [1.0, 2.0, 4.0, -1.0]], "axis": 1},
+    ),
+    doc="Running products along an axis, each element included in its own.",
 )
 
 # ------------------------------------------------------------------------------------ triangles
@@ -151,4 +228,4 @@ TRIU = Op(
     doc="The upper triangle of the last two axes; zeros below it.",
 )
 
-SEQUENCE = (IOTA, ONE_HOT, CUMSUM, TRIL, TRIU)
+SEQUENCE = (IOTA, RANGE, ONE_HOT, CUMSUM, CUMPROD, TRIL, TRIU)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from tests.compiler.ops.oracle_elementwise import DTYPES
+
 
 def argsort(x: torch.Tensor, axis: int, descending: bool) -> torch.Tensor:
     return x.sort(dim=axis, descending=descending, stable=True).indices.int()
@@ -39,12 +41,21 @@ def dynamic_update(
     return x.slice_scatter(update, axis, first, first + update.shape[axis])
 
 
+def roll(x: torch.Tensor, shift: int | tuple[int, ...], axes: tuple[int, ...]) -> torch.Tensor:
+    return x.roll(shift if isinstance(shift, tuple) else (shift,) * len(axes), axes)
+
+
 PLACE = {
     "sort": sort,
     "argsort": argsort,
     "top_k": top_k,
     "scatter": scatter,
     "scatter_max": scatter_max,
+    "roll": lambda x, shift, axes: x.roll(
+        shift if isinstance(shift, tuple) else [shift] * len(axes), axes
+    ),
+    "range": lambda start, end, step, dtype: torch.arange(start, end, step, dtype=DTYPES[dtype]),
+    "cumprod": lambda x, axis: x.cumprod(axis, dtype=x.dtype),
     "dynamic_slice": dynamic_slice,
     "dynamic_update": dynamic_update,
 }

@@ -1,0 +1,60 @@
+"""How Keras puts elements in order, moves them, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ...compiler.expr import Expr, literal
+from ...compiler.graph import Node
+from ..source.parts import Parts, Rule
+
+
+def _argsort(p: Parts) -> Expr:
+    """Downwards by what is in order the other way round: -x, or of integers the bits turned."""
+    if p.unless("descending", False) is None:
+        x: Expr = p["x"]
+    else:
+        x = p.fill("-{x}" if p.x.type.floating else "keras.ops.bitwise_not({x})")
+    return p.fill("keras.ops.cast(keras.ops.argsort({x}, axis={axis}), 'int32')", x=x)
+
+
+def _roll(p: Parts) -> Expr:
+    """Axes as they are stored, in the order of their shifts."""
+    axes: Sequence[int] = p.apply.values["axes"]
+    order = p.x.order or range(p.x.type.rank)
+    stored = tuple(order.index(axis) for axis in axes)
+    shift: Expr = p["shift"]
+    if len(stored) > 1 and isinstance(p.value("shift"), int):
+        shift = literal((p.value("shift"),) * len(stored))
+    one = literal(stored[0] if len(stored) == 1 else stored)
+    return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", shift=shift, axes=one)
+
+
+def _range(p: Parts) -> Expr:
+    from .rules import dtype
+
+    kind = dtype(p.value("dtype"))
+    return p.fill(
+        "keras.ops.arange({start}, {end}, {step}, dtype={d})", step=p.unless("step", 1), d=kind
+    )
+
+
+PLACES: Mapping[str, Rule] = {
+    "argsort": _argsort, "sort": "keras.ops.sort({x}, axis={axis})",
+    "roll": _roll, "range": _range,
+    **{name: f"keras.ops.{name}({{a}}, {{b}})" for name in (
+        "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp")},
+    "shift_left": "keras.ops.bitwise_left_shift({a}, {b})",
+    "shift_right": "keras.ops.bitwise_right_shift({a}, {b})",
+    "bitwise_not": "keras.ops.bitwise_not({x})", "atan2": "keras.ops.arctan2({a}, {b})",
+    **{name: f"keras.ops.{name}({{x}})" for name in (
+        "trunc", "isfinite", "exp2", "log2", "log10")},
+    "asinh": "keras.ops.arcsinh({x})", "acosh": "keras.ops.arccosh({x})",
+    "atanh": "keras.ops.arctanh({x})",
+}  # fmt: skip
+"""By the name of the op."""
+
+PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "sort": lambda node: not node.attrs["descending"],
+}
+"""Where having the name is not enough."""

@@ -1,0 +1,104 @@
+"""How PyTorch puts elements in order, moves and replaces them, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...compiler.expr import Expr, literal
+from ..source.parts import Parts, Rule
+from ..source.tree import tree
+from .dtypes import dtype, long
+from .reductions import axis
+
+
+def _order(p: Parts, template: str) -> Expr:
+    """Stable, so that the first of equal elements comes first."""
+    return p.fill(template, axis=axis(p), down=p.unless("descending", False))
+
+
+def _argsort(p: Parts) -> Expr:
+    return _order(p, "{x}.argsort(dim={axis}, descending={down}, stable=True).to(torch.int32)")
+
+
+def _sort(p: Parts) -> Expr:
+    return _order(p, "{x}.sort(dim={axis}, descending={down}, stable=True).values")
+
+
+def _scatter(p: Parts) -> Expr:
+    return p.fill("{x}.scatter({axis}, {i}, {updates})", axis=axis(p), i=long(p, "index"))
+
+
+def _scatter_max(p: Parts) -> Expr:
+    template = '{x}.scatter_reduce({axis}, {i}, {updates}, "amax")'
+    return p.fill(template, axis=axis(p), i=long(p, "index"))
+
+
+def _dynamic_update(p: Parts) -> Expr:
+    update = p.var("update")
+    assert update is not None
+    at = p.fixed("axis")
+    size = update.type.shape[at]
+    count = (
+        literal(size) if isinstance(size, int) else p.fill("{update}.shape[{axis}]", axis=axis(p))
+    )
+    places = tree("torch.arange({n}, device={device})", n=count, device=p.device)
+    return p.fill(
+        "{x}.index_copy({axis}, {start} + {places}, {update})", axis=axis(p), places=places
+    )
+
+
+def _roll(p: Parts) -> Expr:
+    return p.fill("{x}.roll({shift}, {axes})", shift=_each(p))
+
+
+def _each(p: Parts) -> Expr:
+    """A shift for each axis; one for all of them as a tuple."""
+    count, value = len(p.fixed("axes")), p.value("shift")
+    several = count > 1 and isinstance(value, int)
+    found: Expr = literal((value,) * count) if several else p["shift"]
+    return found
+
+
+def _range(p: Parts) -> Expr:
+    name = p.fixed("dtype")
+    return p.fill(
+        "torch.arange({start}, {end}, {step}, dtype={dtype}, device={device})",
+        step=p.unless("step", 1), dtype=None if name == "i64" else dtype(name), device=p.device,
+    )  # fmt: skip
+
+
+def _cumprod(p: Parts) -> Expr:
+    narrow = not p.x.type.floating and p.x.type.dtype != "i64"
+    kind = dtype(p.x.type.dtype) if narrow else None
+    return p.fill("{x}.cumprod(dim={axis}, dtype={dtype})", axis=axis(p), dtype=kind)
+
+
+# ------------------------------------------------------------------------- functions of two tensors
+
+
+def _pair(template: str) -> Rule:
+    """A function that takes tensors alone."""
+
+    def rule(p: Parts) -> Expr:
+        a, b = p["a"], p["b"]
+        if p.is_number("a"):
+            a = p.fill("torch.full_like({b}, {a})")
+        if p.is_number("b"):
+            b = p.fill("torch.full_like({a}, {b})")
+        return p.fill(template, a=a, b=b)
+
+    return rule
+
+
+PLACES: Mapping[str, Rule] = {
+    "argsort": _argsort, "sort": _sort, "scatter": _scatter, "scatter_max": _scatter_max,
+    "dynamic_update": _dynamic_update, "roll": _roll, "range": _range, "cumprod": _cumprod,
+    "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_xor": "{a} ^ {b}",
+    "bitwise_not": "~{x}", "shift_left": "{a} << {b}", "shift_right": "{a} >> {b}",
+    "trunc_div": _pair('torch.div({a}, {b}, rounding_mode="trunc")'),
+    **{name: _pair(f"torch.{name}({{a}}, {{b}})") for name in (
+        "fmod", "atan2", "logaddexp", "xlogy")},
+    **{name: f"torch.{name}({{x}})" for name in (
+        "trunc", "isfinite", "asinh", "acosh", "atanh", "exp2", "log2", "log10")},
+}  # fmt: skip
+"""By the name of the op."""
