@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Node
+from ...compiler.graph import Node, Value
 from ...compiler.ops.window import Window
 from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
@@ -329,7 +329,7 @@ def native(node: Node) -> bool:
         return False
     match name:
         case "embedding":
-            return attrs["padding"] is None
+            return attrs["padding"] is None and not _still(node.values[0])
         case "rms_norm":
             return bool(attrs["affine"]) and _at_the_end(node)
         case "layer_norm":
@@ -339,6 +339,11 @@ def native(node: Node) -> bool:
         case "dropout" | "channel_dropout" | "drop_path":
             return node.inputs[1] is None
     return True
+
+
+def _still(value: Value) -> bool:
+    """Whether a tensor depends on no input; no layer of a Keras model may be applied to it."""
+    return value.node is not None and all(map(_still, value.node.values))
 
 
 def _at_the_end(node: Node) -> bool:

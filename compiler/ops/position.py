@@ -106,7 +106,8 @@ def _rotary_body(
     if pairing == "half":
         first, second = (cut(b, turned, last, size // 2 * i, size // 2 * (i + 1)) for i in (0, 1))
     else:
-        first, second = (cut(b, turned, last, i, size - 1 + i, 2) for i in (0, 1))
+        end = size if isinstance(size, int) else size - 1
+        first, second = cut(b, turned, last, 0, end, 2), cut(b, turned, last, 1, size, 2)
     y = [b(SUB, b(MUL, first, cos), b(MUL, second, sin)),
          b(ADD, b(MUL, second, cos), b(MUL, first, sin))]  # fmt: skip
     if pairing == "half":
