@@ -66,6 +66,7 @@ _ALIKE = frozenset(
     {
         *("cast", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "relayout", "slice"),
         *("identity", "expand", "tile", "flip", "concat", "stack", "split", "stop_gradient"),
+        *("pad_circular", "pad_symmetric"),
     }
 )
 """Ops whose result holds elements of their input."""
@@ -87,8 +88,8 @@ def _bound(node: Node, slot: int) -> Dim | None:
     first = node.inputs[0]
     assert first is not None
     match node.op.name, slot:
-        case "embedding", 0:
-            weight = node.inputs[1]
+        case (("embedding" | "embedding_bag"), 0):
+            weight = node.inputs[-1]
             assert weight is not None
             return weight.type.shape[0]
         case (("gather" | "gather_elements" | "scatter_add"), 1):
