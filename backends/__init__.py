@@ -60,7 +60,13 @@ TARGETS: Mapping[str, Target] = {
         ),
         Target("pytorch", "PyTorch source", "torch", {"torch": "2.13.0"}),
         Target("jax", "Flax NNX source", "flax", {"jax": "0.10.2", "flax": "0.12.8"}),
-        Target("openvino", "OpenVINO opset source", "openvino", {"openvino": "2026.4.1"}),
+        Target(
+            "openvino",
+            "OpenVINO opset source",
+            "openvino",
+            {"openvino": "2026.4.1"},
+            ("inference",),
+        ),
         Target(
             "onnx",
             "an ONNX file",

@@ -116,7 +116,8 @@ class Interface:
 
     `model` is the class or function of the source that `build` returns an instance of; `weights`
     says whether `build` cannot do without a weights file. With `gradients`, `inputs` hold the
-    cotangents too, and `outputs` the gradients.
+    cotangents too, and `outputs` the gradients. `fed` says that the weights are inputs of the
+    model, under the names that they have in a file, besides those in `inputs`.
     """
 
     model: str
@@ -125,6 +126,7 @@ class Interface:
     deviations: tuple[Deviation, ...] = ()
     weights: bool = False
     gradients: Gradients | None = None
+    fed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class Artefact:
         with TemporaryDirectory(prefix="mlc_") as directory:
             folder = self.save(directory)
             package = import_package(folder)
-            given = () if self.weights is None else (folder / WEIGHTS,)
+            given = () if self.weights is None or self.interface.fed else (folder / WEIGHTS,)
             return package.build(*given, **config)
 
     def _write(self, folder: Path) -> None:
@@ -223,8 +225,9 @@ def import_package(folder: Path) -> Any:
 
 def _manifest(artefact: Artefact, names: list[str]) -> dict[str, Any]:
     interface = asdict(artefact.interface)
-    if artefact.interface.gradients is None:
-        del interface["gradients"]
+    for name in ("gradients", "fed"):
+        if not interface[name]:
+            del interface[name]
     return {
         "mlc": FORMAT,
         "target": artefact.target,
@@ -267,7 +270,7 @@ def read_interface(folder: str | Path) -> tuple[Interface, WeightMap]:
     gradients = table.get("gradients")
     interface = Interface(
         table["model"], ports["inputs"], ports["outputs"], deviations, table["weights"],
-        Gradients(**gradients) if gradients else None,
+        Gradients(**gradients) if gradients else None, table.get("fed", False),
     )  # fmt: skip
     return interface, WeightMap.from_json(manifest["weights"])
 
@@ -287,6 +290,7 @@ def _readme(artefact: Artefact) -> str:
     deviations = "; ".join(f"{d.name}: {d.formula}" for d in interface.deviations)
     given = f'"{artefact.folder}/{WEIGHTS}"' if artefact.weights is not None else '"FILE"'
     optional = given if interface.weights or artefact.weights is not None else ""
+    optional = "" if interface.fed else optional
     lines = [
         f"# {interface.model} for {artefact.target}",
         "",
@@ -302,9 +306,12 @@ def _readme(artefact: Artefact) -> str:
     ]
     if interface.gradients is not None:
         lines.append(_gradients(interface.gradients))
+    if interface.fed:
+        lines.append(f"- the weights are inputs: `safetensors.numpy.load_file({given})`, by name")
     if f"{artefact.name}.xml" in artefact.files:
         pair = f"`{artefact.name}.xml` and `{artefact.name}.bin`"
-        lines.append(f"- {pair}: the model with its weights, as OpenVINO's IR in f32")
+        what = "the model" if interface.fed else "the model with its weights"
+        lines.append(f"- {pair}: {what}, as OpenVINO's IR in f32")
     return "\n".join(lines) + "\n"
 
 

@@ -68,7 +68,8 @@ def _compile(p: Parser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--gradients", action="store_true",
-        help="for onnx, a model that also computes its gradients by inputs and trainable weights",
+        help="for onnx and openvino, a model that also computes its gradients by float inputs and"
+        " trainable weights",
     )  # fmt: skip
     _layout(p)
 

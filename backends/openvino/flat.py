@@ -20,11 +20,15 @@ from ...compiler.program import Apply, Class, Program, Statement, Var
 from ..source.names import identifier
 from .convolution import has_row
 from .methods import native
+from .states import NEXT
 
 
 def flatten(graph: Graph) -> Program:
     """The graph as a program of one class; weights become inputs, so that training can feed new
     ones."""
+    for weight, (value, _) in graph.updates.items():
+        graph.outputs[weight.path + NEXT] = value
+    graph.updates.clear()
     layers = {graph.current(node.outputs[0]): node.layer.path for node in graph if node.layer}
     for path, weight in tuple(graph.weights.items()):
         given = Input(path, weight.type)

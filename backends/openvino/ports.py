@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...compiler.program import Apply, Class, If, Repeat, Var, walk
 from ..source.computation import taken
 
-
 SEVERAL = ("split", "top_k")
 """Ops whose tensors are outputs of one node."""
 
