@@ -39,10 +39,11 @@ def block(
 
 
 def _shapes(inputs: tuple[s.In, ...], outputs: tuple[s.Out, ...]) -> dict[str, tuple[Expr, ...]]:
-    """The sizes that `out` lines declare, where all of a line's are static expressions."""
+    """The sizes that `in` and `out` lines declare, where all of a line's are static expressions."""
     given = {line.name: line.type for line in inputs}
     found = {}
-    for line in outputs:
+    lines: tuple[s.In | s.Out, ...] = (*inputs, *outputs)
+    for line in lines:
         declared = given.get(line.type.like, line.type) if line.type.like else line.type
         sizes = [express(extent(axis), reference) for axis in declared.axes]
         if declared.like is None and all(sizes):

@@ -25,13 +25,19 @@ from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
+from tests.backends.architectures import ARCHITECTURES
+from tests.backends.models import MODELS
+from tests.backends.structures import STRUCTURES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL: dict[str, dict[str, Any]] = {
     "mnist": {}, "lenet": {}, "tiny_resnet": {}, "resnet": {"depth": 18},
     "gpt": {"vocab": 11, "D": 8, "layers": 2, "heads": 2},
 }  # fmt: skip
-SIZES = {"B": 2, "T": 5, "H": 33, "W": 35}
+SIZES = {"B": 2, "T": 5, "H": 32, "W": 48, "S": 4, "L": 9, "N": 3, "D": 4}
+MORE = {**MODELS, **STRUCTURES, **ARCHITECTURES}
+UNCERTAIN = {("maths", "p")}
+"""What an argmax tells apart by rounding alone."""
 
 
 def _others(value: Any) -> list[Any]:
@@ -64,11 +70,10 @@ def _agrees(package: Any, graph: Graph, config: dict[str, Any], folder: Path) ->
     inputs = {}
     for given in graph.inputs:
         shape = [evaluate(size, SIZES) for size in given.type.shape]
-        whole = given.type.dtype == "i32"
-        inputs[given.name] = (
-            random.integers(0, 7, shape).astype("i4") if whole
-            else random.normal(size=shape).astype("f4")
-        )  # fmt: skip
+        inputs[given.name] = {
+            "i32": random.integers(0, 7, shape).astype("i4"),
+            "bool": random.random(shape) < 0.8,
+        }.get(given.type.dtype, random.normal(size=shape).astype("f4"))
     inference, _ = clone(graph)
     resolve(inference, False)
     expected = run(inference, inputs, weights).outputs
@@ -95,3 +100,19 @@ def test_every_setting_that_is_offered_is_right(example: str, tmp_path: Path) ->
         value, other = next(((v, g) for v, g in made if g is not None), (None, None))
         assert other is not None, f"no other value of {parameter.name} is valid"
         _agrees(package, other, {parameter.name: value}, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(MORE))
+def test_what_models_offer_is_right_at_two_more_values(name: str, tmp_path: Path) -> None:
+    graph = load(MORE[name])
+    package = import_package(emit(graph, name).save(tmp_path))
+    model = getattr(package, emit(graph, name).interface.model)
+    own = graph.root.definition.params if graph.root.definition else {}
+    for parameter in inspect.signature(model).parameters.values():
+        source = parameter.name if parameter.name in own else parameter.name.rstrip("_")
+        if source not in own or (name, source) in UNCERTAIN:
+            continue
+        for value in _others(parameter.default)[:2]:
+            other = _graph(MORE[name], {source: value})
+            if other is not None:
+                _agrees(package, other, {parameter.name: value}, tmp_path)

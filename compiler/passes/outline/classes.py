@@ -269,14 +269,18 @@ class Builder:
         outputs: Sequence[Mapping[str, Value]],
     ) -> None:
         """Writes the sizes of results as the source declares them, where every instance agrees."""
-        for name, shape in self.definition.shapes.items():
+        for name in self.definition.shapes:
             var = results.get(name)
-            if var is None or var in self.given or len(shape) != var.type.rank:
-                continue
-            declared = sizes.attributes({"shape": expr.sequence(shape)}, {})["shape"]
-            if declared and all(isinstance(size, (int, Size)) for size in declared):
+            if var is not None and var not in self.given:
                 types = [each[name].type for each in outputs]
-                var.type = sizes.type(var.type.with_(shape=declared), types, var.type)
+                var.type = sizes.type(None, types, *self._declared(sizes, name, var.type), var.type)
+
+    def _declared(self, sizes: Sizes, name: str, inside: Type) -> list[Type]:
+        """The type of an input or output as the source declares it; none where that is unknown."""
+        shape = self.definition.shapes.get(name, ())
+        declared = sizes.attributes({"shape": expr.sequence(shape)}, {})["shape"] or ()
+        fits = all(isinstance(size, (int, Size)) for size in declared)
+        return [inside.with_(shape=declared)] if fits and len(declared) == inside.rank else []
 
     def _separate(self, statements: Sequence[Statement]) -> None:
         """Writes out loops that would fill one list one after the other: parts of a loop that is
@@ -412,7 +416,8 @@ class Builder:
                 for n, size in zip(names, first.type.shape, strict=True)
             )
             candidate = first.type.with_(shape=shape)
-            kind = sizes.type(candidate, [v.type for v in present])
+            declared = self._declared(sizes, name, first.type)
+            kind = sizes.type(candidate, [v.type for v in present], *declared)
             agree(self.frames, [v.order for v in present])
             variables[name] = Var(name, kind, first.order)
             for frame, value in zip(self.frames, present, strict=True):
