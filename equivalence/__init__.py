@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .report import Report
+    from .target import Emitted
     from .verification import verify
 
-__all__ = ["Report", "verify"]
+__all__ = ["Emitted", "Report", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from .report import Report
 
         return Report
+    if name == "Emitted":
+        from .target import Emitted
+
+        return Emitted
     if name == "verify":
         from .verification import verify
 

@@ -16,7 +16,7 @@ from ..compiler.passes.dce import reached
 from . import feeds
 from .bisect import bisect
 from .case import MODES, Case, settle
-from .compare import LIMIT, Row, judge
+from .compare import LIMIT, VERDICTS, Row, judge
 from .deviation import deviate, touched
 from .dropout import rates, watch
 from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
@@ -24,7 +24,7 @@ from .engines.protocol import Result
 from .reference import AGREEMENT, Joint, Key, joint
 from .report import Deviated, EngineReport, Report, Unseen
 from .sizes import choose
-from .target import Target
+from .target import Emitted, Target
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 
@@ -35,9 +35,13 @@ AHEAD = 2
 """How many cases the engines may be behind the reference: each holds every gradient."""
 
 
+Jobs: TypeAlias = "list[tuple[Target, Future[Result]]]"
+"""The folders of one target that run a case, and their results, later."""
+
+
 def verify(
     graph: Graph,
-    artefacts: Mapping[str, str | Path],
+    artefacts: Mapping[str, str | Path | Emitted],
     *,
     weights: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (0,),
@@ -49,10 +53,12 @@ def verify(
     """Runs each artefact (target -> folder) and compares it with the reference in float64.
 
     Outputs, gradients by every float input and every parameter, and updated buffers, for each seed,
-    mode ("inference", "training"), and up to `sizes` choices of the symbolic sizes. `weights` are
-    canonical tensors; without them, ones are generated for each seed that make faults visible.
-    `progress` is called with steps done, steps in all, and what was done. `pool` lends engines that
-    run already; without it they are started, and ended. MlcError if no inputs can be chosen.
+    mode ("inference", "training"), and up to `sizes` choices of the symbolic sizes. A target whose
+    framework has no gradients may come with folders of the model with gradients, see `Emitted`;
+    without them only its inference is compared. `weights` are canonical tensors; without them, ones
+    are generated for each seed that make faults visible. `progress` is called with steps done,
+    steps in all, and what was done. `pool` lends engines that run already; without it they are
+    started, and ended. MlcError if no inputs can be chosen.
     """
     with ExitStack() as stack:
         if pool is None:
@@ -93,7 +99,7 @@ class _Run:
     def run(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Report:
         plans = list(self._plans(seeds, modes, count))
         self.steps = len(plans) * (1 + len(self.targets))
-        under_way: deque[tuple[Case, list[tuple[Target, Future[Result]]]]] = deque()
+        under_way: deque[tuple[Case, list[tuple[Target, Jobs]]]] = deque()
         for mode, sizes, seed, optional in plans:
             case = self._case(mode, sizes, seed, optional)
             self._step(f"reference, {mode} {case.title}")
@@ -107,10 +113,10 @@ class _Run:
         self._finish(modes)
         return self.report
 
-    def _settle(self, case: Case, jobs: Sequence[tuple[Target, Future[Result]]]) -> None:
+    def _settle(self, case: Case, jobs: Sequence[tuple[Target, Jobs]]) -> None:
         """Judges every target's run of a case, and lets go of what only that took."""
-        for target, job in jobs:
-            self._judge(case, target, job)
+        for target, parts in jobs:
+            self._judge(case, target, parts)
             self._step(f"{target.name}, {case.mode} {case.title}")
             if case.moved:
                 target.discard_weights(self._label(case))
@@ -148,12 +154,13 @@ class _Run:
         held = {p: w.data for p, w in self.graph.weights.items() if w.data is not None}
         return drawn | held
 
-    def _submit(self, case: Case) -> list[tuple[Target, Future[Result]]]:
+    def _submit(self, case: Case) -> list[tuple[Target, Jobs]]:
         """Starts the case on every target that has its mode."""
+        parts = {target: target.parts(case.mode) for target in self.targets}
         return [
-            (target, self._send(case, target))
-            for target in self.targets
-            if target.differentiable or case.mode != "training"
+            (target, [(part, self._send(case, part)) for part in each])
+            for target, each in parts.items()
+            if each
         ]
 
     def _send(self, case: Case, target: Target, *, watch: bool = False) -> Future[Result]:
@@ -165,28 +172,41 @@ class _Run:
         own = [case.mode, *map(str, case.sizes.values())] if case.moved else []
         return "-".join([str(case.seed) if self.weights is None else "given", *own])
 
-    def _judge(self, case: Case, target: Target, job: Future[Result]) -> None:
+    def _judge(self, case: Case, target: Target, jobs: Jobs) -> None:
         """Adds the rows of a case; where one differs, a second draw must confirm it."""
-        rows = self._rows(case, target, job)
-        if any(row.ratio > LIMIT for row in rows):
+        rows = self._rows(case, jobs)
+        if any(row.ratio > LIMIT for row in rows.values()):
             if self.second is None:
                 optional = len(case.feed.inputs) == len(self.graph.inputs)
                 self.second = self._case(case.mode, case.sizes, case.seed + AGAIN, optional)
-            second = self._rows(self.second, target, self._send(self.second, target))
-            confirmed = {row.key: row for row in second}
-            rows = [_confirm(row, confirmed.get(row.key)) for row in rows]
-            self._find(case, target)
-        self.report.rows += rows
+            again = [(part, self._send(self.second, part)) for part, _ in jobs]
+            second = self._rows(self.second, again)
+            self._find(case, jobs)
+            rows = {key: _confirm(row, second.get(key)) for key, row in rows.items()}
+        self.report.rows += rows.values()
 
-    def _find(self, case: Case, target: Target) -> None:
-        """Looks for the first layer that is off, once for each target."""
-        if all(finding.target != target.name for finding in self.report.findings):
-            with suppress(EngineMissing, EngineDied):
-                found = bisect(self.graph, target, case.feed, case.mode, self.pool)
-                self.report.findings += [found] if found is not None else []
+    def _find(self, case: Case, jobs: Jobs) -> None:
+        """Looks for the first layer that is off, once for each target, in the folder that is."""
+        name = jobs[0][0].name
+        if any(finding.target == name for finding in self.report.findings):
+            return
+        with suppress(EngineMissing, EngineDied):
+            off = (p for p, job in jobs if any(r.ratio > LIMIT for r in self._part(case, p, job)))
+            part = next(off, jobs[0][0])
+            found = bisect(self.graph, part, case.feed, case.mode, self.pool)
+            self.report.findings += [found] if found is not None else []
 
-    def _rows(self, case: Case, target: Target, job: Future[Result]) -> list[Row]:
-        """A row for each tensor of the reference that the target should have."""
+    def _rows(self, case: Case, jobs: Jobs) -> dict[Key, Row]:
+        """A row for each tensor of the reference: of those from several folders, the worst."""
+        rows: dict[Key, Row] = {}
+        for part, job in jobs:
+            for row in self._part(case, part, job):
+                if row.key not in rows or _rank(row) > _rank(rows[row.key]):
+                    rows[row.key] = row
+        return rows
+
+    def _part(self, case: Case, target: Target, job: Future[Result]) -> list[Row]:
+        """A row for each tensor of the reference that a folder of a target should give."""
         blank = Row(target.name, case.mode, case.title, "output", "", "failed")
         try:
             found = target.tensors(job.result())
@@ -194,8 +214,10 @@ class _Run:
             self._break(target.name, error)
             return []
         except RunFailed as error:
-            names = [port.name for port in target.interface.outputs]
-            return [replace(blank, name=name, note=str(error)) for name in names]
+            keys = [key for key in case.truth if self._expected(key, case, target)]
+            outputs = [key for key in keys if key.kind == "output"]
+            failed = keys if target.label != target.name else outputs
+            return [replace(blank, kind=k.kind, name=k.name, note=str(error)) for k in failed]
         truth = deviate(case.joint, case.feed, case.truth, target.deviations)
         unseen = {
             **case.unseen, **touched(target.deviations), **self._unbelieved(case),
@@ -216,7 +238,7 @@ class _Run:
 
     def _expected(self, key: Key, case: Case, target: Target) -> bool:
         """Whether the target's run of this case has such a tensor at all."""
-        if key.kind.endswith("gradient") and not target.differentiable:
+        if key.kind.endswith("gradient") and not target.gives_gradients:
             return False
         return key.kind != "input gradient" or key.name in case.feed.inputs
 
@@ -285,9 +307,10 @@ class _Run:
     def _unseen(self, modes: Sequence[str]) -> list[Unseen]:
         """What no row shows, and the rows that could not be judged."""
         found = [
-            Unseen("gradients and training mode", "its framework has no gradients", target.name)
+            unseen
             for target in self.targets
             if not target.differentiable and target.name not in self.broken
+            for unseen in _lacking(target, modes)
         ]
         found += [
             Unseen(f"{mode} mode", "it was not asked for") for mode in MODES if mode not in modes
@@ -314,6 +337,26 @@ class _Run:
         self.done += 1
         if self.progress is not None:
             self.progress(min(self.done, self.steps), self.steps, text)
+
+
+def _rank(row: Row) -> tuple[int, float]:
+    """Rows by this go from the best to the worst."""
+    return VERDICTS.index(row.verdict), row.ratio
+
+
+def _lacking(target: Target, modes: Sequence[str]) -> Iterator[Unseen]:
+    """What of the modes that were asked for no folder of a target gives, and why."""
+    if target.interface.gradients is not None:
+        return
+    if not target.companions and not target.refused:
+        reason = "its framework has no gradients"
+        yield Unseen("gradients and training mode", reason, target.name)
+        return
+    what = {"inference": "gradients in inference mode", "training": "training mode"}
+    for mode in modes:
+        if mode not in target.companions:
+            reason = target.refused.get(mode, "no file of it was emitted")
+            yield Unseen(what[mode], reason, target.name)
 
 
 def _masked(node: Node) -> bool:

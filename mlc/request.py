@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .backends.artefact import Artefact
     from .compiler.graph import Graph
     from .compiler.tensor import Array
-    from .equivalence import Report
+    from .equivalence import Emitted, Report
     from .equivalence.engines.pool import Pool
 
 SUFFIX = ".mdl"
@@ -188,6 +188,27 @@ def _stem(graph: Graph) -> str:
     return module_name(file.stem if file.suffix == SUFFIX else graph.name)
 
 
+def emitted(graph: Graph, target: str, folder: str, modes: Sequence[str]) -> str | Path | Emitted:
+    """Writes what verify runs of a target below `folder`: also the models with gradients."""
+    from .backends import TARGETS
+    from .equivalence import Emitted
+
+    plain = artefact(graph, target, None, None, False).save(folder)
+    if not (able := TARGETS[target].gradients):
+        return plain
+    made: dict[str, Path] = {}
+    refused = {
+        mode: "mlc writes no file of it for this target" for mode in modes if mode not in able
+    }
+    for mode in (mode for mode in modes if mode in able):
+        try:
+            both = artefact(graph, target, None, None, False, gradients=True)
+            made[mode] = both.save(Path(folder) / mode)
+        except MlcError as error:
+            refused[mode] = error.message
+    return Emitted(plain, made, refused)
+
+
 def verify(
     graph: Graph,
     names: Iterable[str] | None,
@@ -217,7 +238,7 @@ def verify(
     tensors = None if weights is None else canonical(graph, weights)
     with TemporaryDirectory(prefix="mlc-") as folder:
         folders = {
-            name: artefact(graph, name, None, None, False).save(folder)
+            name: emitted(graph, name, folder, modes or MODES)
             for name in choose(TARGETS if names is None else names)
         }
         return run(

@@ -18,6 +18,9 @@ from .protocol import Job, Result, Settings
 NEXT = ".next"
 """What the name of a state's output has behind the state's path."""
 
+KEPT = 2
+"""How many sessions are kept: a model's own, and that of the model with its gradients."""
+
 _sessions: dict[tuple[str, str, tuple[str, ...]], tuple[Any, dict[str, Any]]] = {}
 
 
@@ -28,7 +31,7 @@ def settings() -> Settings:
 
 
 def run(job: Job) -> Result:
-    """Runs one job; see `protocol`. There are no gradients."""
+    """Runs one job; see `protocol`. Gradients are outputs, of files that have them."""
     session, weights = _session(job)
     if job.trace:
         names = [y.name for y in session.get_outputs() if y.name in job.trace]
@@ -52,7 +55,8 @@ def _session(job: Job) -> tuple[Any, dict[str, Any]]:
     """The session of the folder's model, its initialisers taken from the job's weights."""
     key = (package.digest(job.folder), job.weights, job.trace)
     if key not in _sessions:
-        _sessions.clear()
+        while len(_sessions) >= KEPT:
+            del _sessions[next(iter(_sessions))]
         (path,) = Path(job.folder).glob("*.onnx")
         model = onnx.load(path, load_external_data=False)
         weights = dict(load_file(job.weights))

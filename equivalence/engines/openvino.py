@@ -15,6 +15,9 @@ from .protocol import Job, Result, Settings
 NEXT = ".next"
 """What the name of a state's output has behind the state's path."""
 
+KEPT = 2
+"""How many models are kept: the plain one, and that with its gradients."""
+
 _core = ov.Core()
 _models: dict[tuple[str, str], Any] = {}
 
@@ -50,7 +53,8 @@ def _model(job: Job) -> Any:
     """The compiled model of the job, kept for the next."""
     key = (package.digest(job.folder), job.weights)
     if key not in _models:
-        _models.clear()
+        while len(_models) >= KEPT:
+            del _models[next(iter(_models))]
         _models[key] = _compile(package.load(job.folder).build(weights=job.weights))
     return _models[key]
 
