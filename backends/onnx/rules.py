@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from ...compiler.array import np
-from ...compiler.diagnose import MlcError
 from ...compiler.dim import Dim, Size
 from ...compiler.graph import Node, Type, Value
 from ...compiler.ops.index import slices
@@ -264,15 +263,18 @@ def _conv(w: Writer, n: Node, x: str, weight: str, bias: str | None) -> str:
 
 def _conv_transpose(w: Writer, n: Node, x: str, weight: str, bias: str | None) -> str:
     window, more = _window(n), n.attrs["output_pad"]
-    pads = _flat(window.pads)
     more = tuple(more) if isinstance(more, tuple) else (more,) * len(window.kernel)
-    if len(pads) < 2 * len(more) or not all(isinstance(size, int) for size in more):
-        text = "conv_transpose in ONNX takes pads that are numbers"
-        raise MlcError("unsupported", text, n.span)
-    return w(
-        "ConvTranspose", x, weight, bias, kernel_shape=window.kernel, strides=window.stride,
-        pads=pads, dilations=window.dilation, group=n.attrs["groups"], output_padding=more,
-    )  # fmt: skip
+    attrs = {"kernel_shape": window.kernel, "strides": window.stride,
+             "dilations": window.dilation, "group": n.attrs["groups"]}  # fmt: skip
+    if all(isinstance(size, int) for size in (*more, *(s for pair in window.pads for s in pair))):
+        pads = {"pads": _flat(window.pads), "output_padding": more}
+        return w("ConvTranspose", x, weight, bias, **attrs, **pads)
+    whole = w("ConvTranspose", x, weight, **attrs)
+    cuts = [-1 * low for low, _ in window.pads]
+    ends = [extra - high for (_, high), extra in zip(window.pads, more, strict=True)]
+    zero = w.constant(0, n.output.type.dtype)
+    y = w("Pad", whole, w.vector((0, 0, *cuts, 0, 0, *ends)), zero)
+    return w("Add", y, w("Reshape", bias, w.ints(-1, *(1,) * len(more)))) if bias else y
 
 
 def pool_window(n: Node) -> tuple[Window, tuple[tuple[Dim, Dim], ...]]:
