@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..graph import Graph, Node, Value
@@ -26,7 +27,9 @@ def _fold(node: Node) -> Recipe | None:
         return None
     if not all(value is not None and _plain(value) for value in node.inputs):
         return None
-    if any(node.output.type.labels) or not all(isinstance(n, int) for n in node.output.type.shape):
+    shape = node.output.type.shape
+    known = [size for size in shape if isinstance(size, int)]
+    if any(node.output.type.labels) or len(known) < len(shape) or math.prod(known) > LARGEST:
         return None
     result = _compute(node)
     if result is None:

@@ -30,6 +30,7 @@ def load(
     from ...compiler.ops import OPS
     from .elaborate import elaborate
     from .files import Files
+    from .limits import WARNINGS
     from .parse import parse
     from .unused import unused
 
@@ -42,4 +43,7 @@ def load(
         raise MlcError("limit", "the text nests too deep") from None
     for each in files.units.values():
         graph.warnings += unused(each.file)
+    more = len(graph.warnings) - WARNINGS
+    if more > 0:
+        graph.warnings[WARNINGS:] = [MlcError("limit", f"there are {more} more warnings")]
     return graph

@@ -12,12 +12,12 @@ from lark import Token
 
 from ...compiler.diagnose import MlcError, Source, Span
 from . import syntax as s
+from .limits import DEPTH, DIGITS
 
 Parts: TypeAlias = Sequence[Any]
 WORDS = {"true": True, "false": False, "none": None}
 NUMBERS = {"inf": math.inf, "nan": math.nan}
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
-DIGITS = 18
 
 
 class Builder:
@@ -33,7 +33,7 @@ class Builder:
         def reduce(parts: Parts) -> Any:
             made = make(self._span(parts), parts)
             if isinstance(made, s.Syntax):
-                made.depth = self._depth(made)
+                self._measure(made)
             return made
 
         return reduce
@@ -52,11 +52,13 @@ class Builder:
             return Span(self.source, 1, 1, 1, 1)
         return Span(self.source, *places[0][:2], *places[-1][2:])
 
-    def _depth(self, node: s.Syntax) -> int:
-        depth = 1 + max((child.depth for child in node.children()), default=0)
-        if depth > s.DEPTH:
-            raise MlcError("limit", f"this nests deeper than {s.DEPTH} levels", node.span)
-        return depth
+    def _measure(self, node: s.Syntax) -> None:
+        """Sets depth and number of parts, from those of what lies below."""
+        children = list(node.children())
+        node.depth = 1 + max((child.depth for child in children), default=0)
+        node.parts = 1 + sum(child.parts for child in children)
+        if node.depth > DEPTH:
+            raise MlcError("limit", f"this nests deeper than {DEPTH} levels", node.span)
 
     # ---------------------------------------------------------------------------------- files
 
@@ -82,9 +84,9 @@ class Builder:
         lines: list[str] = []
         number = span.line - 1
         while self.source.line(number).startswith("#"):
-            lines.insert(0, self.source.line(number).lstrip("#").strip())
+            lines.append(self.source.line(number).lstrip("#").strip())
             number -= 1
-        return "\n".join(lines)
+        return "\n".join(reversed(lines))
 
     def make_use(self, span: Span, parts: Parts) -> s.Use:
         names = tuple(p for p in parts if isinstance(p, s.Used))
@@ -167,7 +169,7 @@ class Builder:
     def make_assign(self, span: Span, parts: Parts) -> s.Assign:
         values = _nodes(parts[1:])
         value = values[0] if len(values) == 1 else s.Items(values, True, span=self._span(values))
-        value.depth = self._depth(value)
+        self._measure(value)
         return s.Assign(_ids(parts[0]), value, span=span)
 
     def make_grow(self, span: Span, parts: Parts) -> s.Grow:

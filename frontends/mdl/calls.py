@@ -14,7 +14,6 @@ from .attribute import GATHERS
 from .bind import Bound, Missing, Signature, bind, only_tensor
 from .construct import optional
 from .context import (
-    CALLS,
     REARRANGE,
     Absent,
     Block,
@@ -28,6 +27,7 @@ from .context import (
     is_tensor,
     kind_of,
 )
+from .limits import CALLS
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
@@ -237,6 +237,8 @@ class Calls:
         scope.exprs = held.exprs if held.home is frame.scope.block else {}
         scope.inputs = {name: tensor.value for name, tensor in given.items()}
         self.entered[scope] = block
+        lines = len(block.definition.params) + len(block.inputs) + len(block.outputs)
+        self.e.spend(200 + 50 * lines, span)
         held.instance.calls += 1
         inner = Frame(block, scope, held.instance)
         self.stack.append((block, span))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...compiler.diagnose import MlcError, Span
@@ -12,8 +13,9 @@ from ...compiler.graph import Graph, Layer, Node, Type, Value, Weight
 from ...compiler.op import REQUIRED, Op, Param, TypeMismatch, collecting
 from ...compiler.ops.constant import CONSTANT
 from .attribute import resolved
-from .context import NODES, Absent, Frame, Held, Place, Tensor
-from .static import FAILURES
+from .context import Absent, Frame, Held, Place, Tensor
+from .limits import BITS, FACTS, MESSAGE, NODES, RANK, WARNINGS
+from .static import FAILURES, bounded, elements
 
 
 def optional(name: str) -> bool:
@@ -24,10 +26,13 @@ def optional(name: str) -> bool:
 class Construct:
     """Appends to one graph."""
 
-    def __init__(self, graph: Graph, ops: Mapping[str, Op], warnings: list[MlcError]) -> None:
+    def __init__(
+        self, graph: Graph, ops: Mapping[str, Op], spend: Callable[[int, Span], None]
+    ) -> None:
         self.graph = graph
         self.ops = ops
-        self.warnings = warnings
+        self.warnings = graph.warnings
+        self.spend = spend
         self.used: set[Layer] = set()
         self.size = 0
 
@@ -56,6 +61,7 @@ class Construct:
         self.used.add(layer)
         layer.attrs = attrs
         for part, param in params.items():
+            within(param.type, span)
             path = f"{layer.path}.{part}"
             weight = Weight(
                 path, param.type, param.init, trainable=param.trainable, scope=layer.scope,
@@ -157,6 +163,10 @@ class Construct:
         self.size += 1
         if self.size > NODES:
             raise MlcError("limit", f"the model has more than {NODES} operations", span)
+        held = [v for v in node.attrs.values() if isinstance(v, (list, tuple))]
+        sizes = [getattr(v, "size", 0) for v in node.attrs.values()]
+        count = sum(map(elements, held)) + sum(n for n in sizes if isinstance(n, int))
+        self.spend(10 + count + 5 * (len(node.inputs) + len(node.outputs)), span)
         return self.graph.append(node)
 
     def _infer(
@@ -165,10 +175,14 @@ class Construct:
         with collecting(self.graph.facts):
             result = self._guard(op, span, lambda: op.infer(*types, **attrs))
         results = result if isinstance(result, tuple) else (result,)
+        for made in results:
+            within(made, span)
         for size in (size for made in results for size in made.shape):
             if bounds(size)[1] < 1:
                 message = f"{op.name} gives {results[0]}, and a size must be at least 1"
                 raise MlcError("shape", message, span)
+        if len(self.graph.facts) > FACTS:
+            raise MlcError("limit", f"the model has more than {FACTS} facts", span)
         return results
 
     def _guard(self, op: Op, span: Span, compute: Any) -> Any:
@@ -176,17 +190,19 @@ class Construct:
         try:
             return compute()
         except TypeMismatch as clash:
-            raise MlcError(clash.code, str(clash), span, help=clash.help) from clash
+            raise MlcError(clash.code, str(clash)[:MESSAGE], span, help=clash.help) from clash
         except FAILURES as failure:
             message = f"{op.name} cannot take these arguments: {failure}"
-            raise MlcError("argument", message, span) from failure
+            raise MlcError("argument", message[:MESSAGE], span) from failure
 
     def _compare_labels(
         self, frame: Frame, op: Op, inputs: Sequence[Tensor | None], span: Span
     ) -> None:
         """Warns where an elementwise op meets axes of two labels, each of the label's own size."""
         shown = [t for t in inputs if t is not None]
-        if op.layout != "any" or len(shown) < 2 or any(w.span == span for w in self.warnings):
+        if op.layout != "any" or len(shown) < 2 or len(self.warnings) >= WARNINGS:
+            return
+        if any(w.span == span for w in self.warnings):
             return
         for axis in range(-max(t.type.rank for t in shown), 0):
             present = [t for t in shown if t.type.rank >= -axis and _is_whole(frame, t, axis)]
@@ -224,6 +240,17 @@ class Construct:
             assert isinstance(made, Tensor)
             frame.filled[absent.name] = Tensor(made.value, absent.type.labels)
         return frame.filled[absent.name]
+
+
+def within(type: Type, span: Span) -> None:
+    """MlcError `limit` for a tensor of too many axes or elements, or a size that is too long."""
+    if type.rank > RANK:
+        raise MlcError("limit", f"a tensor of more than {RANK} axes", span)
+    for size in type.shape:
+        bounded(size, span)
+    known = [size for size in type.shape if isinstance(size, int)]
+    if math.prod(known).bit_length() > BITS:
+        raise MlcError("limit", f"a tensor of more than 2 ** {BITS} elements", span)
 
 
 def tensor(value: Value) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +15,9 @@ from ...compiler.expr import Expr, unknown
 from ...compiler.expr import names as names_of
 from ...compiler.graph import Definition, Layer, Scope, Type, Value, Weight
 from ...compiler.op import Marker, Op
+from .limits import PARTS, SHOWN
 from .plan import Plan
 from .syntax import DefinitionSyntax, In, Out
-
-NODES = 100_000
-ITERATIONS = 20_000
-CALLS = 24
-"""Bounds: nodes of a graph, iterations of all loops, blocks within blocks."""
 
 REARRANGE = Marker("rearrange")
 """What is called like an op, and is a form of the language."""
@@ -126,6 +123,8 @@ class Variable:
     value: Any
     expr: Expr | None
     scope: Scope
+    reads: frozenset[str] | None = None
+    """The names in the expression, once they are asked for."""
 
 
 POISON = Variable(Poisoned, None, Scope("model"))
@@ -182,7 +181,9 @@ class Frame:
         variable = self.variables.get(name)
         if variable is None or variable.expr is None:
             return None
-        read = names_of(variable.expr)
+        if variable.reads is None:
+            variable.reads = frozenset(names_of(variable.expr))
+        read = variable.reads
         for scope in self.scope.ancestors():
             if scope is variable.scope:
                 return variable.expr
@@ -216,6 +217,21 @@ class Frame:
         return self.ranks[key] - 1
 
 
+def length(expr: Expr) -> int:
+    """How many parts an expression has, those that it has twice twice; counting ends at a bound."""
+    count = 0
+    waiting: list[ast.AST] = [expr]
+    while waiting and count <= PARTS:
+        count += 1
+        waiting += ast.iter_child_nodes(waiting.pop())
+    return count
+
+
+def short(expr: Expr | None) -> Expr | None:
+    """The expression, if it is not too long to go on with."""
+    return None if expr is None or length(expr) > PARTS else expr
+
+
 def join(*parts: str) -> str:
     """A dotted path of the parts that are not empty."""
     return ".".join(part for part in parts if part)
@@ -246,7 +262,12 @@ def is_callable(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """What messages call a value."""
+    """What messages call a value, in a few words."""
+    text = _kind(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _kind(value: Any) -> str:
     match value:
         case Tensor() | Absent():
             return f"a tensor {value.type}"
@@ -259,7 +280,7 @@ def kind_of(value: Any) -> str:
         case HeldBlock():
             return f"a held {value.block.definition.name}"
         case str():
-            return f'"{value}"'
+            return f'"{value[:SHOWN]}"'
         case bool() | None:
             return str(value).lower()
         case list() | tuple():

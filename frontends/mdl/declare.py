@@ -12,6 +12,7 @@ from . import syntax as s
 from .attribute import Attributes
 from .context import Frame, Tensor
 from .errors import suggest
+from .limits import RANK
 
 
 def bindings(inputs: Sequence[s.In], parameters: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -68,6 +69,8 @@ class Declare:
         """The declared type; limits such as `T <= 1024` become facts."""
         if declared.like is not None:
             return self._like(declared)
+        if len(declared.axes) > RANK:
+            raise MlcError("limit", f"a tensor of more than {RANK} axes", declared.span)
         shape = tuple(self._size(axis) for axis in declared.axes) if sizes is None else sizes
         return Type(self.dtype(declared), tuple(shape), labels_of(declared))
 

@@ -16,6 +16,7 @@ from .errors import listed, raise_all, suggest
 from .expressions import Expressions
 from .facts import prune
 from .index import Indexing
+from .limits import STEPS
 from .rearrange import Rearranging
 from .sizes import Sizes
 from .statements import Statements
@@ -29,13 +30,20 @@ class Elaborator:
         self.graph = graph
         self.ops = ops
         self.errors: list[MlcError] = []
-        self.construct = Construct(graph, ops, graph.warnings)
+        self.steps = 0
+        self.construct = Construct(graph, ops, self.spend)
         self.expressions = Expressions(self)
         self.calls = Calls(self)
         self.index = Indexing(self)
         self.rearranging = Rearranging(self)
         self.sizes = Sizes(self)
         self.statements = Statements(self)
+
+    def spend(self, count: int, span: Span) -> None:
+        """Counts what is evaluated, so that no text takes long."""
+        self.steps += count
+        if self.steps > STEPS:
+            raise MlcError("limit", f"the model takes more than {STEPS:,} steps to build", span)
 
     def attributes(self, frame: Frame) -> Attributes:
         """Reads configuration values in a frame."""

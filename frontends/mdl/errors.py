@@ -8,10 +8,14 @@ from typing import NoReturn
 
 from ...compiler.diagnose import MlcError, MlcErrors
 
+MOST, LONG = 1_000, 60
+"""How many words are compared with one that is not known, and how long that may be."""
+
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` may have been meant for."""
-    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    """The known word that `word` may have been meant for; long texts are not compared."""
+    near = sorted({name for name in known if abs(len(name) - len(word)) < 20})[:MOST]
+    found = difflib.get_close_matches(word, near, n=1, cutoff=0.6) if len(word) < LONG else ()
     return found[0] if found else None
 
 

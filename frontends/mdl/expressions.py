@@ -29,10 +29,11 @@ from .context import (
     is_tensor,
     join,
     kind_of,
-    short,
+    length,
 )
 from .errors import REFUSED, suggest, unsupported
 from .facts import Known
+from .limits import PARTS
 from .symbolic import express, plain
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Expressions:
             case s.Name():
                 return self.name(frame, node)
             case s.Items(items, fixed):
-                made = [self.evaluate(frame, item) for item in items]
-                return self._counted(tuple(made) if fixed else made, node.span)
+                made = self._all(frame, items, node.span)
+                return tuple(made) if fixed else made
             case s.Binary():
                 return self._binary(frame, node)
             case s.Unary():
@@ -87,7 +88,23 @@ class Expressions:
 
     def express(self, frame: Frame, node: s.Syntax) -> Expr | None:
         """The expression tree of static syntax over the names that are visible in the scope."""
-        return short(express(node, frame.expr))
+        expr = express(node, frame.expr)
+        if expr is None:
+            return None
+        parts = length(expr)
+        self.e.spend(parts, node.span)
+        return expr if parts <= PARTS else None
+
+    def _all(self, frame: Frame, nodes: Sequence[s.Syntax], span: Span) -> list[Any]:
+        """The values of several expressions, which together may not be too long."""
+        made: list[Any] = []
+        count = 0
+        for node in nodes:
+            made.append(self.evaluate(frame, node))
+            count += 1 + static.elements(made[-1])
+            static.check_count(count, span)
+        self.e.spend(count, span)
+        return made
 
     def _counted(self, value: Any, span: Span) -> Any:
         """A list or string that is made or gone through, once its elements are counted."""
@@ -340,12 +357,12 @@ class Expressions:
         named = next((a for a in node.arguments if a.name is not None), None)
         if named is not None:
             raise MlcError("argument", f"{name} takes no argument {named.name}", named.span)
-        rest = [self.evaluate(frame, a.value) for a in node.arguments[1:]]
+        if name != "len":
+            self._counted(first, node.span)
+        rest = self._all(frame, [a.value for a in node.arguments[1:]], node.span)
         if isinstance(first, Missing):
             raise first.error
         values = [first, *rest]
-        for value in values if name != "len" else ():
-            self._counted(value, node.span)
         if name not in ("len", "zip", "enumerate") and any(map(holds_tensors, values)):
             message = f"{name} is a function of static values and takes no tensors"
             raise MlcError("call", message, node.span)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from lark import Token
 
 from ...compiler.diagnose import MlcError, Note, Source, Span
+from .limits import NAME, TOKENS
+from .limits import OPEN as DEEPEST
 
 RESERVED = frozenset(
     ("and", "or", "not", "if", "elif", "else", "in", "for", "as", "true", "false", "none")
@@ -20,8 +22,6 @@ INNER = frozenset(("out", "param", "state", "require", "repeat", "scan", "while"
 ASSIGNS = frozenset(("=", "+=", ":=", ","))
 OPEN = frozenset("([")
 CLOSE = frozenset(")]")
-DEPTH = 60
-"""How deep parentheses and bodies may nest."""
 
 
 def span_of(source: Source, token: Token) -> Span:
@@ -48,7 +48,11 @@ class Layout:
         """The tokens with _INDENT, _DEDENT and keywords; MlcError where lines do not align."""
         starts = True
         before: Token | None = None
+        count = 0
         for token, following in _pairs(tokens):
+            count += 1
+            if count > TOKENS:
+                raise MlcError("limit", f"a text of more than {TOKENS} words", self._place(token))
             if token.type == "_NEWLINE":
                 if not self.opened and following != "->":
                     yield from self._newline(token, following)
@@ -71,7 +75,7 @@ class Layout:
             )  # fmt: skip
         width = len(indent)
         if width > self.levels[-1]:
-            if len(self.levels) > DEPTH:
+            if len(self.levels) > DEEPEST:
                 raise MlcError("limit", "bodies nest too deep", self._place(following))
             self.levels.append(width)
             yield Token.new_borrow_pos("_INDENT", "", following or token)
@@ -99,7 +103,7 @@ class Layout:
     def _count(self, token: Token) -> None:
         if token in OPEN:
             self.opened.append(token)
-            if len(self.opened) > DEPTH:
+            if len(self.opened) > DEEPEST:
                 raise MlcError("limit", "parentheses nest too deep", self._place(token))
         elif token in CLOSE:
             expected = {"(": ")", "[": "]"}[self.opened.pop()] if self.opened else None
@@ -111,6 +115,9 @@ class Layout:
         if token.type != "NAME":
             return token
         word = str(token)
+        if len(word) > NAME:
+            message = f"a name of more than {NAME} characters"
+            raise MlcError("limit", message, self._place(token))
         soft = starts and (word in OUTER if self.levels == [0] else word in INNER)
         if word in RESERVED or (soft and following is not None and following not in ASSIGNS):
             return Token.new_borrow_pos(word.upper(), word, token)

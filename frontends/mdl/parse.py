@@ -14,12 +14,9 @@ from ...compiler.diagnose import MlcError, Source, Span
 from .build import Builder
 from .errors import raise_all
 from .layout import INNER, OUTER, Layout
-from .limits import LENGTH
+from .limits import LENGTH, SYNTAX_ERRORS
 from .mistake import describe
 from .syntax import File
-
-ERRORS = 10
-"""How many syntax errors are collected before giving up."""
 
 
 def parse(source: Source) -> File:
@@ -35,7 +32,7 @@ def parse(source: Source) -> File:
         except MlcError as error:
             errors.append(error)
             rest = _without(text, layout, error)
-            if rest is None or rest == text or len(errors) == ERRORS:
+            if rest is None or rest == text or len(errors) == SYNTAX_ERRORS:
                 break
             text = rest
         else:
@@ -110,7 +107,9 @@ def _without(text: str, layout: Layout, error: MlcError) -> str | None:
     last = min(error.span.line, len(lines))
     first = min(layout.first.line or last, last) if layout.first else last
     if "never closed" not in error.message:
-        while last < len(lines) and _goes_on("\n".join(lines[first - 1 : last]), lines[last]):
+        balance = _balance("\n".join(lines[first - 1 : last]))
+        while last < len(lines) and _goes_on(balance, lines[last]):
+            balance += _balance(lines[last])
             last += 1
     indent = _indent(lines[first - 1])
     inner = next((_indent(line) for line in lines[last:] if _code(line)), 0)
@@ -122,8 +121,12 @@ def _without(text: str, layout: Layout, error: MlcError) -> str | None:
     return "\n".join(lines) + "\n"
 
 
-def _goes_on(text: str, following: str) -> bool:
-    balance = sum(text.count(c) for c in "([") - sum(text.count(c) for c in ")]")
+def _balance(text: str) -> int:
+    """How many parentheses are open behind a text."""
+    return sum(text.count(c) for c in "([") - sum(text.count(c) for c in ")]")
+
+
+def _goes_on(balance: int, following: str) -> bool:
     head = following.split(maxsplit=1)[:1]
     opens = head and head[0] in OUTER | INNER | {"in", "in?", "for", "if"}
     return following.lstrip().startswith("->") or (balance > 0 and not opens)

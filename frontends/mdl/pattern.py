@@ -7,14 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ...compiler.diagnose import MlcError, Source, Span
+from ...compiler.diagnose import MlcError, Span
 from .errors import listed
+from .limits import AXES
 
 Element: TypeAlias = "str | tuple[str, ...]"
 """One axis of a tensor: a name, or the names that it is made of (none: an axis of size 1)."""
-
-AXES = 64
-"""How many names a pattern may have."""
 
 DOTS = "..."
 TOKEN = re.compile(r"\s*(->|\.\.\.|[A-Za-z_]\w*|[0-9]+|\S)", re.ASCII)
@@ -187,6 +185,3 @@ def open_names(element: Element, sizes: Iterable[str], span: Span) -> str | None
         some = f"the sizes of {listed(unknown)} in {shown(element)} are not known"
         raise MlcError("pattern", some, span, help=f"give all but one: {unknown[0]} = ...")
     return unknown[0] if unknown else None
-
-
-__all__ = ["Element", "Quoted", "Side", "Source"]

@@ -156,7 +156,7 @@ class Statements:
 
     def _statement(self, frame: Frame, node: s.Syntax) -> None:
         # What a branch or loop holds is looked through, also where it is not run.
-        self.e.spend(node.parts if isinstance(node, (s.If, s.Loop)) else 1, node.span)
+        self.e.spend(10 * node.parts if isinstance(node, (s.If, s.Loop)) else 5, node.span)
         match node:
             case s.Assign():
                 self._assign(frame, node)
@@ -377,6 +377,7 @@ class Statements:
         rows = self._rows(frame, node)
         name = frame.block.plan.loops.get(node.site, "layers")
         loop = Loop(node.site, name, node.targets, self._table(frame, node, rows), len(rows))
+        frame.scope.loops[node.site] = loop
         arms = frame.arms
         shadowed = {target: frame.variables.get(target) for target in node.targets}
         starts = self._static(frame, node)
@@ -384,7 +385,7 @@ class Statements:
         read = names(loop.table) | self._reads(frame, node)
         for number, row in enumerate(rows):
             self._count(node)
-            self.e.spend(node.parts, node.span)
+            self.e.spend(20 + 4 * node.parts, node.span)
             scope = Scope(
                 "iteration", parent=frame.scope, path=frame.scope.path, index=number, loop=loop,
                 site=node.site, arms=arms, span=node.span,

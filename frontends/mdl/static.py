@@ -13,11 +13,7 @@ from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import Size
 from ...compiler.expr import COMPARISONS, FUNCTIONS, OPERATORS, Ratio, Undecided
 from .context import kind_of
-
-BITS = 63
-LENGTH = 20_000
-TERMS = 200
-"""Bounds of integers, lists and strings, and terms of a symbolic size."""
+from .limits import BITS, DEGREE, ITEMS, TERMS, TEXT
 
 BINARY: Mapping[str, type[ast.operator]] = {
     "+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "%": ast.Mod,
@@ -56,11 +52,48 @@ def bounded(value: Any, span: Span) -> Any:
             raise MlcError("value", f"the result is {value}", span)
         case complex():
             raise MlcError("value", "the result is not a real number", span)
-        case str() | list() | tuple() if len(value) > LENGTH:
-            raise MlcError("limit", f"a list or string longer than {LENGTH}", span)
-        case Size() if len(value.terms) > TERMS:
-            raise MlcError("limit", f"a size with more than {TERMS} terms", span)
+        case str() | list() | tuple():
+            check_count(elements(value), span)
+        case Size():
+            _check_size(value, span)
+        case Ratio():
+            bounded(value.numerator, span)
+            bounded(value.denominator, span)
     return value
+
+
+def elements(value: Any) -> int:
+    """How many elements a list has, those of lists within it included; counting ends at the bound.
+
+    The characters of strings count too.
+    """
+    count, waiting = 0, [value]
+    while waiting and count <= ITEMS:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            count += len(item)
+            waiting += item[:ITEMS]
+        elif isinstance(item, str):
+            count += len(item)
+    return count
+
+
+def check_count(count: int, span: Span) -> None:
+    """MlcError where a list or string has too many elements."""
+    if count > ITEMS:
+        raise MlcError("limit", f"a list or string of more than {ITEMS} elements", span)
+
+
+def _check_size(size: Size, span: Span) -> None:
+    if len(size.terms) > TERMS:
+        raise MlcError("limit", f"a size with more than {TERMS} terms", span)
+    for monomial, coefficient in size.terms:
+        if coefficient.bit_length() > BITS:
+            raise MlcError("limit", f"an integer of more than {BITS} bits", span)
+        if sum(power for _, power in monomial) > DEGREE:
+            raise MlcError("limit", f"a size with a term of more than {DEGREE} factors", span)
+    if len(str(size)) > TEXT:
+        raise MlcError("limit", f"a size that takes more than {TEXT} characters", span)
 
 
 def binary(operator: str, a: Any, b: Any, span: Span) -> Any:
@@ -69,8 +102,8 @@ def binary(operator: str, a: Any, b: Any, span: Span) -> Any:
     _check_kinds(operator, a, b, what, span)
     if operator == "**":
         _check_power(a, b, span)
-    if isinstance(a, list) and isinstance(b, int) and len(a) * b > LENGTH:
-        raise MlcError("limit", f"a list or string longer than {LENGTH}", span)
+    if isinstance(a, list) and isinstance(b, int):
+        check_count(len(a) * b, span)
     return guarded(span, what, lambda: OPERATORS[BINARY[operator]](a, b))
 
 
@@ -91,6 +124,8 @@ def _check_power(a: Any, b: Any, span: Span) -> None:
     if isinstance(a, (Size, Ratio)) or isinstance(b, (Size, Ratio)):
         if not (isinstance(a, Size) and type(b) is int and 0 <= b <= 8):
             raise MlcError("static", f"{a} ** {b}: the size is not known", span)
+        if math.comb(len(a.terms) + b - 1, b) > TERMS:
+            raise MlcError("limit", f"a size with more than {TERMS} terms", span)
     elif isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction)):
         digits = max(abs(Fraction(a).numerator), Fraction(a).denominator).bit_length()
         if digits * abs(Fraction(b)) > BITS * 4:
@@ -116,6 +151,8 @@ def call(function: str, arguments: list[Any], span: Span) -> Any:
     """A function of the static language."""
     if function == "range":
         _check_range(arguments, span)
+    if function in ("sum", "round") and len(arguments) > 1:
+        _check_second(function, arguments, span)
     what = f"{function}({', '.join(map(kind_of, arguments))})"
     return guarded(span, what, lambda: FUNCTIONS[function](*arguments))
 
@@ -124,8 +161,15 @@ def _check_range(arguments: list[Any], span: Span) -> None:
     for argument in arguments:
         if not isinstance(argument, int):
             raise MlcError("value", f"range takes integers, and gets {kind_of(argument)}", span)
-    if arguments and len(arguments) <= 3 and all(arguments[2:]) and len(range(*arguments)) > LENGTH:
-        raise MlcError("limit", f"a list or string longer than {LENGTH}", span)
+    if arguments and len(arguments) <= 3 and all(arguments[2:]):
+        check_count(len(range(*arguments)), span)
+
+
+def _check_second(function: str, arguments: list[Any], span: Span) -> None:
+    """`round(x, digits)` and `sum(numbers, start)` take numbers that do not make them long."""
+    second = arguments[1]
+    if not _is_number(second) or (function == "round" and not -BITS <= second <= BITS):
+        raise MlcError("value", f"{function} cannot take {kind_of(second)}", span)
 
 
 def truth(value: Any, span: Span) -> bool:

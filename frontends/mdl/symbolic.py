@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ...compiler import expr as expressions
 from ...compiler.expr import FUNCTIONS, Expr
 from . import syntax as s
+from .context import short
 from .sites import assigned
 from .static import BINARY, COMPARE
 
@@ -108,7 +109,7 @@ def trace(body: tuple[s.Syntax, ...], lookup: Lookup) -> Mapping[str, Expr | Non
     for statement in body:
         match statement:
             case s.Assign((target,), value):
-                made[target] = express(value, now)
+                made[target] = short(express(value, now))
             case s.If(test, yes, no):
                 made.update(merge(express(test, now), trace(yes, now), trace(no, now), now))
             case _:
@@ -130,5 +131,5 @@ def merge(
         if a is None or b is None or test is None:
             merged[name] = None
         else:
-            merged[name] = a if expressions.same(a, b) else ast.IfExp(test, a, b)
+            merged[name] = a if expressions.same(a, b) else short(ast.IfExp(test, a, b))
     return merged

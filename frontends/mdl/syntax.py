@@ -12,17 +12,15 @@ from typing import Any
 
 from ...compiler.diagnose import Span
 
-DEPTH = 100
-"""How deep expressions and bodies may nest."""
-
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Syntax:
-    """Any part of the tree; `depth` is how many levels lie below it."""
+    """Any part of the tree; `depth` is how many levels lie below it, `parts` how many they are."""
 
     span: Span
     site: int = 0
     depth: int = 1
+    parts: int = 1
 
     def children(self) -> Iterator[Syntax]:
         """The parts directly below, in source order."""
