@@ -114,6 +114,7 @@ class Scope:
     call        which call of a shared instance this is, from 0
     values      names visible in the scope: hyper-parameters (or loop variables) and bound sizes
     exprs       hyper-parameter -> expression over the *parent's* names, where given by the caller
+    loops       site of a loop -> the loop; that of one that runs no time stands here alone
     ifs         site of a static `if` -> (condition over the scope's names, taken arm: 0 or 1)
     inputs      name -> value that the caller passed (in?: absent when left out)
     outputs     name -> value that the scope returned
@@ -136,6 +137,7 @@ class Scope:
     loop: Loop | None = None
     values: dict[str, Any] = field(default_factory=dict)
     exprs: dict[str, Expr] = field(default_factory=dict)
+    loops: dict[int, Loop] = field(default_factory=dict)
     ifs: dict[int, tuple[Expr, int]] = field(default_factory=dict)
     requires: list[Require] = field(default_factory=list)
     inputs: dict[str, Value] = field(default_factory=dict)

@@ -587,5 +587,34 @@ model ResidualInList(depth = 3, width = 4):
         outs += [h]
     y = (outs[1] + outs[-1]) -> layer_norm
 """,
+    "no_turns": """
+block Unit(width, expand = 2):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    h = x -> linear(expand * C) -> tanh -> linear(width)
+    y = x + h if C == width else h
+model NoTurns(table = [(4, 1, 1), (6, 3, 2), (5, 2, 1)], extra = 2):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    for width, count, expand in table:
+        h = h -> Unit(width, expand = expand)
+        repeat count - 1:
+            h = h -> Unit(width, expand = expand)
+        start = h
+        repeat extra - expand:
+            h = h + (h -> linear(width))
+        h = h + start
+    y = h -> linear(2)
+""",
+    "never_turns": """
+model NeverTurns(depth = 0, width = 3):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    repeat depth:
+        h = h -> linear(width)
+    y = h -> linear(2)
+""",
 }
 """By name: .mdl text with one model."""

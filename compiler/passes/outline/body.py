@@ -29,7 +29,7 @@ from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
 from .numbers import Numbers
 from .sizes import Sizes
-from .tree import Item, earlier, external, leaving
+from .tree import Item, earlier, external, leaving, own_weights
 
 if TYPE_CHECKING:
     from .classes import Builder
@@ -97,14 +97,22 @@ class Body:
         for frame, item in zip(self.frames, items, strict=True):
             taken = [frame.scope.ifs.get(site) for site, _ in arms]
             excused = any(t and t[1] != arm for t, (_, arm) in zip(taken, arms, strict=True))
-            if item is None and not excused:
+            if item is None and not excused and not self._empty(frame, items):
                 disagree(self.frames, [i is None for i in items])
+
+    def _empty(self, frame: Frame, items: Sequence[Item | None]) -> bool:
+        """Whether the item is a loop that runs no time in the frame."""
+        known = next(item for item in items if item)
+        loop = frame.scope.loops.get(known.key[0])
+        return known.kind == "loop" and loop is not None and loop.count == 0
 
     def _statement(self, items: Sequence[Item | None], present: list[Frame]) -> None:
         there = [item for item in items if item]
         kind, arms = agree(present, [(i.kind, i.arms) for i in there])
         self.arms = tuple(a for a in arms if self.builder.two_armed(self.frames, a[0]))
-        part = Part(self, present, there)
+        pairs = zip(self.frames, items, strict=True)
+        empty = [f for f, item in pairs if item is None and self._empty(f, items)]
+        part = Part(self, present, there, empty)
         make: dict[str, Callable[[], Statement]] = {
             "node": part.apply, "call": part.call, "chain": part.chain, "loop": part.loop,
         }  # fmt: skip
@@ -187,6 +195,9 @@ class Body:
         variables = [var for var in found if var is not None]
         if all(var is variables[0] for var in variables):
             return self.choices.settled(variables[0])
+        for var in dict.fromkeys(variables):
+            if all(v is var or var in f.also(v) for f, v in zip(frames, variables, strict=True)):
+                return self.choices.settled(var)
         variables = self._from_the_last(frames, present, variables)
         return self.choices.phi(frames, variables, present)
 
@@ -252,17 +263,14 @@ class Body:
         return None
 
 
-def own_weights(node: Node) -> dict[str, Weight]:
-    """The weights that the node takes from the layer that it applies, by part."""
-    weights = (v for v in node.inputs if isinstance(v, Weight))
-    return {w.part: w for w in weights if node.layer is not None and w.layer is node.layer}
-
-
 class Part:
     """One statement: an item with its counterparts in the frames that have it."""
 
-    def __init__(self, body: Body, frames: list[Frame], items: list[Item]) -> None:
+    def __init__(
+        self, body: Body, frames: list[Frame], items: list[Item], empty: Sequence[Frame] = ()
+    ) -> None:
         self.body = body
+        self.empty = empty
         self.builder = body.builder
         self.frames = frames
         self.items = items

@@ -11,7 +11,7 @@ from typing import Any
 from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
-from ...graph import Definition, Scope, Type, Value, Weight
+from ...graph import Definition, Loop, Scope, Type, Value, Weight
 from ...program import (
     Check,
     Class,
@@ -104,6 +104,7 @@ class Builder:
             known = {name: model.get(name) for name in self.definition.sizes}
             frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
         decided = [self.tree.tables.get(self.definition, set()), self.unexplained]
+        decided += [expr.names(loop.table) for loop in self._unseen()]
         decided += [expr.names(c) for c, arms in self._arms.values() if len(arms) < 2]
         for names in decided:
             for name in names & set(self.definition.params):
@@ -111,6 +112,13 @@ class Builder:
                 if all(same(plain(v), plain(values[0])) for v in values):
                     frozen[name] = values[0]
         return frozen
+
+    def _unseen(self) -> Iterator[Loop]:
+        """The loops that run no time in any instance, so that nobody knows what they do."""
+        bodies = [body for scope in self.scopes for body in self._bodies(scope)]
+        sites = {loop.site for body in bodies for loop in body.loops.values() if loop.count}
+        for body in bodies:
+            yield from (loop for loop in body.loops.values() if loop.site not in sites)
 
     def freeze(self, sources: Sequence[Expr | None]) -> None:
         """Fixes the hyper-parameters that something depends on by no expression that holds."""

@@ -23,12 +23,26 @@ class Frame:
         around = outer.names.maps if outer else []
         self.names: ChainMap[str, Any] = ChainMap(dict(scope.values), *around)
         self.vars: dict[Value, Var] = {}
+        self.passed: dict[Var, Var] = {}
+        """What a loop that runs no time here gives elsewhere, and what it is given."""
 
     def find(self, value: Value) -> Var | None:
         """The Var that `value` is here, or outside."""
         if value in self.vars:
             return self.vars[value]
         return self.outer.find(value) if self.outer else None
+
+    def also(self, var: Var) -> set[Var]:
+        """What the tensor is called behind loops that run no time here."""
+        around = self.outer.also(var) if self.outer else set()
+        later = {result for result, given in self.passed.items() if given is var}
+        return around.union(later, *(self.also(result) for result in later))
+
+    def value(self, var: Var) -> Value | None:
+        """The tensor that `var` is here."""
+        found = (v for v, own in self.vars.items() if own is var or var in self.also(own))
+        value = next(found, None)
+        return self.outer.value(var) if value is None and self.outer else value
 
     @property
     def block(self) -> Frame:

@@ -24,6 +24,7 @@ from ...program import (
 from .elements import Finished
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .numbers import Numbers
+from .sizes import Sizes
 
 if TYPE_CHECKING:
     from .body import Body, Part
@@ -69,11 +70,13 @@ def _table(part: Part, loops: Sequence[Loop]) -> Expr:
     first = sources[0]
     assert first is not None
     alike = all(s is not None and expr.same(s, first) for s in sources)
+    alike = alike and all(f.evaluate(first) in (0, ()) for f in part.empty)
     if alike and all(same(g, r) for g, r in zip(given, rows, strict=True)):
         return first
     found = common(part.frames, rows, [None] * len(rows), part.literal)
-    if found is None:
-        disagree(part.frames, rows)
+    if found is None or part.empty:
+        frames = [*part.frames, *part.empty]
+        disagree(frames, [*rows, *[0] * len(part.empty)])
     part.builder.freeze(sources)
     return found
 
@@ -164,7 +167,7 @@ def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
     results: dict[Var, Var] = {}
     carried = {carry.record.next for carry in body.carried}
     for value, var in list(ends[0].vars.items()):
-        if var not in carried:
+        if var not in carried and not part.empty:
             values = [next((v for v, x in f.vars.items() if x is var), value) for f in ends]
             _leave(part, results, var, values, {})
     graph = body.tree.graph
@@ -172,7 +175,10 @@ def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
         var, name = carry.record.next, carry.record.current.name
         values = [graph.current(f.scope.outputs[name]) for f in ends]
         running = {**{axis: size.name for axis, size in carry.axes.items()}, **carry.numbers}
-        carry.record.result = _leave(part, results, var, values, running)
+        initial = carry.record.initial
+        carry.record.result = _leave(part, results, var, values, running, initial)
+        for frame in part.empty:
+            frame.passed[carry.record.result] = carry.record.initial
     return results
 
 
@@ -182,9 +188,21 @@ def _leave(
     var: Var,
     values: Sequence[Value],
     running: Mapping[int, str],
+    initial: Var | None = None,
 ) -> Var:
-    """What `var`, which is `values` in the last iterations, is after the loop."""
-    kind = part.sizes.after(var.type, [v.type for v in values], running)
+    """What `var`, which is `values` in the last iterations, is after the loop; where that runs no
+    time, it is `initial`."""
+    types = [v.type for v in values]
+    sizes = part.sizes
+    if part.empty and initial is not None:
+        passed = [frame.value(initial) for frame in part.empty]
+        if any(value is None for value in passed):
+            disagree([*part.frames, *part.empty], [*[1] * len(values), *[0] * len(passed)])
+        types += [value.type for value in passed if value is not None]
+        frames = [*part.frames, *part.empty]
+        sizes = Sizes(frames, part.builder.unknown, part.builder.frozen)
+    kind = sizes.after(var.type, types, running)
+    part.body.sizes.symbolic.update(sizes.symbolic)
     result = results.setdefault(var, Var(var.name, kind, var.order))
     for frame, each in zip(part.frames, values, strict=True):
         frame.vars[each] = result

@@ -121,6 +121,12 @@ def within(inner: Scope, outer: Scope) -> bool:
     return any(scope is outer for scope in inner.ancestors())
 
 
+def own_weights(node: Node) -> dict[str, Weight]:
+    """The weights that the node takes from the layer that it applies, by part."""
+    weights = (v for v in node.inputs if isinstance(v, Weight))
+    return {w.part: w for w in weights if node.layer is not None and w.layer is node.layer}
+
+
 def owned(weight: Weight, scope: Scope) -> bool:
     """Whether the weight belongs to this call of a block (or to another call of the same)."""
     path = scope.path
