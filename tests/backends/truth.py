@@ -17,7 +17,7 @@ from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.equivalence.deviation import FORMULAS
 
-SIZES = {"B": 3, "T": 5, "S": 4, "H": 8, "W": 12, "L": 7, "N": 5, "D": 4}
+SIZES = {"B": 3, "T": 5, "S": 4, "H": 8, "W": 16, "L": 7, "N": 5, "D": 4}
 
 
 def draw(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
