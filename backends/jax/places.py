@@ -81,6 +81,7 @@ PLACES: Mapping[str, Rule] = {
     "dynamic_update": _dynamic_update, "roll": _roll, "range": _range, "cumprod": _cumprod,
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_xor": "{a} ^ {b}",
     "bitwise_not": "~{x}", "shift_left": "{a} << {b}", "shift_right": "{a} >> {b}",
+    "einsum": "jnp.einsum({spec}, *{xs})",
     "fmod": "jnp.fmod({a}, {b})", "atan2": "jnp.arctan2({a}, {b})",
     "logaddexp": "jnp.logaddexp({a}, {b})",
     **{name: f"jnp.{name}({{x}})" for name in ("trunc", "isfinite", "exp2", "log2", "log10")},

@@ -39,8 +39,14 @@ def _range(p: Parts) -> Expr:
     )
 
 
+def _einsum(p: Parts) -> Expr:
+    spec = literal(p.fixed("spec").replace(" ", ""))
+    return p.fill("keras.ops.einsum({spec}, *{xs})", spec=spec)
+
+
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": "keras.ops.sort({x}, axis={axis})",
+    "einsum": _einsum,
     "roll": _roll, "range": _range,
     **{name: f"keras.ops.{name}({{a}}, {{b}})" for name in (
         "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp")},

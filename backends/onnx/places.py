@@ -64,6 +64,7 @@ def _shift(direction: str) -> Rule:
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": _sort, "top_k": _top_k,
     "scatter": _scatter("none"), "scatter_max": _scatter("max"),
+    "einsum": lambda w, n, *xs: w("Einsum", *xs, equation=n.attrs["spec"].replace(" ", "")),
     "bitwise_and": lambda w, n, a, b: w("BitwiseAnd", a, b),
     "bitwise_or": lambda w, n, a, b: w("BitwiseOr", a, b),
     "bitwise_xor": lambda w, n, a, b: w("BitwiseXor", a, b),

@@ -52,9 +52,15 @@ def _roll(p: Parts) -> Expr:
     return p.fill("ops.roll({x}, {shift}, {axes})", shift=shift, axes=literal(axes))
 
 
+def _einsum(p: Parts) -> Expr:
+    spec = literal(p.fixed("spec").replace(" ", ""))
+    return p.fill("ops.einsum([*{xs}], {spec})", spec=spec)
+
+
 PLACES: Mapping[str, Rule] = {
     "argsort": _ordered(1), "sort": _ordered(0), "top_k": _top_k,
     "scatter": _scatter("none"), "scatter_max": _scatter("max"), "roll": _roll,
+    "einsum": _einsum,
     **{name: f"ops.{name}({{a}}, {{b}})" for name in (
         "bitwise_and", "bitwise_or", "bitwise_xor")},
     "bitwise_not": "ops.bitwise_not({x})",

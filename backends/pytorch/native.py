@@ -102,6 +102,11 @@ def _kl_div(node: Node) -> bool:
     return target.node is not None and target.node.op is STOP_GRADIENT
 
 
+def _lp_norm(node: Node) -> bool:
+    """PyTorch's powers overflow."""
+    return bool(node.attrs["power"] <= 4)
+
+
 def _reducible(node: Node) -> bool:
     return _rank(node) > 0
 
@@ -110,7 +115,7 @@ _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
     "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
-    "prelu": _prelu, "logsumexp": _reducible, "kl_div": _kl_div,
+    "prelu": _prelu, "lp_norm": _lp_norm, "logsumexp": _reducible, "kl_div": _kl_div,
     "group_norm": _channels, "instance_norm": _channels, **FITS,
 }  # fmt: skip
 """Where having the name is not enough."""

@@ -8,7 +8,7 @@ from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
 from ..source.tree import tree
 from .dtypes import dtype, long
-from .reductions import axis
+from .reductions import axes, axis
 
 
 def _order(p: Parts, template: str) -> Expr:
@@ -73,6 +73,62 @@ def _cumprod(p: Parts) -> Expr:
     return p.fill("{x}.cumprod(dim={axis}, dtype={dtype})", axis=axis(p), dtype=kind)
 
 
+# ------------------------------------------------------------------------------- norms and losses
+
+
+def _norm(power: str) -> Rule:
+    def rule(p: Parts) -> Expr:
+        return p.fill(
+            f"torch.linalg.vector_norm({{x}}, {power}, dim={{dim}}, keepdim={{keep}})",
+            dim=axes(p), keep=p.unless("keep", False),
+        )  # fmt: skip
+
+    return rule
+
+
+def _cosine(p: Parts) -> Expr:
+    return p.fill(
+        "F.cosine_similarity({a}, {b}, dim={dim}, eps={eps})",
+        dim=axis(p), eps=p.unless("eps", 1e-8),
+    )  # fmt: skip
+
+
+def classes_first(p: Parts, name: str) -> Expr:
+    """A tensor with its classes on axis 1, where PyTorch wants them."""
+    found: Expr = p[name]
+    if p.x.type.rank > 1 and p.fixed("axis") != 1:
+        return tree("{x}.movedim({axis}, 1)", x=found, axis=axis(p))
+    return found
+
+
+def _soft_cross_entropy(p: Parts) -> Expr:
+    return p.fill(
+        "F.cross_entropy({logits}, {target}, reduction={reduction}, label_smoothing={smoothing})",
+        logits=classes_first(p, "logits"), target=classes_first(p, "target"),
+        reduction=p.unless("reduction", "mean"), smoothing=p.unless("smoothing", 0.0),
+    )  # fmt: skip
+
+
+def _nll_loss(p: Parts) -> Expr:
+    return p.fill(
+        "F.nll_loss({log_prob}, {label}, reduction={reduction})",
+        log_prob=classes_first(p, "log_prob"), label=long(p, "label"),
+        reduction=p.unless("reduction", "mean"),
+    )  # fmt: skip
+
+
+def _triplet(p: Parts) -> Expr:
+    """PyTorch's vectors are along the last axis."""
+    names = ("anchor", "positive", "negative")
+    last = p.fixed("axis") == p.x.type.rank - 1
+    rows = [p[n] if last else tree("{x}.movedim({a}, -1)", x=p[n], a=axis(p)) for n in names]
+    return p.fill(
+        "F.triplet_margin_loss(*{rows}, margin={margin}, eps={eps}, reduction={reduction})",
+        rows=rows, margin=p.unless("margin", 1.0), eps=p.unless("eps", 1e-6),
+        reduction=p.unless("reduction", "mean"),
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------------- functions of two tensors
 
 
@@ -95,6 +151,9 @@ PLACES: Mapping[str, Rule] = {
     "dynamic_update": _dynamic_update, "roll": _roll, "range": _range, "cumprod": _cumprod,
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_xor": "{a} ^ {b}",
     "bitwise_not": "~{x}", "shift_left": "{a} << {b}", "shift_right": "{a} >> {b}",
+    "einsum": "torch.einsum({spec}, *{xs})", "cosine_similarity": _cosine,
+    "l1_norm": _norm("1"), "max_norm": _norm('float("inf")'), "lp_norm": _norm("{power}"),
+    "soft_cross_entropy": _soft_cross_entropy, "nll_loss": _nll_loss, "triplet_loss": _triplet,
     "trunc_div": _pair('torch.div({a}, {b}, rounding_mode="trunc")'),
     **{name: _pair(f"torch.{name}({{a}}, {{b}})") for name in (
         "fmod", "atan2", "logaddexp", "xlogy")},

@@ -45,14 +45,17 @@ def _embedding(p: Parts) -> Expr:
 
 
 def _cross_entropy(p: Parts) -> Expr:
-    """PyTorch has the classes on axis 1, and wants labels of 64 bits."""
+    """PyTorch has the classes on axis 1, wants labels of 64 bits, and weights without gradient."""
     at, rank = p.fixed("axis"), p.x.type.rank
     logits = p["logits"]
     if rank > 1 and at != 1:
         logits = tree("{x}.movedim({axis}, 1)", x=logits, axis=axis(p))
     return p.fill(
-        "F.cross_entropy({logits}, {label}, reduction={reduction})",
+        "F.cross_entropy({logits}, {label}, weight={weight}, ignore_index={ignore}, "
+        "reduction={reduction}, label_smoothing={smoothing})",
         logits=logits, label=long(p, "label"), reduction=p.unless("reduction", "mean"),
+        weight=None if p["weight"] is None else tree("{w}.detach()", w=p["weight"]),
+        smoothing=p.unless("smoothing", 0.0),
     )  # fmt: skip
 
 

@@ -22,14 +22,14 @@ def _along(name: str) -> Rule:
     return lambda p: p.fill(f"F.{name}({{x}}, dim={{axis}})", axis=axis(p))
 
 
-def _axes(p: Parts, every: bool = False) -> Expr | None:
+def axes(p: Parts, every: bool = False) -> Expr | None:
     """`1`, `-1` or `(0, 2)`; None for all axes, unless `every` or `keep` needs them in full."""
-    axes = p.value("axes")
-    if axes is None and p["axes"] is None:
+    given = p.value("axes")
+    if given is None and p["axes"] is None:
         full = every or p.unless("keep", False) is not None
         return literal(tuple(range(p.x.type.rank))) if full else None
-    if isinstance(axes, tuple) and len(axes) == 1:
-        return literal(-1 if axes[0] == p.x.type.rank - 1 > 0 else axes[0])
+    if isinstance(given, tuple) and len(given) == 1:
+        return literal(-1 if given[0] == p.x.type.rank - 1 > 0 else given[0])
     found: Expr = p["axes"]
     return found
 
@@ -41,7 +41,7 @@ def _reduce(name: str, *, every: bool = False, whole: bool = False) -> Rule:
         narrow = whole and not p.x.type.floating and p.x.type.dtype != "i64"
         return p.fill(
             f"{{x}}.{name}(dim={{dim}}, keepdim={{keep}}, dtype={{dtype}})",
-            dim=_axes(p, every), keep=p.unless("keep", False),
+            dim=axes(p, every), keep=p.unless("keep", False),
             dtype=dtype(p.x.type.dtype) if narrow else None,
         )  # fmt: skip
 
@@ -51,14 +51,14 @@ def _reduce(name: str, *, every: bool = False, whole: bool = False) -> Rule:
 def _spread(p: Parts) -> Expr:
     return p.fill(
         f"{{x}}.{p.op.name}(dim={{dim}}, correction={{correction}}, keepdim={{keep}})",
-        dim=_axes(p), keep=p.unless("keep", False),
+        dim=axes(p), keep=p.unless("keep", False),
     )  # fmt: skip
 
 
 def _l2_norm(p: Parts) -> Expr:
     return p.fill(
         "torch.linalg.vector_norm({x}, dim={dim}, keepdim={keep})",
-        dim=_axes(p), keep=p.unless("keep", False),
+        dim=axes(p), keep=p.unless("keep", False),
     )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from .bitwise import BITWISE
 from .compare import COMPARE
 from .constant import CONSTANT
 from .conv import CONVOLUTION
+from .cross_entropy import CLASSES
 from .dynamic import DYNAMIC
+from .einsum import EINSUM
 from .elementwise import ELEMENTWISE
 from .function import FUNCTION
 from .index import INDEX
@@ -22,6 +24,7 @@ from .inverse import INVERSE
 from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
+from .metric import METRIC
 from .norm import NORM
 from .order import ORDER
 from .pixel import PIXEL
@@ -37,6 +40,7 @@ from .scatter import SCATTERS
 from .sequence import SEQUENCE
 from .shape import SHAPE
 from .shrink import SHRINK
+from .similarity import NORMS, SIMILARITY
 from .softmax import SOFTMAXES
 from .statistic import STATISTIC
 from .surround import SURROUND
@@ -53,10 +57,13 @@ OPS: Mapping[str, Op] = {
         *BITWISE,
         *REDUCE,
         *STATISTIC,
+        *NORMS,
         *ACTIVATION,
         *SOFTMAXES,
         *SHRINK,
+        *CLASSES,
         *LOSS,
+        *METRIC,
         *SHAPE,
         *JOIN,
         *ROLLS,
@@ -67,6 +74,8 @@ OPS: Mapping[str, Op] = {
         *SEQUENCE,
         *ORDER,
         *LINEAR_ALGEBRA,
+        EINSUM,
+        *SIMILARITY,
         *WINDOW,
         *CONVOLUTION,
         *POOL,

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..array import np
-from ..diagnose import MlcError
 from ..dim import Dim
 from ..graph import Type, Value
 from ..op import BODY, Build, Config, Marker, Op, TypeMismatch, require_equal
-from .activation import SIGMOID
+from .activation import RELU, SIGMOID
 from .broadcast import (
     number,
     require_floating,
-    require_integer,
     require_same_dtype,
 )
 from .compare import GREATER, LESS_EQUAL
@@ -22,31 +20,33 @@ from .elementwise import ADD, DIV, MAXIMUM, MUL, NEG, SUB, WHERE
 from .function import ABS, EXP, LOG, LOG1P, SQUARE
 from .reduce import MEAN, SUM
 from .shape import product
-from .softmax import LOG_SOFTMAX, SOFTMAX, log_softmax
 
 Samples = Sequence[Mapping[str, Any]]
 
-_REDUCTION = Config("str", "mean", ("mean", "sum", "none"), "what becomes of the single losses")
+REDUCTION = Config("str", "mean", ("mean", "sum", "none"), "what becomes of the single losses")
 
 
-def _reduced_type(each: Type, reduction: str) -> Type:
+def reduced_type(each: Type, reduction: str) -> Type:
+    """The type of what becomes of the single losses."""
     return each if reduction == "none" else Type(each.dtype, ())
 
 
-def _reduced_array(each: Any, reduction: str) -> Any:
+def reduced_array(each: Any, reduction: str) -> Any:
+    """The same of arrays."""
     if reduction == "none":
         return each
     return np.mean(each) if reduction == "mean" else np.sum(each)
 
 
-def _reduced(b: Build, each: Value, reduction: str) -> Value:
+def reduced_loss(b: Build, each: Value, reduction: str) -> Value:
+    """The same in the graph."""
     if reduction == "none":
         return each
     result: Value = b(MEAN if reduction == "mean" else SUM, each)
     return result
 
 
-def _share(b: Build, g: Value, each: Sequence[Dim], reduction: str) -> Value:
+def shared(b: Build, g: Value, each: Sequence[Dim], reduction: str) -> Value:
     """The gradient of each single loss: the same for all (rank 0) where they are reduced."""
     if reduction != "mean":
         return g
@@ -54,7 +54,7 @@ def _share(b: Build, g: Value, each: Sequence[Dim], reduction: str) -> Value:
     return result
 
 
-def _same_shape(name: str, x: Type, target: Type) -> Type:
+def same_shape(name: str, x: Type, target: Type) -> Type:
     """The type of the single losses of two tensors of one shape; nothing is broadcast."""
     require_floating(name, x, target)
     require_same_dtype(name, x, target)
@@ -83,16 +83,16 @@ def _loss(
     """A loss of `first` and `target`, given its single losses on arrays and in smaller ops."""
 
     def infer(x: Type, target: Type, reduction: str, **_: Any) -> Type:
-        return _reduced_type(_same_shape(name, x, target), reduction)
+        return reduced_type(same_shape(name, x, target), reduction)
 
     def eval(x: Any, target: Any, reduction: str, **attrs: Any) -> Any:
-        return _reduced_array(each(x, target, **attrs), reduction)
+        return reduced_array(each(x, target, **attrs), reduction)
 
     def whole(b: Build, x: Value, target: Value, reduction: str, **attrs: Any) -> Value:
-        return _reduced(b, body(b, x, target, **attrs), reduction)
+        return reduced_loss(b, body(b, x, target, **attrs), reduction)
 
     return Op(
-        name, (first, "target"), infer, eval, config={**(config or {}), "reduction": _REDUCTION},
+        name, (first, "target"), infer, eval, config={**(config or {}), "reduction": REDUCTION},
         body=whole, grad=grad, samples=tuple(samples), layout="any", rounding="body", kinks=kinks,
         doc=doc,
     )  # fmt: skip
@@ -132,7 +132,7 @@ def _bce_body(b: Build, x: Value, target: Value) -> Value:
 
 
 def _bce_grad(b: Build, g: Value, y: Value, x: Value, target: Value, reduction: str) -> list[Value]:
-    share = _share(b, g, x.type.shape, reduction)
+    share = shared(b, g, x.type.shape, reduction)
     return [b(MUL, share, b(SUB, b(SIGMOID, x), target)), b(NEG, b(MUL, share, x))]
 
 
@@ -203,75 +203,18 @@ KL_DIV = _loss(
     doc="target * (log(target) - log_prob), how far probabilities are from log-probabilities; "
     "0 where target is 0.",
 )
-
-# ------------------------------------------------------------------------------ cross-entropy
-
-
-def _cross_entropy_infer(logits: Type, label: Type, axis: int, reduction: str) -> Type:
-    require_floating("cross_entropy", logits)
-    require_integer("the label of cross_entropy", label)
-    wanted = logits.shape[:axis] + logits.shape[axis + 1 :]
-    message = f"cross_entropy of {logits} over axis {axis} takes a label for each row, and gets "
-    message += str(label)
-    if label.rank != len(wanted):
-        raise TypeMismatch(message)
-    shape = tuple(require_equal(p, q, message) for p, q in zip(wanted, label.shape, strict=True))
-    return _reduced_type(label.with_(dtype=logits.dtype, shape=shape), reduction)
-
-
-def _cross_entropy(logits: Any, label: Any, axis: int, reduction: str) -> Any:
-    classes = logits.shape[axis]
-    if label.size and (label.min() < 0 or label.max() >= classes):
-        seen = f"{label.min()} to {label.max()}"
-        raise MlcError("feed", f"labels of {classes} classes are 0 to {classes - 1}, not {seen}")
-    picked = np.take_along_axis(log_softmax(logits, axis), np.expand_dims(label, axis), axis)
-    return _reduced_array(-np.squeeze(picked, axis), reduction)
-
-
-def _cross_entropy_body(b: Build, logits: Value, label: Value, axis: int, reduction: str) -> Value:
-    from .index import GATHER_ELEMENTS
-    from .shape import SQUEEZE, UNSQUEEZE
-
-    index = b(UNSQUEEZE, label, axes=(axis,))
-    picked = b(GATHER_ELEMENTS, b(LOG_SOFTMAX, logits, axis=axis), index, axis=axis)
-    return _reduced(b, b(NEG, b(SQUEEZE, picked, axes=(axis,))), reduction)
-
-
-def _cross_entropy_grad(
-    b: Build, g: Value, y: Value, logits: Value, label: Value, axis: int, reduction: str
-) -> list[Value | None]:
-    from .sequence import ONE_HOT
-    from .shape import TRANSPOSE, UNSQUEEZE
-
-    share = _share(b, g, label.type.shape, reduction)
-    if reduction == "none":
-        share = b(UNSQUEEZE, share, axes=(axis,))
-    hit = b(ONE_HOT, label, depth=logits.type.shape[axis], dtype=logits.type.dtype)
-    last = logits.type.rank - 1
-    if axis != last:
-        hit = b(TRANSPOSE, hit, axes=(*range(axis), last, *range(axis, last)))
-    return [b(MUL, share, b(SUB, b(SOFTMAX, logits, axis=axis), hit)), None]
-
-
-CROSS_ENTROPY = Op(
-    "cross_entropy",
-    inputs=("logits", "label"),
-    config={"axis": Config("axis", -1, doc="the axis of the classes"), "reduction": _REDUCTION},
-    infer=_cross_entropy_infer,
-    eval=_cross_entropy,
-    body=_cross_entropy_body,
-    grad=_cross_entropy_grad,
-    rounding="body",
-    layout="axes",
+HINGE = _loss(
+    "hinge",
+    "x",
+    lambda x, target, margin: np.maximum(margin - x * target, 0),
+    lambda b, x, target, margin: b(RELU, b(SUB, margin, b(MUL, x, target))),
+    config={"margin": Config("float", 1.0, doc="how far on the right side costs nothing")},
     samples=(
-        {"logits": (5, 7), "label": ((5,), "i32", 0, 7)},
-        {"logits": (2, 3, 5), "label": ((2, 3), "i64", 0, 5), "reduction": "sum"},
-        {"logits": (2, 3, 5), "label": ((2, 5), "i32", 0, 3), "axis": 1, "reduction": "none"},
-        {"logits": (2, 3, 5), "label": ((2, 5), "i32", 0, 3), "axis": 1},
-        {"logits": (3,), "label": ((), "i32", 0, 3)},
-        {"logits": [[0.0, -120.0], [100.0, 0.0]], "label": ([1, 1], "i32")},
+        *_pairs("x"),
+        {"x": [0.5, 3.0, -0.5, 1.0], "target": [1.0, 1.0, 1.0, -1.0], "margin": 0.75},
     ),
-    doc="-log(softmax(logits)) at the class that `label` numbers, from 0.",
+    kinks="its derivative at the margin is 0",
+    doc="max(margin - x * target, 0), for targets -1 and 1.",
 )
 
-LOSS = (CROSS_ENTROPY, MSE, MAE, HUBER, BCE_WITH_LOGITS, KL_DIV)
+LOSS = (MSE, MAE, HUBER, BCE_WITH_LOGITS, KL_DIV, HINGE)

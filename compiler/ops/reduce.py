@@ -163,9 +163,10 @@ PROD: Op = reduction(
 # ---------------------------------------------------------------------------------- extremes
 
 
-def _extreme_grad(
+def extreme_grad(
     b: Build, g: Value, y: Value, x: Value, axes: tuple[int, ...], keep: bool
 ) -> Value:
+    """The gradient of x, of which y is the largest or smallest element: an even share each."""
     hit = b(EQUAL, x, kept(b, y, axes, keep))
     hits = b(SUM, b(CAST, hit, dtype=x.type.dtype), axes=axes, keep=True)
     result: Value = b(WHERE, hit, b(DIV, kept(b, g, axes, keep), hits), 0.0)
@@ -177,7 +178,7 @@ _TIE = "elements that share the extreme share its gradient evenly"
 MAX = reduction(
     "max",
     lambda x, axes, keep: np.max(x, axes, keepdims=keep),
-    _extreme_grad,
+    extreme_grad,
     require=require_numeric,
     samples=(*SAMPLES, *SCALAR, *_INTEGERS, *_TIES),
     rounding="exact",
@@ -187,7 +188,7 @@ MAX = reduction(
 MIN = reduction(
     "min",
     lambda x, axes, keep: np.min(x, axes, keepdims=keep),
-    _extreme_grad,
+    extreme_grad,
     require=require_numeric,
     samples=(*SAMPLES, *SCALAR, *_INTEGERS, *_TIES),
     rounding="exact",

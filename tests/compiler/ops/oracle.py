@@ -14,6 +14,7 @@ from tests.compiler.ops.oracle_attention import ATTENTION
 from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_image import IMAGE
 from tests.compiler.ops.oracle_place import PLACE
+from tests.compiler.ops.oracle_product import PRODUCT
 from tests.compiler.ops.oracle_reduce import REDUCE
 from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
@@ -28,4 +29,5 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **ATTENTION,
     **TENSOR,
     **PLACE,
+    **PRODUCT,
 }

@@ -18,12 +18,6 @@ def celu(x: torch.Tensor, alpha: float) -> torch.Tensor:
     return torch.where(x > 0, x, alpha * torch.expm1(x / alpha))  # F.celu's slope is an f32
 
 
-def cross_entropy(x: torch.Tensor, label: torch.Tensor, axis: int, reduction: str) -> torch.Tensor:
-    if x.ndim > 1:
-        x = torch.movedim(x, axis, 1)
-    return F.cross_entropy(x, label.long(), reduction=reduction)
-
-
 def kl_div(x: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
     entropy = torch.where(target > 0, target * torch.log(torch.where(target > 0, target, 1.0)), 0.0)
     each = entropy - target * x
@@ -59,7 +53,6 @@ ACTIVATION = {
     "reglu": lambda x, axis: x.chunk(2, axis)[0] * F.relu(x.chunk(2, axis)[1]),
     "geglu": lambda x, axis: x.chunk(2, axis)[0] * gelu(x.chunk(2, axis)[1], "none"),
     "swiglu": lambda x, axis: x.chunk(2, axis)[0] * F.silu(x.chunk(2, axis)[1]),
-    "cross_entropy": cross_entropy,
     "mse": lambda x, target, reduction: F.mse_loss(x, target, reduction=reduction),
     "mae": lambda x, target, reduction: F.l1_loss(x, target, reduction=reduction),
     "huber": lambda x, target, delta, reduction: F.huber_loss(x, target, reduction, delta),
