@@ -14,7 +14,8 @@ from ...compiler.op import REQUIRED, Op, Param, TypeMismatch, collecting
 from ...compiler.ops.constant import CONSTANT
 from .attribute import resolved
 from .context import Absent, Frame, Held, Place, Tensor
-from .limits import BITS, FACTS, MESSAGE, NODES, RANK, WARNINGS
+from .facts import check_count
+from .limits import BITS, MESSAGE, NODES, RANK, WARNINGS
 from .static import FAILURES, bounded, elements
 
 
@@ -181,8 +182,7 @@ class Construct:
             if bounds(size)[1] < 1:
                 message = f"{op.name} gives {results[0]}, and a size must be at least 1"
                 raise MlcError("shape", message, span)
-        if len(self.graph.facts) > FACTS:
-            raise MlcError("limit", f"the model has more than {FACTS} facts", span)
+        check_count(self.graph.facts, span)
         return results
 
     def _guard(self, op: Op, span: Span, compute: Any) -> Any:

@@ -10,8 +10,10 @@ from ...compiler.graph import DTYPES, Graph, Type
 from ...compiler.op import TypeMismatch, collecting, require_at_most, require_equal
 from . import syntax as s
 from .attribute import Attributes
+from .construct import within
 from .context import Frame, Tensor
 from .errors import suggest
+from .facts import check_count
 from .limits import RANK
 
 
@@ -72,7 +74,9 @@ class Declare:
         if len(declared.axes) > RANK:
             raise MlcError("limit", f"a tensor of more than {RANK} axes", declared.span)
         shape = tuple(self._size(axis) for axis in declared.axes) if sizes is None else sizes
-        return Type(self.dtype(declared), tuple(shape), labels_of(declared))
+        made = Type(self.dtype(declared), tuple(shape), labels_of(declared))
+        within(made, declared.span)
+        return made
 
     def _like(self, declared: s.TypeSyntax) -> Type:
         variable = self.frame.variables.get(declared.like or "")
@@ -101,6 +105,7 @@ class Declare:
                 require_at_most(left, right, f"{left} is more than {right}")
             except TypeMismatch as clash:
                 raise MlcError("shape", str(clash), span) from None
+        check_count(self.graph.facts, span)
 
     # ------------------------------------------------------------------------------- inputs
 
@@ -150,6 +155,7 @@ class Declare:
                     require_equal(a, b, f"{message}: {a} is not {b}")
             except TypeMismatch as clash:
                 raise MlcError("shape", str(clash), span, notes=notes) from None
+        check_count(self.graph.facts, span)
 
 
 def _axes(frame: Frame) -> Iterator[tuple[str, s.Axis]]:

@@ -14,9 +14,10 @@ from .construct import Construct
 from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
 from .errors import listed, raise_all, suggest
 from .expressions import Expressions
-from .facts import prune
+from .facts import Known, prune
 from .index import Indexing
 from .limits import STEPS
+from .params import Params
 from .rearrange import Rearranging
 from .sizes import Sizes
 from .statements import Statements
@@ -31,12 +32,15 @@ class Elaborator:
         self.ops = ops
         self.errors: list[MlcError] = []
         self.steps = 0
+        self.facts = Known()
+        self.learned = 0
         self.construct = Construct(graph, ops, self.spend)
         self.expressions = Expressions(self)
         self.calls = Calls(self)
         self.index = Indexing(self)
         self.rearranging = Rearranging(self)
         self.sizes = Sizes(self)
+        self.params = Params(self)
         self.statements = Statements(self)
 
     def spend(self, count: int, span: Span) -> None:
@@ -44,6 +48,14 @@ class Elaborator:
         self.steps += count
         if self.steps > STEPS:
             raise MlcError("limit", f"the model takes more than {STEPS:,} steps to build", span)
+
+    def known(self) -> Known:
+        """What the facts so far say of sizes."""
+        facts = self.graph.facts
+        for fact in facts[self.learned :]:
+            self.facts.learn(fact)
+        self.learned = len(facts)
+        return self.facts
 
     def attributes(self, frame: Frame) -> Attributes:
         """Reads configuration values in a frame."""

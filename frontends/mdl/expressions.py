@@ -32,7 +32,6 @@ from .context import (
     length,
 )
 from .errors import REFUSED, suggest, unsupported
-from .facts import Known
 from .limits import PARTS
 from .symbolic import express, plain
 
@@ -205,7 +204,7 @@ class Expressions:
         try:
             return static.compare(operator, a, b, span)
         except Undecided as undecided:
-            known = Known(self.e.graph.facts)
+            known = self.e.known()
             try:
                 return static.compare(operator, known.reduce(a), known.reduce(b), span)
             except Undecided:

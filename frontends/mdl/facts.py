@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import Atom, Dim, Size, bounds, mod, substitute, symbol, symbols
 from ...compiler.graph import Fact
+from .limits import FACTS
 
 
 class Known:
@@ -93,6 +95,12 @@ def _rewritten(size: Dim, atoms: Mapping[Atom, Dim]) -> Dim:
                 product = product * factor
         total = total + product
     return total
+
+
+def check_count(facts: Sequence[Fact], span: Span) -> None:
+    """MlcError where a model has more facts than can be weighed against one another."""
+    if len(facts) > FACTS:
+        raise MlcError("limit", f"the model has more than {FACTS} facts", span)
 
 
 def prune(facts: Iterable[Fact]) -> list[Fact]:

@@ -48,7 +48,7 @@ RANK = 32
 AXES = 64
 """Names of a pattern."""
 
-FACTS = 1_000
+FACTS = 300
 """Facts of a model that do not follow from one another."""
 
 NODES = 100_000

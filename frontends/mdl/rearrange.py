@@ -19,7 +19,6 @@ from . import syntax as s
 from .bind import Missing
 from .context import Absent, Frame, Held, Tensor, is_tensor, kind_of
 from .errors import listed, suggest
-from .facts import Known
 from .pattern import Element, Quoted, Side, fits, members, open_names, pair, read, shown, spread
 from .static import FAILURES
 from .symbolic import plain
@@ -177,7 +176,7 @@ class Rearranging:
         """An axis whose size is, by what is known, that of a name, as this size: `H // 7 * 7`."""
         if isinstance(axis.size, int):
             return axis
-        known = Known(self.e.graph.facts)
+        known = self.e.known()
         for name in frame.block.definition.sizes:
             variable, expr = frame.variables.get(name), frame.expr(name)
             value = None if variable is None else variable.value

@@ -10,7 +10,7 @@ from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.expr import Expr, Undecided, element, names, unknown
 from ...compiler.expr import literal as literal_expr
 from ...compiler.expr import name as reference
-from ...compiler.graph import Fact, Init, Loop, Require, Scope, Type, Value, Weight
+from ...compiler.graph import Fact, Loop, Require, Scope, Value
 from . import static
 from . import syntax as s
 from .context import (
@@ -22,24 +22,18 @@ from .context import (
     Variable,
     holds_tensors,
     is_static,
-    join,
     kind_of,
 )
 from .declare import Declare
 from .errors import raise_all, suggest, unsupported
 from .expressions import as_fact
+from .facts import check_count
 from .limits import ERRORS, ITERATIONS, SHOWN
 from .sites import assigned
 from .symbolic import merge, trace
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
-
-INITS: Mapping[str, int] = {
-    "zeros": 0, "ones": 0, "constant": 1, "normal": 1, "uniform": 2, "kaiming_uniform": 1,
-    "fan_uniform": 1, "xavier_uniform": 0,
-}  # fmt: skip
-"""How a param or state may start, and how many numbers that takes."""
 
 
 class Statements:
@@ -167,11 +161,11 @@ class Statements:
             case s.Require():
                 self._require(frame, node)
             case s.Param():
-                self._param(frame, node)
+                self.e.params.param(frame, node)
             case s.Grow():
                 self._grow(frame, node)
             case s.Update():
-                self._update(frame, node)
+                self.e.params.update(frame, node)
             case s.Refused(keyword):
                 code, message, help = unsupported(keyword)
                 raise MlcError(code, message, node.span, help=help)
@@ -223,94 +217,6 @@ class Statements:
             if isinstance(item, Tensor):
                 frame.scope.block.lists.setdefault(item.value, node.name)
 
-    # ------------------------------------------------------------------------------- params
-
-    def _param(self, frame: Frame, node: s.Param) -> None:
-        declared = self.declare(frame).type(node.type)
-        if not all(isinstance(size, int) for size in declared.shape):
-            message = f"{node.name} is {declared}, and its sizes must be known"
-            raise MlcError("static", message, node.span,
-                           help="make the size a hyper-parameter")  # fmt: skip
-        place = frame.place(node.site, node.span)
-        path = place.path if node.path is None else join(frame.scope.path, node.path)
-        weight = self._weight(frame, node, declared, path)
-        value = self.e.graph.updates.get(weight, (weight, ""))[0]
-        labels = tuple(axis.label for axis in node.type.axes)
-        frame.variables[node.name] = Variable(Tensor(value, labels), None, frame.scope)
-
-    def _weight(self, frame: Frame, node: s.Param, declared: Type, path: str) -> Weight:
-        key = frame.instance.key(path)
-        known = frame.instance.parts.get(key)
-        if isinstance(known, Weight):
-            return known
-        sizes = [self.e.expressions.express(frame, axis.size) for axis in node.type.axes]
-        exprs = tuple(
-            expr or literal_expr(size) for expr, size in zip(sizes, declared.shape, strict=True)
-        )
-        bare = declared.with_(labels=(None,) * declared.rank)
-        weight = Weight(
-            path, bare, self._init(frame, node), trainable=not node.state, scope=frame.scope,
-            part=node.name, site=node.site, exprs=exprs, span=node.span,
-        )  # fmt: skip
-        self.e.construct.add_weight(weight)
-        frame.instance.parts[key] = weight
-        return weight
-
-    def _init(self, frame: Frame, node: s.Param) -> Init:
-        """How a weight starts: `zeros`, `normal(0.02)`, or a number."""
-        init = node.init
-        match init:
-            case None:
-                raise MlcError("argument", f"{node.name} needs a start", node.span,
-                               help="write `= zeros` or `= normal(0.02)`")  # fmt: skip
-            case s.Name(name) if name not in frame.variables:
-                arguments: tuple[s.Argument, ...] = ()
-            case s.Call(s.Name(name), arguments):
-                pass
-            case _:
-                return Init("constant", (self._start(frame, init),))
-        if name not in INITS:
-            help = suggest(name, INITS) or f"one of {', '.join(INITS)}"
-            raise MlcError("name", f"there is no start called {name}", init.span, help=help)
-        if len(arguments) != INITS[name] or any(a.name for a in arguments):
-            message = f"{name} takes {INITS[name]} numbers, and gets {len(arguments)}"
-            raise MlcError("argument", message, init.span)
-        return Init(name, tuple(self._start(frame, a.value) for a in arguments))
-
-    def _start(self, frame: Frame, node: s.Syntax) -> float:
-        value = self.evaluate(frame, node)
-        if not isinstance(value, (int, float)):
-            raise MlcError("value", f"a number is expected, not {kind_of(value)}", node.span)
-        return float(value)
-
-    def _update(self, frame: Frame, node: s.Update) -> None:
-        """`count := value`: what a state is after this call, or after one in training."""
-        weight = self._state(frame, node)
-        if node.name in frame.updated:
-            raise MlcError("state", f"{node.name} is set twice in one call", node.span)
-        frame.updated.add(node.name)
-        value = self.evaluate(frame, node.value)
-        if isinstance(value, Absent):
-            value = self.e.construct.fill(frame, value)
-        if not isinstance(value, Tensor):
-            raise MlcError("value", f"{node.name} takes a tensor, and gets {kind_of(value)}",
-                           node.span)  # fmt: skip
-        note = Note("declared here", weight.span)
-        self.declare(frame).check(weight.type, value, node.name, node.span, [note])
-        when = "training" if node.training else "always"
-        self.e.graph.updates[weight] = (value.value, when)
-
-    def _state(self, frame: Frame, node: s.Update) -> Weight:
-        found = [
-            part for part in frame.instance.parts.values()
-            if isinstance(part, Weight) and part.part == node.name and part.layer is None
-        ]  # fmt: skip
-        if not found or found[0].trainable:
-            what = "a param, which training changes" if found else "no state"
-            raise MlcError("state", f"{node.name} is {what}", node.span,
-                           help=f"declare `state {node.name}: type = zeros`")  # fmt: skip
-        return found[0]
-
     # ---------------------------------------------------------------------------------- ifs
 
     def _if(self, frame: Frame, node: s.If) -> None:
@@ -347,6 +253,7 @@ class Statements:
                 message = f"whether {undecided} is not known, and cannot be noted as a fact"
                 raise MlcError("undecided", message, condition.span) from None
             self.e.graph.facts.append(fact)
+            check_count(self.e.graph.facts, condition.span)
             return
         if holds_tensors(value):
             raise MlcError("unsupported", "a requirement on the elements of a tensor",

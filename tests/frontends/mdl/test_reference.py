@@ -13,7 +13,7 @@ from mlc.frontends.mdl import load
 from mlc.frontends.mdl.build import ESCAPES
 from mlc.frontends.mdl.errors import REFUSED
 from mlc.frontends.mdl.layout import INNER, OUTER, RESERVED
-from mlc.frontends.mdl.statements import INITS
+from mlc.frontends.mdl.params import INITS
 from mlc.frontends.mdl.static import BINARY, COMPARE
 
 TEXT = files("mlc.grammar").joinpath("reference.md").read_text("utf-8")
