@@ -158,12 +158,13 @@ _for_class: ContextVar[bool] = ContextVar("for_class", default=False)
 
 
 @contextmanager
-def for_class() -> Iterator[None]:
+def for_class() -> Iterator[list[Fact]]:
     """Within this context ops are typed for a whole class of instances: every size may be a symbol,
-    also those that the shapes of weights are made of, and no fact is kept."""
-    facts, whole = _facts.set([]), _for_class.set(True)
+    also those that the shapes of weights are made of. Gives the facts of this context."""
+    found: list[Fact] = []
+    facts, whole = _facts.set(found), _for_class.set(True)
     try:
-        yield
+        yield found
     finally:
         _facts.reset(facts)
         _for_class.reset(whole)

@@ -204,5 +204,35 @@ model Siamese(width = 5):
     tower = Tower(width)
     d = mean(abs(tower(a) - tower(b)), axes = [1])
 """,
+    "upsampling": """
+block Up(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, 2 * H, 2 * W]
+    y = x -> resize(scale = 2) -> conv(width, 3, pad = 1) -> relu -> channel_dropout(0.1)
+
+model Upsampling(width = 4, drop = 0.2):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, 2, 4 * H, 4 * W]
+    out z: f32[B, width, 2, 3]
+    h = x -> Up(width)
+    h = h + (h -> conv(width, 3, pad = 1) -> drop_path(drop))
+    y = h -> conv(8, 3, pad = 1) -> pixel_shuffle(2)
+    z = h -> resize(size = [5, 7], mode = "linear") -> lp_pool(2.0, kernel = 2) -> l2_normalize([1])
+""",
+    "positions": """
+model Positions(heads = 4, groups = 2, drop = 0):
+    in  ids: i32[B, T]
+    in  x: f32[B, T, 12]
+    out y: f32[B, T, 12]
+    out z: f32[B, 5]
+    h = x + (ids -> embedding(9, 12, padding = drop))
+    q = h -> linear(6 * heads) -> reshape([B, T, heads, 6]) -> transpose([0, 2, 1, 3]) -> rotary
+    k = h -> linear(6 * groups) -> reshape([B, T, groups, 6]) -> transpose([0, 2, 1, 3]) -> rotary
+    v = h -> linear(6 * groups) -> reshape([B, T, groups, 6]) -> transpose([0, 2, 1, 3])
+    bias = relative_buckets(T, T, buckets = 8, farthest = 6) -> embedding(8, heads) -> transpose([2, 0, 1])
+    a = sdpa(q, k, v, bias = bias, grouped = true) -> transpose([0, 2, 1, 3])
+    y = reshape(a, [B, T, 6 * heads]) -> linear(12)
+    z = ids -> embedding_bag(9, 5)
+""",
 }
 """By name: .mdl text with one model."""

@@ -26,7 +26,7 @@ from tests.backends.truth import Truth, draw, near, weights_of
 
 def without_dropout(module: torch.nn.Module) -> None:
     for part in module.modules():
-        if isinstance(part, torch.nn.Dropout):
+        if isinstance(part, (torch.nn.Dropout, torch.nn.Dropout2d)):
             part.p = 0.0
 
 

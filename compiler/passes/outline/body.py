@@ -372,6 +372,7 @@ class Part:
             if name in weights:
                 types[i] = weights[name]
         inferred = self.sizes.infer(op, types, attrs)
+        self.builder.freeze_names(self.sizes.bound(self.builder.definition.params.keys()))
         outputs = []
         for i, output in enumerate(nodes[0].outputs):
             candidate = inferred[i] if i < len(inferred) else None

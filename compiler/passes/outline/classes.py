@@ -122,8 +122,11 @@ class Builder:
 
     def freeze(self, sources: Sequence[Expr | None]) -> None:
         """Fixes the hyper-parameters that something depends on by no expression that holds."""
-        reads = {n for source in sources if source is not None for n in expr.names(source)}
-        for name in sorted(reads & set(self.definition.params) - set(self.frozen)):
+        self.freeze_names({n for s in sources if s is not None for n in expr.names(s)})
+
+    def freeze_names(self, names: set[str]) -> None:
+        """Fixes those of the names that are hyper-parameters."""
+        for name in sorted(names & set(self.definition.params) - set(self.frozen)):
             agree(self.frames, [frame.names[name] for frame in self.frames])
             raise Freeze({name})
 

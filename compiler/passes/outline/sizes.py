@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
-from ...graph import Type
+from ...graph import Fact, Type
 from ...op import Op, TypeMismatch, for_class
 from .frame import Disagree, Frame, disagree
 
@@ -39,6 +39,7 @@ class Sizes:
     def __init__(self, frames: Sequence[Frame], unknown: Unknown, fixed: Mapping[str, Any]) -> None:
         self.frames = frames
         self.unknown = unknown
+        self.facts: list[Fact] = []
         self.symbolic: dict[str, Any] = dict(fixed)
         for name, value in frames[0].names.items():
             values = [frame.names.get(name) for frame in frames]
@@ -126,11 +127,23 @@ class Sizes:
             shape.append(self.dim(next(holding, None), sizes))
         return Type(first.dtype, tuple(shape), first.labels)
 
+    def bound(self, names: Set[str]) -> set[str]:
+        """Those of the names that the last op was typed for one value of: `heads == 4`."""
+        found: set[str] = set()
+        for fact in self.facts:
+            sides = [set(symbols(side)) & names for side in (fact.left, fact.right)]
+            if fact.relation == "==" and any(sides) and not all(sides):
+                values = {n: self.frames[0].names[n] for n in sides[0] | sides[1]}
+                known = {n: v for n, v in values.items() if isinstance(v, int)}
+                if substitute(fact.left - fact.right, known) == 0:
+                    found |= set(known)
+        return found
+
     def infer(
         self, op: Op, inputs: Sequence[Type | None], attrs: Mapping[str, Any]
     ) -> tuple[Type | None, ...]:
         """What the op infers over the class's symbols; empty where it cannot."""
-        with for_class():
+        with for_class() as self.facts:
             try:
                 result = op.infer(*inputs, **attrs)
             except (TypeMismatch, TypeError, ValueError, KeyError, ArithmeticError, AttributeError):
