@@ -72,7 +72,7 @@ TARGETS: Mapping[str, Target] = {
             "an ONNX file",
             "onnx",
             {"onnx": "1.23.2", "onnxruntime": "1.32.0"},
-            ("inference",),
+            ("inference", "training"),
         ),
     )
 }

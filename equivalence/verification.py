@@ -280,6 +280,7 @@ class _Run:
                 Deviated(target.name, d.name, d.formula, d.tensors) for d in target.deviations
             ]
         self._dropout()
+        self._masks()
         self.report.unseen += self._unseen(modes)
 
     def _dropout(self) -> None:
@@ -303,6 +304,16 @@ class _Run:
                 rows, unseen = watch(target.name, case.title, wanted, drops)
                 self.report.rows += rows
                 self.report.unseen += unseen
+
+    def _masks(self) -> None:
+        """Says of files whose masks of dropout are inputs what they were fed."""
+        if rates(self.graph) and self.trained is not None:
+            reason = "its masks are inputs, and they were such that nothing is dropped"
+            self.report.unseen += [
+                Unseen("what dropout drops", reason, target.name)
+                for target in self.targets
+                if "training" in target.companions
+            ]
 
     def _unseen(self, modes: Sequence[str]) -> list[Unseen]:
         """What no row shows, and the rows that could not be judged."""

@@ -63,6 +63,7 @@ def compile(
     keep_layout: bool = False,
     ir: bool = False,
     gradients: bool = False,
+    training: bool = False,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
 
@@ -73,10 +74,14 @@ def compile(
     with the weights, or starting values where none are given; a process that has OpenVINO makes it.
     `gradients` makes a model that also computes those by every float input and trainable weight,
     for targets whose framework has none; `artefact.interface.gradients` says which they are.
+    `training` makes a file of the training mode, for the target `onnx`, whose files have one mode:
+    masks of dropout are inputs, and buffers after the call are outputs.
     """
     from .request import artefact
 
-    return artefact(graph, target, weights, name, keep_layout, ir=ir, gradients=gradients)
+    return artefact(
+        graph, target, weights, name, keep_layout, ir=ir, gradients=gradients, training=training
+    )
 
 
 def verify(

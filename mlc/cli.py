@@ -71,6 +71,10 @@ def _compile(p: Parser) -> None:
         help="for onnx and openvino, a model that also computes its gradients by float inputs and"
         " trainable weights",
     )  # fmt: skip
+    p.add_argument(
+        "--training", action="store_true",
+        help="for onnx, the model in training mode, with masks of dropout as inputs",
+    )  # fmt: skip
     _layout(p)
 
 

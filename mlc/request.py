@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .backends.artefact import Artefact
-    from .compiler.graph import Graph
+    from .compiler.graph import Graph, Node
     from .compiler.tensor import Array
     from .equivalence import Emitted, Report
     from .equivalence.engines.pool import Pool
@@ -112,6 +112,7 @@ def artefact(
     *,
     ir: bool = False,
     gradients: bool = False,
+    training: bool = False,
 ) -> Artefact:
     """As `mlc.compile`."""
     from dataclasses import replace
@@ -129,6 +130,7 @@ def artefact(
     if tensors is not None:
         graph = _holding(graph, tensors)
     more = _gradients(target) if gradients else {}
+    more |= _training(target) if training else {}
     made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
@@ -144,6 +146,17 @@ def _gradients(target: str) -> dict[str, bool]:
         able = ", ".join(each.name for each in TARGETS.values() if each.gradients)
         raise MlcError("usage", text, help=f"they are written for {able}; others have their own")
     return {"gradients": True}
+
+
+def _training(target: str) -> dict[str, bool]:
+    """What asks a target's `emit` for a file of the training mode; MlcError `usage` if none."""
+    from .backends import TARGETS
+
+    if "training" not in TARGETS[target].gradients:
+        text = f"a model for {target} comes in no file of the training mode"
+        help = "source for keras, pytorch and jax has both modes; onnx has a file for each"
+        raise MlcError("usage", text, help=help)
+    return {"training": True}
 
 
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:
@@ -200,13 +213,21 @@ def emitted(graph: Graph, target: str, folder: str, modes: Sequence[str]) -> str
     refused = {
         mode: "mlc writes no file of it for this target" for mode in modes if mode not in able
     }
-    for mode in (mode for mode in modes if mode in able):
+    if "training" in able and any(map(_has_mask, graph)):
+        refused["training"] = "dropout by a mask of the model's own has no rate of 0"
+    for mode in (mode for mode in modes if mode in able and mode not in refused):
+        training = mode == "training"
         try:
-            both = artefact(graph, target, None, None, False, gradients=True)
+            both = artefact(graph, target, None, None, False, gradients=True, training=training)
             made[mode] = both.save(Path(folder) / mode)
         except MlcError as error:
             refused[mode] = error.message
     return Emitted(plain, made, refused)
+
+
+def _has_mask(node: Node) -> bool:
+    """Whether it drops elements by a mask that the model gives it."""
+    return node.op.effect == "random" and bool(node.attrs["rate"]) and node.inputs[1] is not None
 
 
 def verify(

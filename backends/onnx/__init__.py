@@ -19,13 +19,15 @@ def emit(
     keep_layout: bool = False,
     weights: Mapping[str, Any] | None = None,
     gradients: bool = False,
+    training: bool = False,
 ) -> OnnxArtefact:
-    """The model in inference mode as `name`.onnx, which holds its weights.
+    """The model as `name`.onnx, which holds its weights, in one mode: inference, or `training`.
 
     Those are `weights`, canonical tensors by path; else the tensors that the graph has; else the
     starting values that `compiler.init` draws with seed 0. Axes are always in the source's order.
     With `gradients` the file also computes those by every float input and trainable weight, see
-    `compiler.passes.adjoint`.
+    `compiler.passes.adjoint`. In training each dropout has a mask as an input,
+    see `compiler.passes.mask`, and buffers come out as `<path>.next`.
     Raises MlcError `engine` where the package onnx is missing, `unsupported` for what ONNX cannot
     say, and `gradient` for an op that has none.
     """
@@ -37,4 +39,4 @@ def emit(
         raise MlcError("engine", text, help="pip install 'mlc[onnx]'") from error
     from .file import emit as write
 
-    return write(graph, name, weights, gradients=gradients)
+    return write(graph, name, weights, gradients=gradients, training=training)

@@ -17,6 +17,7 @@ from ...compiler.graph import Graph, Input, Node, Value
 from ...compiler.init import start
 from ...compiler.ops.constant import numpy_dtype
 from ...compiler.passes.adjoint import adjoint
+from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
 from ...compiler.tensor import dtype_name
 from ...compiler.weight import Entry, WeightMap, check
@@ -41,6 +42,7 @@ class OnnxArtefact(Artefact):
 
     graph: Graph | None = field(default=None, repr=False)
     gradients: bool = False
+    training: bool = False
     held: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -55,21 +57,28 @@ class OnnxArtefact(Artefact):
         if all(np.array_equal(self.held[path], weights[path]) for path in self.held):
             return self
         assert self.graph is not None
-        return emit(self.graph, self.name, weights, gradients=self.gradients)
+        modes = {"gradients": self.gradients, "training": self.training}
+        return emit(self.graph, self.name, weights, **modes)
 
 
 def emit(
-    graph: Graph, name: str, weights: Mapping[str, Any] | None, *, gradients: bool = False
+    graph: Graph,
+    name: str,
+    weights: Mapping[str, Any] | None,
+    *,
+    gradients: bool = False,
+    training: bool = False,
 ) -> OnnxArtefact:
     """See `mlc.backends.onnx.emit`."""
     held = _tensors(graph, weights)
     copy, _ = clone(graph)
-    resolve(copy, training=False)
+    resolve(copy, training)
+    masks = mask(copy)
     slopes = None
     if gradients:
         both = adjoint(copy)
         copy, slopes = both.graph, Gradients(both.cotangents, both.inputs, both.weights)
-    interface = Interface(graph.name, _ports(copy), _results(copy), gradients=slopes)
+    interface = Interface(graph.name, _ports(copy, masks), _results(copy), gradients=slopes)
     model, data = _model(copy, name, held)
     files: dict[str, str | bytes] = {
         f"{name}.onnx": model.SerializeToString(),
@@ -87,6 +96,7 @@ def emit(
         interface,
         graph=graph,
         gradients=gradients,
+        training=training,
         held=held,
     )
 
@@ -104,8 +114,13 @@ def _tensors(graph: Graph, weights: Mapping[str, Any] | None) -> dict[str, Any]:
     return held
 
 
-def _ports(graph: Graph) -> tuple[Port, ...]:
-    return tuple(Port.of(x, x.name, optional=x.default is not None) for x in graph.inputs)
+def _ports(graph: Graph, masks: Mapping[str, float]) -> tuple[Port, ...]:
+    """The inputs; a mask that is 1 - rate everywhere drops nothing."""
+    still = {name: 1 - rate for name, rate in masks.items()}
+    return tuple(
+        Port.of(x, x.name, optional=x.default is not None, default=still.get(x.name))
+        for x in graph.inputs
+    )
 
 
 def _results(graph: Graph) -> tuple[Port, ...]:

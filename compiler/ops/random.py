@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..dim import Dim
@@ -98,9 +98,20 @@ def _examples(x: Type) -> Shape:
     return (x.shape[0], *(1,) * (x.rank - 1))
 
 
+def _elements(x: Type) -> Shape:
+    return x.shape
+
+
+MASKS: Mapping[str, Callable[[Type], Shape]] = {
+    "dropout": _elements,
+    "channel_dropout": _channels,
+    "drop_path": _examples,
+}
+"""Op -> the shape of its mask for an input."""
+
 DROPOUT = _dropping(
     "dropout",
-    lambda x: x.shape,
+    _elements,
     (
         {"x": (3, 5), "rate": 0.3, "training": False},
         {"x": (3, 5), "keep": ((3, 5), "bool"), "rate": 0.3, "training": True},

@@ -165,6 +165,58 @@ def test_weights_that_are_given_are_in_the_file() -> None:
     np.testing.assert_array_equal(found["grad.weight"], weights["grad.weight"])
 
 
+DROPS = """
+model Drops:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+
+    y = x -> batch_norm -> dropout(0.25) -> linear(4)
+"""
+
+
+def test_a_file_of_the_training_mode(tmp_path: Path) -> None:
+    artefact = mlc.compile(mlc.load(DROPS), "onnx", training=True)
+    folder = artefact.save(tmp_path)
+    assert (
+        "`dropout.keep` f32[B, 4] (0.75 where there is none)" in (folder / "README.md").read_text()
+    )
+    model = artefact.build()
+    feed = {"x": np.arange(8, dtype="f").reshape(2, 4), "dropout.keep": np.zeros((2, 4), "f")}
+    mean = np.zeros(4, "f")
+    feed |= {"batch_norm.running_mean": mean, "batch_norm.running_var": mean + 1}
+    y, new = model.run(["y", "batch_norm.running_mean.next"], feed)
+    np.testing.assert_array_equal(y[0], y[1])
+    np.testing.assert_allclose(new, feed["x"].mean(0) / 10, rtol=1e-6)
+    assert [y.name for y in model.get_outputs()][:1] == ["y"]
+    with pytest.raises(MlcError, match="keras comes in no file of the training mode"):
+        mlc.compile(mlc.load(DROPS), "keras", training=True)
+
+
+def test_verify_compares_both_modes(pool: Pool) -> None:
+    pool.start(["onnx"])
+    from mlc.request import verify as run_all
+
+    report = run_all(mlc.load(DROPS), ["onnx"], None, 1, None, None, pool=pool)
+    report.assert_equivalent()
+    found = {(row.mode, row.kind) for row in report.rows if row.verdict == "equal"}
+    kinds = ("output", "input gradient", "parameter gradient")
+    assert found == {(m, k) for m in ("inference", "training") for k in kinds} | {
+        ("training", "update")
+    }
+    assert [unseen.what for unseen in report.unseen if unseen.target] == ["what dropout drops"]
+
+
+def test_verify_says_why_it_does_not_compare_gradients(pool: Pool) -> None:
+    pool.start(["onnx"])
+    from mlc.request import verify as run_all
+
+    whole = "model Net:\n    in x: f32[B, 3]\n    out n: i32[B]\n\n    n = argmax(x, axis = 1)\n"
+    report = run_all(mlc.load(whole), ["onnx"], None, 1, ["inference"], None, pool=pool)
+    report.assert_equivalent()
+    reasons = {unseen.what: unseen.reason for unseen in report.unseen if unseen.target == "onnx"}
+    assert reasons == {"gradients in inference mode": "no output of Net is of floats"}
+
+
 def test_refusals() -> None:
     whole = "model Net:\n    in x: f32[B]\n    out n: i32[]\n\n    n = argmax(x, axis = 0)\n"
     with pytest.raises(MlcError, match="no output of Net is of floats") as caught:
