@@ -36,8 +36,9 @@ def source(graph: Model, program: Program) -> str:
 
 def imports(body: str) -> str:
     """The lines that import what a file's body uses."""
-    lines = [f"import {name}" for name in ("itertools", "math") if f"{name}." in body]
-    lines += ["from pathlib import Path\n"] if "Path" in body else []
+    own = [f"import {name}" for name in ("itertools", "math") if f"{name}." in body]
+    own += ["from pathlib import Path"] if "Path" in body else []
+    lines = [*own, ""] if own else []
     lines += ["import numpy as np"] if "np." in body else []
     lines += ["import openvino as ov", "from openvino import opset16 as ops"]
     lines += ["from safetensors.numpy import load_file"] if "load_file" in body else []
@@ -78,8 +79,7 @@ class Printer:
         state = [METHOD] if self.states else []
         parts = [self._init(), *helpers(given), *state, *methods, *blocks, build]
         model = self.program.model
-        shapes = describe(model, facts=self.graph.facts)
-        head = docstring(f"Builds the graph: {shapes[0].lower()}{shapes[1:]}")
+        head = docstring(describe(model, facts=self.graph.facts, verb="Builds the graph"))
         inner = "\n\n".join(block_text(part) for part in parts if part)
         return f"class {model.name}:\n    {head}\n\n{inner}"
 

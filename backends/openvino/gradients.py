@@ -118,9 +118,9 @@ def source(adjoint: Adjoint) -> str:
     text = f"class {cls.name}:\n    {docstring(_describe(adjoint, cls, weights))}\n\n"
     parts = [*helpers(method), method]
     whole = text + "\n\n".join(block_text(part) for part in parts)
-    given = [_table(table)] if table else []
-    body = join([*given, whole, _function(cls.name, bool(weights))])
-    return formatted(join([title(cls, "openvino"), imports(body), body]))
+    body = join([whole, _function(cls.name, bool(weights))])
+    head = imports(body) + (f"\n\n{_table(table)}" if table else "")
+    return formatted(join([title(cls, "openvino"), head, body]))
 
 
 def _table(table: Mapping[str, Expr]) -> str:
@@ -138,9 +138,9 @@ def _describe(adjoint: Adjoint, cls: Class, weights: Collection[str]) -> str:
         {name: var for name, var in cls.outputs.items() if name not in others},
         [], [], [], cls.scopes, [],
     )  # fmt: skip
-    shapes = describe(own, facts=adjoint.graph.facts)
+    shapes = describe(own, facts=adjoint.graph.facts, verb="Builds the graph")
     return (
-        f"Builds the graph: {shapes[0].lower()}{shapes[1:]}\n\n"
+        f"{shapes}\n\n"
         "    An input `grad.<output>` is what the output is weighted by, element by element; an\n"
         "    output `grad.<name>` is the gradient of the sum of it all by an input or a weight.\n"
         "    "

@@ -138,6 +138,10 @@ def _transpose(p: Parts) -> Expr:
 
 
 def _reshape(p: Parts) -> Expr:
+    """To a number by taking the axes away: the CPU plugin of 2026.4 may crash otherwise."""
+    if not p.apply.outputs[0].type.rank:
+        axes = literal([*range(p.x.type.rank)])
+        return p.fill("ops.squeeze({x}, {axes})", axes=axes) if p.x.type.rank else p.fill("{x}")
     return p.fill(
         "ops.reshape({x}, {shape}, special_zero={zero})",
         **p.sizes.reshaped(p.x.type.shape, p.apply.outputs[0].type.shape, elements(p["shape"])),

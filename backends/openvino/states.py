@@ -81,11 +81,11 @@ def _made(value: Value) -> Value:
 def _does_nothing(node: Node) -> bool:
     if node.op.name == "split":
         return bool(node.attrs["parts"] == 1)
-    if node.op.name in REDUCTIONS:
+    if node.op.name in GIVING_BACK:
         assert node.inputs[0] is not None
-        return node.inputs[0].type.rank == 0
+        return node.inputs[0].type.rank == node.output.type.rank == 0
     return node.op.name in ("identity", "relayout", "stop_gradient")
 
 
-REDUCTIONS = ("sum", "mean", "prod", "max", "min", "any", "all")
+GIVING_BACK = ("sum", "mean", "prod", "max", "min", "any", "all", "reshape")
 """Ops that give a number back as it is."""

@@ -15,6 +15,7 @@ import mlc
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 EXAMPLES = sorted((ROOT / "examples").glob("*.mdl"))
+GRADIENTS = [path for path in EXAMPLES if path.stem in ("lenet", "mnist")]
 CASES = [(path, target) for path in EXAMPLES for target in ("pytorch", "keras", "jax", "openvino")]
 
 
@@ -28,8 +29,19 @@ def test_it_is_compiled_as_before(path: Path, target: str, request: pytest.Fixtu
     assert place.read_text() == artefact.source
 
 
+@pytest.mark.parametrize("path", GRADIENTS, ids=lambda path: path.stem)
+def test_gradients_are_compiled_as_before(path: Path, request: pytest.FixtureRequest) -> None:
+    artefact = mlc.compile(mlc.load(path), "openvino", name=path.stem, gradients=True)
+    place = GOLDEN / f"{artefact.folder}_gradients" / f"{artefact.name}.py"
+    if request.config.getoption("--update-golden"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(artefact.source)
+    assert place.read_text() == artefact.source
+
+
 def test_every_file_is_that_of_an_example(request: pytest.FixtureRequest) -> None:
     wanted = {f"{path.stem}_{target}" for path, target in CASES}
+    wanted |= {f"{path.stem}_openvino_gradients" for path in GRADIENTS}
     stale = [folder for folder in GOLDEN.iterdir() if folder.name not in wanted]
     if request.config.getoption("--update-golden"):
         for folder in stale:
