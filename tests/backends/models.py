@@ -229,7 +229,7 @@ model Positions(heads = 4, groups = 2, drop = 0):
     q = h -> linear(6 * heads) -> reshape([B, T, heads, 6]) -> transpose([0, 2, 1, 3]) -> rotary
     k = h -> linear(6 * groups) -> reshape([B, T, groups, 6]) -> transpose([0, 2, 1, 3]) -> rotary
     v = h -> linear(6 * groups) -> reshape([B, T, groups, 6]) -> transpose([0, 2, 1, 3])
-    bias = relative_buckets(T, T, buckets = 8, farthest = 6) -> embedding(8, heads) -> transpose([2, 0, 1])
+    bias = relative_buckets(T, T, 8, 6) -> embedding(8, heads) -> transpose([2, 0, 1])
     a = sdpa(q, k, v, bias = bias, grouped = true) -> transpose([0, 2, 1, 3])
     y = reshape(a, [B, T, 6 * heads]) -> linear(12)
     z = ids -> embedding_bag(9, 5)
