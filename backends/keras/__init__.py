@@ -14,7 +14,7 @@ from ...compiler.program import Apply, Class, Program
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import formatted, join, title
-from ..source.names import free, snake
+from ..source.names import free, like, snake
 from ..source.partials import Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
@@ -24,6 +24,7 @@ from .clusters import Group
 from .conv_transpose import stretch
 from .custom import camel
 from .layers import CONVENTIONS, native
+from .members import Names, nameless
 from .printer import Function
 from .release import release
 from .reserved import IN_BUILD, LOCALS
@@ -60,7 +61,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         {f"{stem}.py": text},
         WeightMap(entries),
         Interface(
-            snake(program.model.name),
+            file.name,
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             _deviations(program.weights),
@@ -91,6 +92,7 @@ class File:
     def __init__(self, graph: Graph, program: Program, stem: str) -> None:
         self.program = program
         self.stem = stem
+        self.name = like(stem, program.model.name)
         self.graph = graph
         self.holders: dict[tuple[Class, str], str] = {}
         self.groups: list[tuple[Class, Group]] = []
@@ -105,7 +107,8 @@ class File:
         for function in self._printed(partials.count, LOCALS):
             function.source()
         functions = self._functions(LOCALS)
-        names = partials.settle({*LOCALS, *functions.values()})
+        given = {hyper.name for cls in self.program.classes for hyper in cls.params}
+        names = partials.settle({*LOCALS, *functions.values(), *given})
         printed = [
             *attention(self.program, self.stem),
             *stretch(self.program, self.stem),
@@ -125,8 +128,10 @@ class File:
         """What the functions of the classes are called."""
         found: dict[str, str] = {}
         for cls in self.program.classes:
-            inside = IN_BUILD if cls is self.program.model else frozenset()
-            found[cls.name] = free(snake(cls.name), {*taken, *inside, *found.values()})
+            wish, inside = snake(cls.name), frozenset[str]()
+            if cls is self.program.model:
+                wish, inside = self.name, IN_BUILD
+            found[cls.name] = free(wish, {*taken, *inside, *found.values()})
         return found
 
     def _printed(self, make: Make, taken: frozenset[str]) -> Iterator[Function]:
@@ -134,10 +139,11 @@ class File:
         self.names = {"Path", "Attention", "Stretch"}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
+        names = Names(functions, used, nameless(self.program.classes), self.name)
         for cls in self.program.classes:
             sizes = self.sizes.get(cls)
             graph = self.graph if cls is self.program.model else None
-            yield Function(cls, functions, used, graph, self._layer_name, make, sizes)
+            yield Function(cls, names, graph, self._layer_name, make, sizes)
 
     def _pieces(self, make: Make, taken: frozenset[str]) -> Iterator[str]:
         """Layers and functions as text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from ...compiler import expr
@@ -40,7 +40,7 @@ from ..source.tree import tree
 from .clusters import Grouping, Place
 from .custom import Custom
 from .layers import LAYERS, POOLS, REVERSIBLE, TENSORS
-from .members import Labels, constructor, fills, held, places, renamed, reversible, stages
+from .members import Labels, Names, constructor, fills, held, places, renamed, reversible, stages
 from .rules import dtype
 from .shapes import Pieces, element, picked
 
@@ -57,8 +57,7 @@ STAND_IN = "%size:"
 class Body:
     """Collects the lines of one class's function.
 
-    `functions` are the names of the classes' functions, `taken` names that no variable may have,
-    and `make` may write the constructor of a layer more briefly. `sizes` say how often each size is
+    `make` may write the constructor of a layer more briefly. `sizes` say how often each size is
     read: what is read more than once has a name. While it is empty, sizes have stand-ins, so that
     they can be counted.
     """
@@ -66,14 +65,13 @@ class Body:
     def __init__(
         self,
         cls: Class,
-        functions: Mapping[str, str],
-        taken: frozenset[str],
+        names: Names,
         make: Make,
         sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
-        self.functions = functions
-        self.taken = taken
+        self.names = names
+        self.taken = taken = names.taken
         self.make = make
         self.sizes = sizes
         self.bound = sorted(n for n, times in (sizes or {}).items() if times > 1)
@@ -84,9 +82,13 @@ class Body:
         self.grouping = Grouping(cls)
         self.lists = Lists({*taken, *self.scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
+        self.rectified = {o for s in walk(cls.body) if isinstance(s, Apply)
+                          and s.op.name in ("relu", "relu6") for o in s.outputs}  # fmt: skip
         self.running: dict[str, tuple[Var, int]] = {}
         self.labels = Labels(cls.definition.kind == "model")
-        self.held = held(cls.body)
+        calls = (s for s in walk(cls.body) if isinstance(s, Call) and s.cls in names.nameless)
+        self.unnamed = {call.member.name for call in calls}
+        self.held = held(cls.body) - self.unnamed
         self.reversible = reversible(cls.body)
         self.made: dict[str, Expr] = {}
         self.custom: dict[Place, list[Custom]] = {}
@@ -108,7 +110,8 @@ class Body:
         def name(each: str) -> Expr:
             if each in self.running:
                 var, axis = self.running[each]
-                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(axis))
+                end = axis == var.type.rank - 1
+                return tree("{x}.shape[{i}]", x=self.out.ref(var), i=literal(-1 if end else axis))
             if each in self.cls.sizes and self.cls.sizes[each][0] in self.cls.inputs:
                 if self.sizes is None:
                     return expr.name(f"{STAND_IN}{each}")
@@ -144,6 +147,7 @@ class Body:
         pieces.open = self.grouping.open
         pieces.running = frozenset(self.running)
         pieces.eager = self.grouping.eager
+        pieces.rectified = self.rectified
         return pieces
 
     # ----------------------------------------------------------------------------- statements
@@ -268,9 +272,10 @@ class Body:
     def _block(self, statement: Call, given: list[Expr]) -> Expr:
         args = {name: self.place(value) for name, value in statement.args.items()}
         positional, keywords = arguments(statement.cls, args)
-        label = ast.keyword("name", self.labels.name(statement.member))
-        function = expr.name(self.functions[statement.cls.name])
-        return ast.Call(function, [*given, *positional], [*keywords, label])
+        if statement.cls not in self.names.nameless:
+            keywords = [*keywords, ast.keyword("name", self.labels.name(statement.member))]
+        function = expr.name(self.names.functions[statement.cls.name])
+        return ast.Call(function, [*given, *positional], keywords)
 
     def _submodel(self, statement: Call, inputs: Sequence[Var]) -> Expr:
         """A block that is applied more than once is a `keras.Model` of its own."""
@@ -367,10 +372,11 @@ class Body:
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
         table = self.place(loop.table)
         turns = self.lists.turns(loop, names, table)
-        fresh = [n for n in listed(loop) if not self.labels.numbered(n)]
+        fresh = [n for n in listed(loop)
+                 if not self.labels.numbered(n) and n not in self.unnamed]  # fmt: skip
         if not fresh:
             return turns
-        if any(isinstance(s, Repeat) and fills(s) for s in walk(loop.body)):
+        if any(isinstance(s, Repeat) and fills(s, self.unnamed) for s in walk(loop.body)):
             self._counted(fresh)
             return turns
         index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))

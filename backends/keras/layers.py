@@ -16,7 +16,7 @@ from .conv_transpose import conv_transpose
 from .images import resizes
 from .places import PLACED
 from .rules import INSIDE, RULES
-from .shapes import transposed
+from .shapes import Pieces, transposed
 from .starts import DEPTHWISE, STARTED, started
 from .windows import around, each, ints, none, ones, pairs, rank, short
 
@@ -124,7 +124,10 @@ def _pool(kind: str) -> Rule:
 
 
 def _pool_padding(p: Parts, kind: str) -> tuple[Expr | None, Expr]:
-    """As for a convolution, but around a maximum there is minus infinity."""
+    """As for a convolution, but around a maximum there is minus infinity.
+
+    Zeros do where nothing is below: they may win only over a zero, which gets no gradient either.
+    """
     count = rank(p)
     if is_literal(p["pad"], "same"):
         return literal("same"), p["x"]
@@ -133,7 +136,7 @@ def _pool_padding(p: Parts, kind: str) -> tuple[Expr | None, Expr]:
         return None, p["x"]
     if _odd(p, rows):
         return literal("same"), p["x"]
-    if kind == "Average":
+    if kind == "Average" or (isinstance(p, Pieces) and p.x in p.rectified):
         return None, p.fill(f"keras.layers.ZeroPadding{count}D({{r}})({{x}})", r=around(rows))
     zero = (literal(0), literal(0))
     whole = [ast.Tuple(list(row), ast.Load()) for row in (zero, *rows, zero)]

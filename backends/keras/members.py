@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Apply, Call, Chain, If, Member, Repeat, Statement, WeightVar, walk
+from ...compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    If,
+    Member,
+    Repeat,
+    Statement,
+    WeightVar,
+    walk,
+)  # fmt: skip
 from ..source.tree import tree
 from .layers import LAYERS
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the file's functions are called, and what else its names depend on.
+
+    `functions` are by class; `taken` no variable may be called; `nameless` classes take no name;
+    `model` is the model's.
+    """
+
+    functions: Mapping[str, str]
+    taken: frozenset[str]
+    nameless: frozenset[Class]
+    model: str
 
 
 class Labels:
@@ -126,12 +152,27 @@ def constructor(applied: Expr) -> Expr:
     )
 
 
-def fills(loop: Statement) -> bool:
-    """Whether a loop adds to lists, or one in it does."""
+def fills(loop: Statement, unnamed: Container[str]) -> bool:
+    """Whether a loop adds to lists, or one in it does, but for lists of what has no name."""
     return any(
         isinstance(s, (Apply, Call, Chain)) and s.member is not None and s.member.listed
+        and s.member.name not in unnamed
         for s in walk([loop])
-    )
+    )  # fmt: skip
+
+
+def nameless(classes: Iterable[Class]) -> frozenset[Class]:
+    """Those, in which callees come first, that hold nothing that Keras wants a name for."""
+    found: set[Class] = set()
+    for cls in classes:
+        named = any(
+            s.cls not in found if isinstance(s, Call)
+            else isinstance(s, Apply) and s.member is not None and s.op.name in LAYERS
+            for s in walk(cls.body)
+        )  # fmt: skip
+        if not named and not cls.parameters:
+            found.add(cls)
+    return frozenset(found)
 
 
 def places(body: Sequence[Statement]) -> Counter[str]:

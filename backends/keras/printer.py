@@ -13,12 +13,13 @@ from ...compiler.graph import Graph
 from ...compiler.program import Class, Var
 from ..source.compose import Raise, Return, Store, When
 from ..source.module import block, describe, docstring
-from ..source.names import free, snake
+from ..source.names import free
 from ..source.scope import signature
 from ..source.tree import shown, tree
 from .body import STAND_IN, Body, Make, one_or_list
 from .clusters import END, START, Group
 from .custom import Custom
+from .members import Names
 from .optional import Default, defaults
 from .rules import dtype
 from .shapes import opened
@@ -34,19 +35,19 @@ class Function:
     def __init__(
         self,
         cls: Class,
-        functions: Mapping[str, str],
-        taken: frozenset[str],
+        names: Names,
         graph: Graph | None,
         name_layer: Callable[[str], str],
         make: Make,
         sizes: Counter[str] | None,
     ) -> None:
         self.cls = cls
+        self.names = names
         self.model = cls.definition.kind == "model"
         self.facts = graph.facts if graph else []
         inputs = graph.inputs if graph else []
         self.optional = {v.name: v for v in inputs if v.default is not None}
-        self.body = Body(cls, functions, taken, make, sizes)
+        self.body = Body(cls, names, make, sizes)
         self.out, self.scope = self.body.out, self.body.scope
         self.layers: list[Custom] = []
         grouping = self.body.grouping
@@ -90,11 +91,11 @@ class Function:
         """`def residual(x: keras.KerasTensor, width: int, *, name: str) -> keras.KerasTensor:`"""
         tensors = [] if self.model else [f"{n}: keras.KerasTensor" for n in inputs.values()]
         plain = signature(self.cls, self.scope)[len(self.cls.needs) :]
-        last = [] if self.model else ["*", "name: str"]
+        last = [] if self.model or self.cls in self.names.nameless else ["*", "name: str"]
         count = len(self.cls.outputs)
         one = "keras.KerasTensor"
         several = one if count == 1 else f"tuple[{', '.join([one] * count)}]"
-        name = self.body.functions[self.cls.name]
+        name = self.names.functions[self.cls.name]
         kind = "keras.Model" if self.model else several
         return f"def {name}({', '.join([*tensors, *plain, *last])}) -> {kind}:"
 
@@ -153,7 +154,7 @@ class Function:
     def _whole(self, results: list[Expr]) -> Expr:
         given = [self.out.ref(self.given.get(v, v)) for v in self.cls.inputs.values()]
         return tree("keras.Model({i}, {o}, name={n})", i=one_or_list(given),
-                    o=one_or_list(results), n=literal(snake(self.cls.name)))  # fmt: skip
+                    o=one_or_list(results), n=literal(self.names.model))  # fmt: skip
 
     def _checks(self) -> None:
         """`require` lines; one that an open size decides is not known before the model runs."""

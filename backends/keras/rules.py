@@ -238,7 +238,7 @@ RULES: Mapping[str, Rule] = {
     "unsqueeze": lambda p: p.fill("keras.ops.expand_dims({x}, {a})", a=one(p["axes"])),
     "flip": lambda p: p.fill("keras.ops.flip({x}, axis={a})", a=one(p["axes"])),
     "slice": shapes.cut,
-    "tile": "keras.ops.tile({x}, {repeats})", "expand": "keras.ops.broadcast_to({x}, {shape})",
+    "tile": "keras.ops.tile({x}, {repeats})", "expand": shapes.expand,
     "gather": _gather, "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot,
     "gather_elements": "keras.ops.take_along_axis({x}, {index}, axis={axis})",
     "log_sigmoid": _unary("log_sigmoid"), "tanh_shrink": _unary("tanh_shrink"),

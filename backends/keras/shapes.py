@@ -37,11 +37,13 @@ def moved(order: Sequence[int]) -> bool:
 class Pieces(Parts):
     """One op for a rule, where the sizes in `open` cannot be read, those in `running` change from
     iteration to iteration, and `eager` are tensors already: operators of theirs do not know Keras
-    tensors. `inside` a layer there are no Keras tensors."""
+    tensors. Those in `rectified` are not below zero. `inside` a layer there are no Keras tensors.
+    """
 
     open: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     eager: Container[Var] = ()
+    rectified: Container[Var] = ()
     inside: bool = False
 
 
@@ -98,7 +100,8 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
         return False
     match apply.op.name:
         case "reshape":
-            return sum(map(is_open, elements(apply.attrs["shape"]))) > 1
+            shape = elements(apply.attrs["shape"])
+            return sum(map(is_open, shape[1:] if _batch_stays(apply) else shape)) > 1
         case "slice":
             return any(is_open(e) for e in _bounds(apply))
         case "flatten":
@@ -106,9 +109,20 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
         case "scatter_add":
             x, axis = apply.inputs[0], apply.values["axis"]
             return x is not None and isinstance(x.type.shape[axis], Size)
+        case "expand":
+            stretched = _stretched(apply)
+            return stretched is None or any(map(is_open, stretched.values()))
         case "max_pool" | "avg_pool" | "conv" | "conv_transpose":
             return False
     return True
+
+
+def _batch_stays(apply: Apply) -> bool:
+    """Whether an op leaves the first axis as it is, whose size is open: layers know it as such."""
+    x, y = apply.inputs[0], apply.outputs[0]
+    assert x is not None
+    first = [v.type.shape[v.order[0] if v.order else 0] for v in (x, y) if v.type.rank > 1]
+    return len(first) == 2 and first[0] == first[1] and isinstance(first[0], Size)
 
 
 def _kept_open(apply: Apply) -> int:
@@ -241,13 +255,32 @@ def _maybe(p: Parts) -> Callable[[Expr | None], Expr | None]:
 
 def reshape(p: Parts) -> Expr:
     """`Reshape` where the batch stays; at most one size is open, and written as -1."""
-    shape = _placed(p, sizes(p, elements(p.apply.attrs["shape"])))
-    before, after = p.x.type.shape, p.apply.outputs[0].type.shape
-    if before and after and before[0] == after[0] and len(after) > 1:
-        minus = sum(is_literal(s, -1) for s in shape[1:])
-        if minus <= 1 and isinstance(before[0], Size):
-            return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=shape[1:])
-    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=shape)
+    shape = _placed(p, elements(p.apply.attrs["shape"]))
+    if _batch_stays(p.apply):
+        rest = sizes(p, shape[1:])
+        if sum(is_literal(size, -1) for size in rest) <= 1:
+            return p.fill("keras.layers.Reshape((*{sizes},))({x})", sizes=rest)
+    return p.fill("keras.ops.reshape({x}, (*{sizes},))", sizes=sizes(p, shape))
+
+
+def expand(p: Parts) -> Expr:
+    """An axis of size 1 is repeated; what else changes is broadcast."""
+    stretched = _stretched(p.apply) or {}
+    if len(stretched) != 1:
+        return p.fill("keras.ops.broadcast_to({x}, {shape})")
+    ((axis, size),) = stretched.items()
+    return p.fill("keras.ops.repeat({x}, {n}, axis={axis})", n=p.place(size), axis=literal(axis))
+
+
+def _stretched(apply: Apply) -> dict[int, Expr] | None:
+    """The axes of size 1 that an `expand` makes longer, by their new size; None if one is new."""
+    x, y = apply.inputs[0], apply.outputs[0]
+    assert x is not None
+    if x.type.rank != y.type.rank or x.order or y.order:
+        return None
+    sizes = elements(apply.attrs["shape"])
+    pairs = enumerate(zip(x.type.shape, y.type.shape, strict=True))
+    return {axis: sizes[axis] for axis, (before, after) in pairs if before != after}
 
 
 def _placed(p: Parts, shape: list[Expr]) -> list[Expr]:

@@ -27,21 +27,24 @@ def started(p: Parts, *, kernel: bool = True) -> dict[str, Expr | None]:
     As in PyTorch, all axes but the first of a weight are its fan. `kernel` says that Keras counts
     the fan of its kernel alike.
     """
-    fan = _placed(p, literal(product(p.apply.weights["weight"].shape[1:])))
+    fan = _fan_in(p)
     return {
         "kernel_start": tree("fan_uniform") if kernel else tree("uniform({fan})", fan=fan),
         "bias_start": tree("uniform({fan})", fan=fan) if "bias" in p.apply.weights else None,
     }
 
 
-def _placed(p: Parts, fan: Expr) -> Expr:
-    """The fan in names that the function has; a size that runs along is read off the input."""
-    channels = p.x.type.shape[1 if p.op.name.startswith("conv") else -1]
-    if isinstance(p, Pieces) and str(channels) in p.running & expr.names(fan):
-        axis = -1 if p.op.name == "linear" or p.x.order else 1
-        read = tree("{x}.shape[{axis}]", x=p["x"], axis=literal(axis))
-        fan = expr.substitute(fan, {str(channels): read})
-    return p.place(fan)
+def _fan_in(p: Parts) -> Expr:
+    """The fan in names that the function has; channels that run along are read off the input."""
+    into, *kernel = p.apply.weights["weight"].shape[1:]
+    axis = 1 if p.op.name.startswith("conv") else p.x.type.rank - 1
+    running = p.running if isinstance(p, Pieces) else frozenset()
+    if into != p.x.type.shape[axis] or not running & expr.names(literal(into)):
+        return p.place(literal(product((into, *kernel))))
+    place = list(p.x.order or range(p.x.type.rank)).index(axis)
+    last = place == p.x.type.rank - 1
+    size = tree("{x}.shape[{i}]", x=p["x"], i=literal(-1 if last else place))
+    return _times([p.place(literal(product(kernel))), size] if kernel else [size])
 
 
 def initializer(init: Init, shape: list[Expr]) -> Expr:

@@ -217,10 +217,16 @@ SINGLE = {"volume": 3e-5}
 def double(request: pytest.FixtureRequest) -> Iterator[None]:
     """The emitted file names no dtype for floats: it runs in float64 as it is."""
     narrow = any(name in request.node.name for name in SINGLE)
-    keras.config.set_floatx("float32" if narrow else "float64")
+    _floats("float32" if narrow else "float64")
     yield
-    keras.config.set_floatx("float32")
+    _floats("float32")
     keras.backend.clear_session()
+
+
+def _floats(kind: str) -> None:
+    """What floats are, also of layers: their policy is kept from the first model on."""
+    keras.config.set_floatx(kind)
+    keras.config.set_dtype_policy(kind)
 
 
 class Ran:

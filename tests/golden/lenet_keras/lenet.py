@@ -24,7 +24,7 @@ def uniform(fan: float) -> keras.initializers.Initializer:
     return keras.initializers.RandomUniform(-(fan**-0.5), fan**-0.5)
 
 
-def le_net(classes: int = 10, drop: float = 0.5) -> keras.Model:
+def lenet(classes: int = 10, drop: float = 0.5) -> keras.Model:
     """Image (B, 28, 28, 1) -> logits (B, classes)."""
     image = keras.Input((28, 28, 1), name="image")
     h = conv(6, 5, padding="same", bias_initializer=uniform(25), name="conv1")(image)
@@ -39,12 +39,12 @@ def le_net(classes: int = 10, drop: float = 0.5) -> keras.Model:
     h = linear(84, bias_initializer=uniform(120), name="linear2")(h)
     h = keras.layers.ReLU()(h)
     logits = linear(classes, bias_initializer=uniform(84), name="linear3")(h)
-    return keras.Model(image, logits, name="le_net")
+    return keras.Model(image, logits, name="lenet")
 
 
 def build(weights: str | Path | None = None, **config: float | int) -> keras.Model:
     """Return the model, with the weights of a safetensors file if one is given."""
-    model = le_net(**config)
+    model = lenet(**config)
     if weights is not None:
         tensors = load_file(weights)
         if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:

@@ -42,15 +42,14 @@ def bottleneck(
     return keras.layers.ReLU()(main + skip)
 
 
-def res_net(classes: int = 1000) -> keras.Model:
+def resnet(classes: int = 1000) -> keras.Model:
     """Image (B, H, W, 3) -> logits (B, classes)."""
     image = keras.Input((None, None, 3), name="image")
     h = keras.layers.ZeroPadding2D(3)(image)
     h = conv(64, 7, strides=2, name="conv")(h)
-    h = keras.layers.ReLU()(batch_norm(name="batch_norm")(h))
-    h = keras.layers.MaxPooling2D(3, strides=2)(
-        keras.ops.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=float("-inf"))
-    )
+    h = batch_norm(name="batch_norm")(h)
+    h = keras.layers.ZeroPadding2D(1)(keras.layers.ReLU()(h))
+    h = keras.layers.MaxPooling2D(3, strides=2)(h)
     index = itertools.count()
     for width, count, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
         h = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
@@ -63,12 +62,12 @@ def res_net(classes: int = 1000) -> keras.Model:
         bias_initializer=uniform(h.shape[-1]),
         name="linear",
     )(h)
-    return keras.Model(image, logits, name="res_net")
+    return keras.Model(image, logits, name="resnet")
 
 
 def build(weights: str | Path | None = None, **config: int) -> keras.Model:
     """Return the model, with the weights of a safetensors file if one is given."""
-    model = res_net(**config)
+    model = resnet(**config)
     if weights is not None:
         tensors = load_file(weights)
         if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:

@@ -40,7 +40,7 @@ def residual(x: keras.KerasTensor, width: int, stride: int = 1, *, name: str) ->
     return keras.layers.ReLU()(main + skip)
 
 
-def tiny_res_net(classes: int = 10) -> keras.Model:
+def tiny_resnet(classes: int = 10) -> keras.Model:
     """Image (B, H, W, 3) -> logits (B, classes)."""
     image = keras.Input((None, None, 3), name="image")
     h = conv(16, 3, padding="same", name="conv")(image)
@@ -55,12 +55,12 @@ def tiny_res_net(classes: int = 10) -> keras.Model:
         bias_initializer=uniform(h.shape[-1]),
         name="linear",
     )(h)
-    return keras.Model(image, logits, name="tiny_res_net")
+    return keras.Model(image, logits, name="tiny_resnet")
 
 
 def build(weights: str | Path | None = None, **config: int) -> keras.Model:
     """Return the model, with the weights of a safetensors file if one is given."""
-    model = tiny_res_net(**config)
+    model = tiny_resnet(**config)
     if weights is not None:
         tensors = load_file(weights)
         if wrong := tensors.keys() ^ {variable.path for variable in model.weights}:
