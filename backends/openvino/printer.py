@@ -25,7 +25,7 @@ from ...compiler.program import (
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
 from ..source.computation import Computation, number
 from ..source.constructor import listed
-from ..source.lists import counts, numbered
+from ..source.lists import counts, numbered, quiet
 from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
@@ -325,7 +325,7 @@ class Graph(Computation):
         count = self.out.uses(self.out.lines)
         lines: list[Line] = [line for line in self.sizes.lines() if line.targets[0] in count]
         self.out.lines[:0] = lines
-        return self.out.finish(names, self.taken)
+        return quiet(self.out.finish(names, self.taken))
 
 
 def _arguments(other: Graph, given: Mapping[str, Expr]) -> tuple[list[Expr], list[ast.keyword]]:

@@ -94,9 +94,18 @@ def numbered(index: Expr, turns: For) -> For:
     return For(target, tree("enumerate({xs})", xs=turns.iterable))
 
 
+def quiet(statements: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements with `_` for each variable of a loop that its body does not read."""
+    for loop in (n for s in statements for n in ast.walk(s) if isinstance(n, ast.For)):
+        read = {n.id for s in loop.body for n in ast.walk(s) if isinstance(n, ast.Name)}
+        for name in (n for n in ast.walk(loop.target) if isinstance(n, ast.Name)):
+            name.id = name.id if name.id in read else "_"
+    return statements
+
+
 def singular(name: str) -> str:
     """What one element of a list is called."""
     return name[:-1] if name.endswith("s") and len(name) > 1 else f"{name}_element"
 
 
-__all__ = ["Lists", "counts", "numbered", "zipped"]
+__all__ = ["Lists", "counts", "numbered", "quiet", "zipped"]

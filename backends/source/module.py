@@ -58,10 +58,11 @@ def _lower(sentence: str) -> str:
     return f"{sentence[0].lower()}{sentence[1:]}" if plain else sentence
 
 
-def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str:
+def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = (), *, verb: str = "") -> str:
     """`Image (B, 3, H, W) -> logits (B, classes)`, under the comment above a block, if any.
 
-    A model's comment stands at the head of the file. `facts` are shown where a size first stands.
+    A model's comment stands at the head of the file. `facts` are shown where a size first stands;
+    `verb` says what a model does, where it is not called.
     """
     limits = dict(_limits(facts))
     short = all(len(name) == 1 for name in (*cls.inputs, *cls.outputs)) and len(cls.inputs) == 1
@@ -70,9 +71,9 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = ()) -> str
     shapes = f"{ins} -> {outs}"
     doc = "" if cls.definition.kind == "model" else cls.doc.strip()
     if not doc:
-        shown = (
-            shapes if len(next(iter(cls.inputs), "")) < 2 else f"{shapes[0].upper()}{shapes[1:]}"
-        )
+        shown = f"{verb}: {shapes}" if verb else shapes
+        if not verb and len(next(iter(cls.inputs), "")) > 1:
+            shown = f"{shapes[0].upper()}{shapes[1:]}"
         return _wrapped(f"{shown}.")
     first = " ".join(doc.split()).rstrip(".:")
     whole = f"{first}: {shapes}."
