@@ -57,9 +57,20 @@ def _draw(
             flat[-1] = False
             chosen[..., 0] = True
         return chosen
+    for into, axis in _scattered(given):
+        whole = list(shape)
+        whole[axis] = dim.evaluate(into.type.shape[axis], sizes)
+        places = rng.random(whole).argsort(axis).take(range(shape[axis]), axis)
+        return places.astype(dtype)
     bounds = [dim.evaluate(bound, sizes) for bound in _bounds(given)]
     low = 0 if bounds or positive or given.type.dtype[0] == "u" else -4
     return rng.integers(low, min(bounds, default=8), shape).astype(dtype)
+
+
+def _scattered(given: Input) -> list[tuple[Value, int]]:
+    """What elements are put into at the places in `given`, none of which may come twice."""
+    nodes = [node for node, slot in given.uses if node.op.name == "scatter" and slot == 1]
+    return [(node.values[0], node.attrs["axis"]) for node in nodes]
 
 
 _ALIKE = frozenset(
@@ -92,16 +103,29 @@ def _bound(node: Node, slot: int) -> Dim | None:
             weight = node.inputs[-1]
             assert weight is not None
             return weight.type.shape[0]
-        case (("gather" | "gather_elements" | "scatter_add"), 1):
+        case (("gather" | "gather_elements" | "scatter_add" | "scatter" | "scatter_max"), 1):
             axis: int = node.attrs["axis"]
             return first.type.shape[axis]
         case (("cross_entropy" | "nll_loss"), 1):
             axis = node.attrs.get("axis", 1 if first.type.rank > 1 else 0)
             return first.type.shape[axis]
+        case "dynamic_slice", 1:
+            return _starts(first, node.attrs["size"], node.attrs["axis"])
+        case "dynamic_update", 2:
+            update = node.inputs[1]
+            assert update is not None
+            return _starts(first, update.type.shape[node.attrs["axis"]], node.attrs["axis"])
+        case (("shift_left" | "shift_right"), 1):
+            return 8
         case "one_hot", 0:
             count: Dim = node.attrs["depth"]
             return count
     return None
+
+
+def _starts(x: Value, size: Dim, axis: int) -> Dim:
+    """How many places there are for a part of that size on an axis."""
+    return x.type.shape[axis] - size + 1
 
 
 # ------------------------------------------------------------------------------------- weights

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
+from ...compiler.ops.index import forwards
 from ..source.parts import Parts, Rule
 from ..source.tree import number, tree
 
@@ -78,7 +79,7 @@ def _dynamic_update(p: Parts) -> Expr:
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": "jnp.sort({x}, {axis})", "top_k": _top_k,
     "scatter": _at("set"), "scatter_max": _at("max"), "dynamic_slice": _dynamic_slice,
-    "dynamic_update": _dynamic_update, "roll": _roll, "range": _range, "cumprod": _cumprod,
+    "dynamic_update": _dynamic_update, "roll": _roll, "arange": _range, "cumprod": _cumprod,
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_xor": "{a} ^ {b}",
     "bitwise_not": "~{x}", "shift_left": "{a} << {b}", "shift_right": "{a} >> {b}",
     "einsum": "jnp.einsum({spec}, *{xs})",
@@ -90,6 +91,7 @@ PLACES: Mapping[str, Rule] = {
 """By the name of the op."""
 
 PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "slice": forwards,
     "sort": lambda node: not node.attrs["descending"],
     "top_k": lambda node: bool(node.attrs["largest"]),
 }

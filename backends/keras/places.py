@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
+from ...compiler.ops.index import forwards
 from ..source.parts import Parts, Rule
 
 
@@ -47,7 +48,7 @@ def _einsum(p: Parts) -> Expr:
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": "keras.ops.sort({x}, axis={axis})",
     "einsum": _einsum,
-    "roll": _roll, "range": _range,
+    "roll": _roll, "arange": _range,
     **{name: f"keras.ops.{name}({{a}}, {{b}})" for name in (
         "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp")},
     "shift_left": "keras.ops.bitwise_left_shift({a}, {b})",
@@ -61,6 +62,7 @@ PLACES: Mapping[str, Rule] = {
 """By the name of the op."""
 
 PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "slice": forwards,
     "sort": lambda node: not node.attrs["descending"],
 }
 """Where having the name is not enough."""

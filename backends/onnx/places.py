@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ...compiler.graph import Node
+from ...compiler.ops.index import forwards
 from .writer import DTYPES, Writer
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ PLACES: Mapping[str, Rule] = {
 """By the name of the op."""
 
 PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "slice": lambda n: not forwards(n),
     "trunc_div": lambda n: n.output.type.floating,
 }
 """When a node is written as its body all the same."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
+from ...compiler.ops.index import forwards
 
 if TYPE_CHECKING:
     from .rules import Parts, Rule
@@ -73,6 +74,7 @@ PLACES: Mapping[str, Rule] = {
 """By the name of the op."""
 
 PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "slice": forwards,
     "trunc_div": lambda node: not node.output.type.floating,
 }
 """Where having the name is not enough."""

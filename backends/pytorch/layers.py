@@ -48,6 +48,15 @@ def _linear(p: Parts) -> Expr:
     return p.fill("nn.Linear({C}, {features}, bias={bias})", C=_size(p, -1), bias=_bias(p))
 
 
+def _bilinear(p: Parts) -> Expr:
+    other = p.var("b")
+    assert other is not None
+    return p.fill(
+        "nn.Bilinear({n}, {m}, {features}, bias={bias})",
+        n=_size(p, -1), m=p.place(literal(other.type.shape[-1])), bias=_bias(p),
+    )  # fmt: skip
+
+
 def _batch_norm(p: Parts) -> Expr:
     dims = {2: 1, 3: 1, 4: 2, 5: 3}[p.x.type.rank]
     return p.fill(
@@ -99,6 +108,7 @@ def _embedding_bag(p: Parts) -> Expr:
 
 LAYERS: Mapping[str, Rule] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear,
+    "bilinear": _bilinear,
     "embedding": "nn.Embedding({count}, {width}, padding_idx={padding})", "batch_norm": _batch_norm,
     "layer_norm": _over_axes("LayerNorm", True), "rms_norm": _over_axes("RMSNorm", False),
     "group_norm": _group_norm, "instance_norm": _instance_norm, "prelu": _prelu,
@@ -136,6 +146,7 @@ def _apply_path(p: Parts) -> Expr:
 
 APPLIED: Mapping[str, Rule | None] = {
     **dict.fromkeys(LAYERS), "conv": _apply_conv, "conv_transpose": _apply_transpose,
+    "bilinear": "{name}({a}, {b})",
     "embedding": _apply_embedding, "embedding_bag": _apply_bag, "drop_path": _apply_path,
 }  # fmt: skip
 """How layers are applied, None for just `f(x)`."""

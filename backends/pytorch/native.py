@@ -7,6 +7,7 @@ from typing import Any
 
 from ...compiler.graph import Node
 from ...compiler.ops.elementwise import STOP_GRADIENT
+from ...compiler.ops.index import forwards
 from ...compiler.ops.window import Window
 from .images import FITS
 from .layers import LAYERS
@@ -115,7 +116,8 @@ _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
     "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
-    "prelu": _prelu, "lp_norm": _lp_norm, "logsumexp": _reducible, "kl_div": _kl_div,
+    "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm,
+    "logsumexp": _reducible, "kl_div": _kl_div,
     "group_norm": _channels, "instance_norm": _channels, **FITS,
 }  # fmt: skip
 """Where having the name is not enough."""

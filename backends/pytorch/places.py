@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
-from ..source.tree import tree
+from ..source.tree import number, tree
 from .dtypes import dtype, long
 from .reductions import axes, axis
 
@@ -48,14 +48,20 @@ def _dynamic_update(p: Parts) -> Expr:
 
 
 def _roll(p: Parts) -> Expr:
-    return p.fill("{x}.roll({shift}, {axes})", shift=_each(p))
+    return p.fill("{x}.roll({shift}, {axes})", shift=_each(p), axes=_one(p["axes"]))
+
+
+def _one(axes: Expr) -> Expr:
+    """`(1,)` as `1`."""
+    value = number(axes)
+    return literal(value[0]) if isinstance(value, tuple) and len(value) == 1 else axes
 
 
 def _each(p: Parts) -> Expr:
     """A shift for each axis; one for all of them as a tuple."""
     count, value = len(p.fixed("axes")), p.value("shift")
     several = count > 1 and isinstance(value, int)
-    found: Expr = literal((value,) * count) if several else p["shift"]
+    found: Expr = literal((value,) * count) if several else _one(p["shift"])
     return found
 
 
@@ -148,7 +154,7 @@ def _pair(template: str) -> Rule:
 
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": _sort, "scatter": _scatter, "scatter_max": _scatter_max,
-    "dynamic_update": _dynamic_update, "roll": _roll, "range": _range, "cumprod": _cumprod,
+    "dynamic_update": _dynamic_update, "roll": _roll, "arange": _range, "cumprod": _cumprod,
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_xor": "{a} ^ {b}",
     "bitwise_not": "~{x}", "shift_left": "{a} << {b}", "shift_right": "{a} >> {b}",
     "einsum": "torch.einsum({spec}, *{xs})", "cosine_similarity": _cosine,

@@ -7,13 +7,13 @@ from typing import Any
 
 from ..array import np
 from ..dim import Dim, bounds
-from ..graph import Init, Type, Value
+from ..graph import Init, Node, Type, Value
 from ..op import Build, Config, Op, Param, TypeMismatch, require_at_most, require_equal
 from .broadcast import require_integer, require_same_dtype
 from .compare import EQUAL
 from .elementwise import STOP_GRADIENT, WHERE
 from .join import PAD, require_alike
-from .shape import EXPAND, RESHAPE, UNSQUEEZE, product, require_known, zeros
+from .shape import EXPAND, FLIP, RESHAPE, UNSQUEEZE, product, require_known, zeros
 
 Sizes = Sequence[Dim]
 
@@ -25,7 +25,8 @@ def slices(
 ) -> tuple[tuple[int, Dim, Dim, int], ...]:
     """The slices of `x` as (axis, start, end, step), counted from the front and in full.
 
-    Raises where an end lies outside the axis (nothing is clipped) or a slice is empty.
+    Where a step is negative, an end of -1 is the place before the first. Raises where an end lies
+    outside the axis (nothing is clipped) or a slice is empty.
     """
     steps = (steps,) * len(axes) if isinstance(steps, int) else steps
     if not len(starts) == len(ends) == len(steps) == len(axes):
@@ -39,14 +40,28 @@ def slices(
 
 
 def _range(x: Type, size: Dim, start: Dim | None, end: Dim | None, step: int) -> tuple[Dim, Dim]:
+    if step < 0:
+        return _backwards(x, size, start, end, step)
     first = _position(0 if start is None else start, size)
     last = _position(size if end is None else end, size)
     message = f"slice {first}:{last} of an axis of size {size} of {x}"
-    if step < 1:
-        raise TypeMismatch(f"{message} has step {step}", help="write flip to reverse an axis")
+    if step == 0:
+        raise TypeMismatch(f"{message} has step 0")
     require_at_most(last, size, f"{message} goes beyond its end")
     require_at_most(0, first, f"{message} starts before it")
     require_at_most(first + 1, last, f"{message} is empty")
+    return first, last
+
+
+def _backwards(
+    x: Type, size: Dim, start: Dim | None, end: Dim | None, step: int
+) -> tuple[Dim, Dim]:
+    first = size - 1 if start is None else _position(start, size)
+    last = -1 if end is None else _position(end, size)
+    message = f"slice {first}:{'' if end is None else last} of an axis of size {size} of {x}"
+    message += f", by step {step},"
+    require_at_most(first + 1, size, f"{message} starts behind its end")
+    require_at_most(last + 1, first, f"{message} is empty")
     return first, last
 
 
@@ -57,8 +72,38 @@ def _position(place: Dim, size: Dim) -> Dim:
 def _slice_infer(x: Type, **attrs: Any) -> Type:
     shape = list(x.shape)
     for axis, start, end, step in slices(x, **attrs):
-        shape[axis] = (end - start + step - 1) // step
+        shape[axis] = _count(start, end, step)
     return x.with_(shape=tuple(shape))
+
+
+def _count(start: Dim, end: Dim, step: int) -> Dim:
+    return (start - end - step - 1) // -step if step < 0 else (end - start + step - 1) // step
+
+
+def _forward(start: Dim, end: Dim, step: int) -> tuple[Dim, Dim, int]:
+    """The slice that takes the same elements from the front."""
+    if step > 0:
+        return start, end, step
+    return start + (_count(start, end, step) - 1) * step, start + 1, -step
+
+
+def _slice_body(b: Build, x: Value, **attrs: Any) -> Value:
+    """Backwards by turning what is taken from the front; from the front by its places."""
+    cuts = slices(x.type, **attrs)
+    turned = tuple(axis for axis, _, _, step in cuts if step < 0)
+    if turned:
+        parts = [(axis, *_forward(start, end, step)) for axis, start, end, step in cuts]
+        parts = [part for part in parts if part[1:] != (0, x.type.shape[part[0]], 1)]
+        if parts:
+            axes, starts, ends, steps = zip(*parts, strict=True)
+            x = b(SLICE, x, starts=starts, ends=ends, steps=steps, axes=axes)
+        result: Value = b(FLIP, x, axes=turned)
+        return result
+    from .sequence import ARANGE
+
+    for axis, start, end, step in cuts:
+        x = b(GATHER, x, b(ARANGE, start=start, end=end, step=step), axis=axis)
+    return x
 
 
 def _slice_eval(x: Any, starts: Any, ends: Any, steps: Any, axes: Sequence[int]) -> Any:
@@ -69,9 +114,19 @@ def _slice_eval(x: Any, starts: Any, ends: Any, steps: Any, axes: Sequence[int])
     return x[tuple(index)]
 
 
+def forwards(node: Node) -> bool:
+    """Whether a slice goes from the front to the back of every axis."""
+    steps = node.attrs["steps"]
+    return all(step > 0 for step in (steps if isinstance(steps, tuple) else (steps,)))
+
+
 def _slice_grad(b: Build, g: Value, y: Value, x: Value, **attrs: Any) -> list[Value]:
     pads: list[tuple[Dim, Dim]] = [(0, 0)] * x.type.rank
-    for axis, start, _, step in slices(x.type, **attrs):
+    cuts = slices(x.type, **attrs)
+    turned = tuple(axis for axis, *_, step in cuts if step < 0)
+    g = b(FLIP, g, axes=turned) if turned else g
+    for axis, begin, end, back in cuts:
+        start, _, step = _forward(begin, end, back)
         g = dilate(b, g, axis, step)
         pads[axis] = (start, x.type.shape[axis] - start - g.type.shape[axis])
     return [b(PAD, g, pads=tuple(pads))]
@@ -103,11 +158,12 @@ SLICE = Op(
     config={
         "starts": Config("shape", doc="first position, for each axis; negative from the end"),
         "ends": Config("shape", doc="position after the last; None for the whole axis"),
-        "steps": Config("ints", 1, doc="at least 1"),
+        "steps": Config("ints", 1, doc="a negative one goes backwards"),
         "axes": Config("axes", doc="which axes are cut"),
     },
     infer=_slice_infer,
     eval=_slice_eval,
+    body=_slice_body,
     grad=_slice_grad,
     rounding="exact",
     layout="axes",
@@ -116,6 +172,9 @@ SLICE = Op(
         {"x": (5, 7, 4), "starts": (0, 2), "ends": (3, 7), "steps": (1, 3), "axes": (0, 1)},
         {"x": (5, 7), "starts": (-3, None), "ends": (-1, None), "axes": (1, 0)},
         {"x": ((5,), "i32"), "starts": (4,), "ends": (5,), "axes": (0,)},
+        {"x": (5, 7), "starts": (None, 5), "ends": (None, 0), "steps": (-1, -2), "axes": (0, 1)},
+        {"x": (2, 7), "starts": (-2,), "ends": (None,), "steps": (-3,), "axes": (1,)},
+        {"x": (5, 4), "starts": (3, 1), "ends": (1, 4), "steps": (-1, 2), "axes": (0, 1)},
     ),
     doc="A part of some axes, as x[start:end:step]. Nothing is clipped: ends lie within the axis.",
 )

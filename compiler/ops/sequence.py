@@ -32,10 +32,10 @@ IOTA = Op(
 )
 
 
-def _range_infer(start: Dim, end: Dim, step: int, dtype: str) -> Type:
+def _arange_infer(start: Dim, end: Dim, step: int, dtype: str) -> Type:
     if step == 0:
-        raise TypeMismatch("range takes a step other than 0", "value")
-    message = f"range from {start} to {end} by {step} has no elements"
+        raise TypeMismatch("arange takes a step other than 0", "value")
+    message = f"arange from {start} to {end} by {step} has no elements"
     require_at_most(1, end - start if step > 0 else start - end, message)
     return Type(dtype, (_steps(start, end, step),))
 
@@ -44,15 +44,15 @@ def _steps(start: Dim, end: Dim, step: int) -> Dim:
     return (end - start + step - 1) // step if step > 0 else (start - end - step - 1) // -step
 
 
-def _range_body(b: Build, start: Dim, end: Dim, step: int, dtype: str) -> Value:
+def _arange_body(b: Build, start: Dim, end: Dim, step: int, dtype: str) -> Value:
     places = b(IOTA, size=_steps(start, end, step), dtype=dtype)
     wide = places if step == 1 else b(MUL, places, step)
     result: Value = wide if start == 0 else b(ADD, wide, b.constant(start, dtype))
     return result
 
 
-RANGE = Op(
-    "range",
+ARANGE = Op(
+    "arange",
     inputs=(),
     config={
         "start": Config("size", doc="the first number"),
@@ -60,9 +60,9 @@ RANGE = Op(
         "step": Config("int", 1, doc="may be negative"),
         "dtype": Config("dtype", "i32"),
     },
-    infer=_range_infer,
+    infer=_arange_infer,
     eval=lambda start, end, step, dtype: np.arange(start, end, step).astype(numpy_dtype(dtype)),
-    body=_range_body,
+    body=_arange_body,
     grad=None,
     rounding="exact",
     samples=(
@@ -228,4 +228,4 @@ TRIU = Op(
     doc="The upper triangle of the last two axes; zeros below it.",
 )
 
-SEQUENCE = (IOTA, RANGE, ONE_HOT, CUMSUM, CUMPROD, TRIL, TRIU)
+SEQUENCE = (IOTA, ARANGE, ONE_HOT, CUMSUM, CUMPROD, TRIL, TRIU)

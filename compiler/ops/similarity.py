@@ -134,7 +134,7 @@ def _unit_array(x: Any, axis: int, eps: float) -> Any:
 def _unit(b: Build, x: Value, axis: int, eps: float) -> Value:
     """x divided by its length or eps; the root is of what is never 0."""
     square = b(SUM, b(SQUARE, x), axes=(axis,), keep=True)
-    result: Value = b(DIV, x, b(SQRT, b(MAXIMUM, square, eps * eps)))
+    result: Value = b(DIV, x, b(SQRT, b(MAXIMUM, square, float(f"{eps * eps:.15g}"))))
     return result
 
 

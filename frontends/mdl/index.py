@@ -68,10 +68,14 @@ class Indexing:
     def _range(self, frame: Frame, item: s.Syntax) -> list[tuple[Any, Expr | None]]:
         """Start, end and step of one item, each with its expression."""
         if isinstance(item, s.Slice):
+            one = (1, ast.Constant(1))
+            step = one if item.step is None else self._end(frame, item.step)
+            start = None if bounds(step[0])[1] < 0 else 0
             return [
-                (default, ast.Constant(default)) if end is None else self._end(frame, end)
-                for end, default in ((item.lower, 0), (item.upper, None), (item.step, 1))
-            ]
+                *((default, ast.Constant(default)) if end is None else self._end(frame, end)
+                  for end, default in ((item.lower, start), (item.upper, None))),
+                step,
+            ]  # fmt: skip
         start, expr = self._end(frame, item)
         one = (1, ast.Constant(1))
         if bounds(start)[1] < 0 and start == -1:

@@ -7,6 +7,7 @@ from mlc.compiler.graph import Graph, Init, Input, Scope, Type, Weight
 from mlc.compiler.op import Build
 from mlc.compiler.ops import OPS
 from mlc.equivalence import feeds
+from mlc.frontends.mdl import load
 from tests.equivalence.networks import network
 
 B = symbol("B")
@@ -87,3 +88,27 @@ def test_what_goes_into_a_norm_is_small_so_that_eps_shows() -> None:
     assert drawn["second"].std() < 2 * feeds.SMALL
     assert drawn["norm.weight"].mean() > 0.5
     assert drawn["last"].std() > 0.5
+
+
+PLACES = """model M:
+    in  x: f32[4, 6]
+    in  index: i32[4, 5]
+    in  updates: f32[4, 5]
+    in  start: i32[]
+    in  bits: i32[4]
+    out y: f32[4, 6]
+    out z: f32[4, 4]
+    out w: i32[4]
+    y = scatter(x, index, updates, axis = 1)
+    z = dynamic_slice(x, start, 4, axis = 1)
+    w = shift_right(bits, bits)
+"""
+
+
+def test_places_lie_within_and_none_comes_twice_where_elements_are_put() -> None:
+    graph = load(PLACES)
+    for seed in range(20):
+        feed = feeds.inputs(graph, {}, np.random.default_rng(seed), optional=True)
+        assert all(len(set(row)) == 5 and set(row) <= set(range(6)) for row in feed["index"])
+        assert 0 <= feed["start"] <= 2
+        assert feed["bits"].min() >= 0

@@ -54,7 +54,7 @@ PLACE = {
     "roll": lambda x, shift, axes: x.roll(
         shift if isinstance(shift, tuple) else [shift] * len(axes), axes
     ),
-    "range": lambda start, end, step, dtype: torch.arange(start, end, step, dtype=DTYPES[dtype]),
+    "arange": lambda start, end, step, dtype: torch.arange(start, end, step, dtype=DTYPES[dtype]),
     "cumprod": lambda x, axis: x.cumprod(axis, dtype=x.dtype),
     "dynamic_slice": dynamic_slice,
     "dynamic_update": dynamic_update,

@@ -31,10 +31,10 @@ def pad(x: torch.Tensor, pads: Any, mode: str, value: float) -> torch.Tensor:
 
 def cut(x: torch.Tensor, starts: Any, ends: Any, steps: Any, axes: Any) -> torch.Tensor:
     steps = (steps,) * len(axes) if isinstance(steps, int) else steps
-    index = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        index[axis] = slice(start, end, step)
-    return x[tuple(index)]
+    for axis, *ends in zip(axes, starts, ends, steps, strict=True):
+        places = range(x.shape[axis])[slice(*ends)]
+        x = x.index_select(axis, torch.tensor(list(places)))
+    return x
 
 
 def gather(x: torch.Tensor, index: torch.Tensor, axis: int) -> torch.Tensor:
