@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import keyword
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
@@ -32,13 +34,26 @@ def literal(value: Any) -> Expr:
     if isinstance(value, (list, tuple)):
         kind = ast.List if isinstance(value, list) else ast.Tuple
         return kind([literal(v) for v in value], ast.Load())
-    if isinstance(value, (Size, Fraction)):
+    if isinstance(value, Size):
+        return size(str(value))
+    if isinstance(value, Fraction):
         return parse(str(value))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))
     if value is None or isinstance(value, (bool, int, float, str)):
         return ast.Constant(value)
     raise TypeError(f"{value!r} is not a static value")
+
+
+def size(text: str) -> Expr:
+    """The tree of a size; its names may be words that Python keeps for itself."""
+    kept = {f"{word}_{'_' * len(text)}": word for word in keyword.kwlist}
+    words = {word: stand_in for stand_in, word in kept.items()}
+    tree = parse(re.sub(r"[A-Za-z_]\w*", lambda found: words.get(found[0], found[0]), text))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = kept.get(node.id, node.id)
+    return tree
 
 
 def parse(text: str) -> Expr:
@@ -186,7 +201,7 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
                 return self.visit(node.body if evaluate(node.test, values) else node.orelse)
             return self.generic_visit(node)
 
-    result = Reduce().visit(ast.parse(ast.unparse(expr), mode="eval").body)
+    result = Reduce().visit(copy.deepcopy(expr))
     assert isinstance(result, ast.expr)
     return result
 

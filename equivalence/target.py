@@ -159,7 +159,7 @@ def _completed(feed: Feed, ports: Sequence[Port]) -> dict[str, Any]:
     arrays = dict(feed.inputs)
     for port in ports:
         if port.name not in arrays and port.default is not None:
-            shape = [expr.evaluate(expr.parse(size), feed.sizes) for size in port.shape]
+            shape = [expr.evaluate(expr.size(size), feed.sizes) for size in port.shape]
             array = np.full(shape, port.default, numpy_dtype(port.dtype))
             arrays[port.name] = _canonical(array, port)
     return arrays

@@ -1,5 +1,9 @@
 """Names that Keras files have taken."""
 
+from __future__ import annotations
+
+from ..source.names import identifier
+
 LOCALS = frozenset(
     {"keras", "Path", "load_file", "build", "name", "self", "itertools", "kwargs"}
     | {
@@ -85,4 +89,5 @@ CALL = frozenset({"self", "keras", "mask", "training", "args", "kwargs"})
 
 def argument(name: str) -> str:
     """`name` as an argument of a layer's `call`: Keras fills in `mask` and `x_mask` by itself."""
-    return f"{name}_" if name in CALL or name.endswith("_mask") else name
+    safe = identifier(name)
+    return f"{safe}_" if safe in CALL or safe.endswith("_mask") else safe

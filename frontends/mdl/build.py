@@ -12,7 +12,7 @@ from lark import Token
 
 from ...compiler.diagnose import MlcError, Source, Span
 from . import syntax as s
-from .limits import DEPTH, DIGITS
+from .limits import DEPTH, DIGITS, MESSAGE
 
 Parts: TypeAlias = Sequence[Any]
 WORDS = {"true": True, "false": False, "none": None}
@@ -156,7 +156,7 @@ class Builder:
         init = next((p for p in parts[4:] if isinstance(p, s.Syntax)), None)
         last = parts[-1]
         quoted = isinstance(last, Token) and last.type == "STRING"
-        path = self._text(last) if quoted else None
+        path = self._path(last) if quoted else None
         state = parts[0].type == "STATE"
         return s.Param(str(parts[1]), parts[3], init, state, path, span=span)
 
@@ -283,6 +283,13 @@ class Builder:
 
     def make_string(self, span: Span, parts: Parts) -> s.Literal:
         return s.Literal(self._text(parts[0]), span=span)
+
+    def _path(self, token: Token) -> str:
+        path, span = self._text(token), self._span([token])
+        if len(path) > MESSAGE or not re.fullmatch(r"\w+(\.\w+)*", path, re.ASCII):
+            message = "the path of a weight is names and numbers with dots between them"
+            raise MlcError("value", message, span, help='as in "encoder.0.weight"')
+        return path
 
     def _text(self, token: Token) -> str:
         def escape(found: re.Match[str]) -> str:

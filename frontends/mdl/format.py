@@ -316,8 +316,7 @@ def _stripped(
 ) -> list[tuple[str, int]]:
     """The lines without blank ones at either end."""
     kept = list(entries)
-    while front and kept and not kept[0][0]:
-        kept.pop(0)
-    while back and kept and not kept[-1][0]:
-        kept.pop()
-    return kept
+    told = [i for i, (text, _) in enumerate(kept) if text]
+    first = (told[0] if told else len(kept)) if front else 0
+    last = (told[-1] + 1 if told else 0) if back else len(kept)
+    return kept[first:last]

@@ -118,6 +118,9 @@ class Layout:
         if len(word) > NAME:
             message = f"a name of more than {NAME} characters"
             raise MlcError("limit", message, self._place(token))
+        if word.startswith("__"):
+            message = "names do not start with two underscores: the targets keep such names"
+            raise MlcError("syntax", message, self._place(token))
         soft = starts and (word in OUTER if self.levels == [0] else word in INNER)
         if word in RESERVED or (soft and following is not None and following not in ASSIGNS):
             return Token.new_borrow_pos(word.upper(), word, token)
