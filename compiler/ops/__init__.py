@@ -25,6 +25,7 @@ from .join import JOIN
 from .linear import LINEAR_ALGEBRA
 from .loss import LOSS
 from .metric import METRIC
+from .noise import NOISE
 from .norm import NORM
 from .order import ORDER
 from .pixel import PIXEL
@@ -90,6 +91,7 @@ OPS: Mapping[str, Op] = {
         *ATTENTIONS,
         *POSITION,
         *RANDOM,
+        *NOISE,
     )
 }
 """Every operator by its name in the language."""

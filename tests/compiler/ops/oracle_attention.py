@@ -119,6 +119,11 @@ ATTENTION = {
     "dropout": dropout,
     "channel_dropout": dropout,
     "drop_path": dropout,
+    "normal": lambda noise, mean, deviation: torch.addcmul(mean, noise, deviation),
+    "uniform": lambda noise, low, high: torch.lerp(
+        torch.full_like(noise, low), torch.full_like(noise, high), noise
+    ),
+    "bernoulli": torch.lt,
     "rotary": rotary,
     "alibi": alibi,
     "relative_buckets": relative_buckets,
