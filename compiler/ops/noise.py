@@ -42,8 +42,8 @@ def _uniform_infer(noise: Type, low: float, high: float) -> Type:
 
 
 def _uniform_body(b: Build, noise: Value, low: float, high: float) -> Value:
-    scaled = b(MUL, noise, high - low)
-    result: Value = b(ADD, scaled, low)
+    scaled: Value = noise if high - low == 1 else b(MUL, noise, high - low)
+    result: Value = scaled if low == 0 else b(ADD, scaled, low)
     return result
 
 
@@ -57,7 +57,7 @@ UNIFORM = Op(
     rounding="body",
     layout="any",
     samples=(
-        {"noise": ((3, 5), "f32", 0.0, 1.0)},
+        {"noise": ((3, 5), "f32", 0.0, 1.0), "high": 2.0},
         {"noise": ((3, 5), "f32", 0.0, 1.0), "low": -2.0, "high": 3.5},
     ),
     doc="low + (high - low) * noise: uniform numbers from noise in 0 .. 1, which is an input.",
