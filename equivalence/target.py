@@ -148,7 +148,7 @@ class Target:
 def _stored(arrays: Mapping[str, Any], ports: Sequence[Port]) -> dict[str, Any]:
     """By the target's names, in its order of axes."""
     return {
-        port.argument: np.ascontiguousarray(_moved(arrays[port.name], port))
+        port.argument: np.asarray(_moved(arrays[port.name], port), order="C")
         for port in ports
         if port.name in arrays
     }

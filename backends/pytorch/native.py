@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...compiler.graph import Node
+from ...compiler.graph import Node, Weight
+from ...compiler.ops.constant import CONSTANT
 from ...compiler.ops.elementwise import STOP_GRADIENT
 from ...compiler.ops.index import forwards
 from ...compiler.ops.window import Window
@@ -108,6 +109,14 @@ def _lp_norm(node: Node) -> bool:
     return bool(node.attrs["power"] <= 4)
 
 
+def _classes(node: Node) -> bool:
+    """PyTorch's has no derivative by the weights of classes."""
+    weight = node.inputs[2]
+    if weight is None or (isinstance(weight, Weight) and not weight.trainable):
+        return True
+    return weight.node is not None and weight.node.op in (STOP_GRADIENT, CONSTANT)
+
+
 def _reducible(node: Node) -> bool:
     return _rank(node) > 0
 
@@ -116,7 +125,7 @@ _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
     "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
-    "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm,
+    "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm, "cross_entropy": _classes,
     "logsumexp": _reducible, "kl_div": _kl_div,
     "group_norm": _channels, "instance_norm": _channels, **FITS,
 }  # fmt: skip

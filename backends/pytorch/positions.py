@@ -45,7 +45,7 @@ def _embedding(p: Parts) -> Expr:
 
 
 def _cross_entropy(p: Parts) -> Expr:
-    """PyTorch has the classes on axis 1, wants labels of 64 bits, and weights without gradient."""
+    """PyTorch has the classes on axis 1, and wants labels of 64 bits."""
     at, rank = p.fixed("axis"), p.x.type.rank
     logits = p["logits"]
     if rank > 1 and at != 1:
@@ -54,7 +54,6 @@ def _cross_entropy(p: Parts) -> Expr:
         "F.cross_entropy({logits}, {label}, weight={weight}, ignore_index={ignore}, "
         "reduction={reduction}, label_smoothing={smoothing})",
         logits=logits, label=long(p, "label"), reduction=p.unless("reduction", "mean"),
-        weight=None if p["weight"] is None else tree("{w}.detach()", w=p["weight"]),
         smoothing=p.unless("smoothing", 0.0),
     )  # fmt: skip
 

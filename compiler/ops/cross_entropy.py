@@ -10,7 +10,7 @@ from ..graph import Type, Value
 from ..op import BODY, Build, Config, Op, TypeMismatch, require_equal
 from .broadcast import number, require_floating, require_integer, require_same_dtype
 from .compare import NOT_EQUAL
-from .elementwise import ADD, CAST, DIV, MUL, NEG, STOP_GRADIENT, SUB, WHERE
+from .elementwise import ADD, CAST, DIV, MUL, NEG, SUB, WHERE
 from .index import GATHER, GATHER_ELEMENTS
 from .loss import REDUCTION, reduced_array, reduced_loss, reduced_type, same_shape, shared
 from .reduce import SUM
@@ -108,7 +108,7 @@ class _Parts:
         self.b = b
         self.axis = axis
         self.logits = logits
-        self.weight = None if weight is None else b(STOP_GRADIENT, weight)
+        self.weight = weight
         self.label, self.share = label, None
         kept = None if ignore is None else b(NOT_EQUAL, label, ignore)
         if kept is not None:
@@ -180,7 +180,35 @@ def _grad(
         slope = b(MUL, slope, b(UNSQUEEZE, parts.share, axes=(axis,)))
     if smoothing:
         slope = b(ADD, b(MUL, slope, 1 - smoothing), _spread_slope(b, parts, smoothing))
-    return [b(MUL, rows[0], slope), None, None]
+    return [b(MUL, rows[0], slope), None, _weight_slope(b, g, y, parts, hit, reduction, smoothing)]
+
+
+def _weight_slope(
+    b: Build, g: Value, y: Value, parts: _Parts, hit: Value, reduction: str, smoothing: float
+) -> Value | None:
+    """The gradient of the weights of classes, which also divide the mean."""
+    if parts.weight is None:
+        return None
+    axis = parts.axis
+    log_prob = b(LOG_SOFTMAX, parts.logits, axis=axis)
+    each = b(MUL, hit, log_prob)
+    if smoothing:
+        even = b(DIV, b(MUL, log_prob, smoothing), parts.classes)
+        each = b(ADD, b(MUL, each, 1 - smoothing), even)
+    if reduction == "mean":
+        each = b(ADD, each, b(MUL, hit, y))
+    if parts.kept is not None:
+        each = b(MUL, each, b(UNSQUEEZE, parts.kept, axes=(axis,)))
+    if reduction == "none":
+        each = b(MUL, each, b(UNSQUEEZE, g, axes=(axis,)))
+    rows = tuple(i for i in range(each.type.rank) if i != axis)
+    total = b(SUM, each, axes=rows) if rows else each
+    if reduction != "none":
+        total = b(MUL, total, g)
+    if reduction == "mean":
+        total = b(DIV, total, b(SUM, parts.share))
+    result: Value = b(NEG, total)
+    return result
 
 
 def _spread_slope(b: Build, parts: _Parts, smoothing: float) -> Value:
@@ -201,7 +229,7 @@ def _spread_slope(b: Build, parts: _Parts, smoothing: float) -> Value:
 
 _ROWS = {"logits": (4, 5), "label": ([0, 3, 1, 4], "i32")}
 _IMAGE = {"logits": (2, 3, 5), "label": ((2, 5), "i32", 0, 3), "axis": 1}
-_WEIGHTS = [0.5, 2.0, 1.25]
+_WEIGHTS = ((3,), "f32", 0.5, 2.0)
 
 CROSS_ENTROPY = Op(
     "cross_entropy",
@@ -218,7 +246,6 @@ CROSS_ENTROPY = Op(
     grad=_grad,
     rounding="body",
     layout="axes",
-    kinks="weights of classes are constants to differentiation",
     samples=(
         {"logits": (5, 7), "label": ((5,), "i32", 0, 7)},
         {"logits": (2, 3, 5), "label": ((2, 3), "i64", 0, 5), "reduction": "sum"},

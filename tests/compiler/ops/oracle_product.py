@@ -22,11 +22,31 @@ def cross_entropy(
     x: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None, axis: int, reduction: str,
     smoothing: float, ignore: int | None,
 ) -> torch.Tensor:  # fmt: skip
-    weight = None if weight is None else weight.detach()
-    return F.cross_entropy(
-        classes_first(x, axis), label.long(), weight, reduction=reduction,
-        ignore_index=-100 if ignore is None else ignore, label_smoothing=smoothing,
-    )  # fmt: skip
+    x, label = classes_first(x, axis), label.long()
+    ignore = -100 if ignore is None else ignore
+    own = weight if weight is None else weight.detach()
+    found = F.cross_entropy(
+        x, label, own, reduction=reduction, ignore_index=ignore, label_smoothing=smoothing
+    )
+    if weight is None:
+        return found
+    again = weighed(x, label, weight, reduction, smoothing, ignore)
+    torch.testing.assert_close(again, found, rtol=1e-12, atol=1e-12)
+    return again
+
+
+def weighed(
+    x: torch.Tensor, label: torch.Tensor, weight: torch.Tensor, reduction: str, smoothing: float,
+    ignore: int,
+) -> torch.Tensor:  # fmt: skip
+    """The same again, as torch has no derivative by the weights of classes."""
+    kept = (label != ignore).double()
+    label = torch.where(label == ignore, 0, label)
+    terms = -torch.log_softmax(x, 1).movedim(1, -1) * weight
+    share = weight[label] * kept
+    each = terms.gather(-1, label[..., None])[..., 0] * (1 - smoothing)
+    each = (each + terms.sum(-1) * smoothing / len(weight)) * kept
+    return each.sum() / share.sum() if reduction == "mean" else reduce(each, reduction)
 
 
 def soft_cross_entropy(
