@@ -65,7 +65,7 @@ TARGETS: Mapping[str, Target] = {
             "OpenVINO opset source",
             "openvino",
             {"openvino": "2026.4.1"},
-            ("inference",),
+            ("inference", "training"),
         ),
         Target(
             "onnx",

@@ -73,7 +73,7 @@ def _compile(p: Parser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--training", action="store_true",
-        help="for onnx, the model in training mode, with masks of dropout as inputs",
+        help="for onnx and openvino, the model in training mode, with masks of dropout as inputs",
     )  # fmt: skip
     _layout(p)
 

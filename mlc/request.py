@@ -154,7 +154,7 @@ def _training(target: str) -> dict[str, bool]:
 
     if "training" not in TARGETS[target].gradients:
         text = f"a model for {target} comes in no file of the training mode"
-        help = "source for keras, pytorch and jax has both modes; onnx has a file for each"
+        help = "source for keras, pytorch and jax has both modes; onnx and openvino a file for each"
         raise MlcError("usage", text, help=help)
     return {"training": True}
 

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...compiler.clone import clone
 from ...compiler.graph import Graph
-from ...compiler.passes.adjoint import adjoint
+from ...compiler.passes.adjoint import Adjoint, adjoint
+from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Gradients, Interface, Port, module_name
 from ..source.names import free
 from ..source.prepare import prepare
 from .file import source
-from .gradients import source as derived
+from .gradients import source as line_by_line
 from .methods import native
 from .reserved import FLAT
-from .states import check_names
+from .states import check_names, check_states
 
 
 def emit(
-    graph: Graph, name: str, *, keep_layout: bool = False, gradients: bool = False
+    graph: Graph,
+    name: str,
+    *,
+    keep_layout: bool = False,
+    gradients: bool = False,
+    training: bool = False,
 ) -> Artefact:
-    """The artefact for OpenVINO: inference, in the source's order of axes.
+    """The artefact for OpenVINO, in one mode (inference, or `training`) and the source's axes.
 
     With `gradients` the model also computes those by every float input and trainable weight, see
-    `compiler.passes.adjoint`, and its weights are inputs. Raises MlcError `unsupported` for what
-    OpenVINO cannot say, and `gradient` for an op that has none.
+    `compiler.passes.adjoint`. In training each dropout has a mask as an input, see
+    `compiler.passes.mask`, and buffers come out as `<path>.next`. In both cases all of it stands in
+    one method, and the weights are inputs. Raises MlcError `unsupported` for what OpenVINO cannot
+    say, and `gradient` for an op that has none.
     """
     del keep_layout
     resolved, _ = clone(graph)
-    resolve(resolved, training=False)
+    resolve(resolved, training)
     check_names(resolved)
-    if gradients:
-        return _with_gradients(resolved, name)
+    if gradients or training:
+        return _flat(resolved, name, gradients)
+    check_states(resolved)
     stored, program = prepare(resolved, native)
     stem = module_name(name)
     return Artefact(
@@ -48,24 +59,28 @@ def emit(
     )
 
 
-def _with_gradients(graph: Graph, name: str) -> Artefact:
-    """The artefact for a resolved graph and its gradients."""
-    both = adjoint(graph)
+def _flat(graph: Graph, name: str, gradients: bool) -> Artefact:
+    """The artefact for a resolved graph, written line by line, with its gradients if wanted."""
+    still = {given: 1 - rate for given, rate in mask(graph).items()}
+    both = adjoint(graph, _wanted(graph, still)) if gradients else Adjoint(graph, {}, {}, {})
     stem = module_name(name)
     interface = Interface(
         free(graph.name, FLAT),
-        tuple(Port.of(v, v.name, default=v.default) for v in both.graph.inputs),
+        tuple(Port.of(v, v.name, default=still.get(v.name, v.default)) for v in both.graph.inputs),
         tuple(Port.of(v, n) for n, v in both.graph.outputs.items()),
-        gradients=Gradients(both.cotangents, both.inputs, both.weights),
+        gradients=Gradients(both.cotangents, both.inputs, both.weights) if gradients else None,
         fed=bool(both.graph.weights),
     )
+    entries = [Entry(path, (path,)) for path in graph.weights]
     return Artefact(
-        "openvino",
-        stem,
-        {f"{stem}.py": derived(both)},
-        WeightMap([Entry(path, (path,)) for path in graph.weights]),
-        interface,
+        "openvino", stem, {f"{stem}.py": line_by_line(both)}, WeightMap(entries), interface
     )
+
+
+def _wanted(graph: Graph, masks: Collection[str]) -> list[str]:
+    """What gradients are by: every float input of the model's own, every trainable weight."""
+    inputs = [x.name for x in graph.inputs if x.type.floating and x.name not in masks]
+    return inputs + [p for p, w in graph.weights.items() if w.trainable and w.type.floating]
 
 
 def _key(path: tuple[tuple[str, int | None], ...]) -> str:

@@ -1,4 +1,5 @@
-"""The file for a model with its gradients: all of it in one method, the weights being inputs."""
+"""The file for a model in training mode, or with its gradients: all of it in one method, the
+weights being inputs."""
 
 from __future__ import annotations
 
@@ -118,7 +119,7 @@ def source(adjoint: Adjoint) -> str:
     text = f"class {cls.name}:\n    {docstring(_describe(adjoint, cls, weights))}\n\n"
     parts = [*helpers(method), method]
     whole = text + "\n\n".join(block_text(part) for part in parts)
-    body = join([whole, _function(cls.name, bool(weights))])
+    body = join([whole, _function(cls.name, bool(weights), bool(adjoint.cotangents))])
     head = imports(body) + (f"\n\n{_table(table)}" if table else "")
     return formatted(join([title(cls, "openvino"), head, body]))
 
@@ -139,6 +140,8 @@ def _describe(adjoint: Adjoint, cls: Class, weights: Collection[str]) -> str:
         [], [], [], cls.scopes, [],
     )  # fmt: skip
     shapes = describe(own, facts=adjoint.graph.facts, verb="Builds the graph")
+    if not adjoint.cotangents:
+        return shapes
     return (
         f"{shapes}\n\n"
         "    An input `grad.<output>` is what the output is weighted by, element by element; an\n"
@@ -190,13 +193,14 @@ def _model(cls: Class, inputs: list[Expr], table: bool) -> list[Line]:
     ]
 
 
-def _function(name: str, weights: bool) -> str:
+def _function(name: str, weights: bool, gradients: bool) -> str:
+    whole = "with its gradients" if gradients else "for training"
     what = (
         "    Its weights are inputs, under the names that they have in a file.\n" if weights else ""
     )
     return (
         "def build(weights: None = None) -> ov.Model:\n"
-        f'    """Return the graph with its gradients.\n\n{what}'
+        f'    """Return the graph {whole}.\n\n{what}'
         '    Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.\n'
         '    """\n'
         f"    return {name}().build()\n"

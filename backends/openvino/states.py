@@ -48,14 +48,19 @@ def ordered(cls: Class) -> set[Var]:
 
 
 def check_names(graph: Graph) -> None:
-    """Raises MlcError `unsupported` where a state is called like another port, or is a layer's."""
+    """Raises MlcError `unsupported` where a state is called like another input or output."""
+    for weight in graph.updates:
+        if weight.path in {*(x.name for x in graph.inputs), *graph.outputs}:
+            text = f"both a state and an input or output of {graph.name} are called {weight.path}"
+            raise MlcError("unsupported", text, weight.span, help="rename one of them")
+
+
+def check_states(graph: Graph) -> None:
+    """Raises MlcError `unsupported` where a layer changes its own buffers, as methods do not."""
     for weight in graph.updates:
         if weight.layer is not None:
             text = f"OpenVINO source for {weight.path}, which inference changes, is not there yet"
             raise MlcError("unsupported", text, weight.span, help="choose another target")
-        if weight.path in {*(x.name for x in graph.inputs), *graph.outputs}:
-            text = f"both a state and an input or output of {graph.name} are called {weight.path}"
-            raise MlcError("unsupported", text, weight.span, help="rename one of them")
 
 
 def shared(graph: Graph) -> set[str]:

@@ -42,10 +42,10 @@ def run(job: Job) -> Result:
         return Result(
             {}, trace={n: [np.array(results[p])] for n, p in zip(layers, traced, strict=True)}
         )
-    arrays = [(port, np.array(results[port])) for port in model.outputs]
-    count = len(job.outputs)
-    found = {_name(port, job.outputs, i): y for i, (port, y) in enumerate(arrays[:count])}
-    updates = {_state(port).removesuffix(NEXT): y for port, y in arrays[count:]}
+    after = [port for port in model.outputs if _is_state(port, job.outputs)]
+    others = [port for port in model.outputs if port not in after]
+    found = {_name(port, job.outputs, i): np.array(results[port]) for i, port in enumerate(others)}
+    updates = {_state(port).removesuffix(NEXT): np.array(results[port]) for port in after}
     return Result({name: found[name] for name in job.outputs}, updates=updates)
 
 
@@ -78,6 +78,12 @@ def _traced(job: Job) -> Any:
     ]
     model.add_outputs(layers)
     return _compile(model)
+
+
+def _is_state(port: Any, names: tuple[str, ...]) -> bool:
+    """Whether an output is what a state is after the call, and none of `names`."""
+    own: set[str] = port.names
+    return not own & set(names) and any(name.endswith(NEXT) for name in own)
 
 
 def _state(port: Any) -> str:

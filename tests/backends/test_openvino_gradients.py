@@ -22,7 +22,7 @@ from mlc.frontends.mdl import load
 from tests.backends import single
 from tests.backends.models import MODELS
 from tests.backends.test_openvino import EXACT, KNOWN
-from tests.backends.truth import Truth, draw, near, weights_of
+from tests.backends.truth import SIZES, Truth, draw, near, weights_of
 
 CORE = ov.Core()
 
@@ -86,25 +86,32 @@ def alike(found: np.ndarray, wanted: np.ndarray, what: str, floor: float) -> Non
     near(np.where(finite, found, 0), np.where(finite, wanted, 0), what, 2e-5, floor)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_the_gradients_of_models(name: str, tmp_path: Path) -> None:
+def test_the_gradients_of_models(name: str, training: bool, tmp_path: Path) -> None:
     graph = load(MODELS[name], name)
     weights, feed = weights_of(graph), draw(graph)
-    artefact = emit(graph, "net", gradients=True)
+    artefact = emit(graph, "net", gradients=True, training=training)
     gradients = artefact.interface.gradients
     assert gradients is not None
-    truth = Truth(graph, weights, feed, False)
+    truth = Truth(graph, weights, feed, training)
     cotangents = {gradients.cotangents[n]: c for n, c in truth.cotangents.items()}
-    found = call(artefact, tmp_path, {**feed, **weights, **cotangents})
+    masks = {
+        port.name: np.full([SIZES.get(s) or int(s) for s in port.shape], port.default, np.float32)
+        for port in artefact.interface.inputs
+        if port.default is not None and port.name not in feed
+    }
+    found = call(artefact, tmp_path, {**feed, **weights, **cotangents, **masks})
     titles = {**gradients.inputs, **gradients.weights}
     assert set(titles) == set(truth.gradients)
     for output, want in truth.outputs.items():
         near(found[output], want, f"{output} of {name}", 1e-5)
+    for path, want in truth.updates.items():
+        near(found[f"{path}.next"], want, f"{path} of {name} after a step", 1e-5)
     floor = max(np.max(np.abs(y[np.isfinite(y)]), initial=0) for y in truth.gradients.values())
     for tensor, want in truth.gradients.items():
-        alike(
-            found[titles[tensor]], want, f"gradient by {tensor} of {name}", max(floor * 0.05, 1e-3)
-        )
+        what = f"gradient by {tensor} of {name}"
+        alike(found[titles[tensor]], want, what, max(floor * 0.05, 1e-3))
 
 
 # --------------------------------------------------------------------------- the file itself
@@ -126,6 +133,21 @@ def test_weights_are_inputs_and_states_outputs_too(tmp_path: Path) -> None:
     outputs = ["y", "grad.x", "grad.linear.weight", "grad.linear.bias", "n.next"]
     assert sorted(port.any_name for port in model.outputs) == sorted(outputs)
     assert artefact.interface.fed
+
+
+DROPS = """model M:
+    in x: f32[B, 3]
+    out y: f32[B, 3]
+    y = x -> dropout(0.25)
+"""
+
+
+def test_in_training_masks_are_inputs(tmp_path: Path) -> None:
+    artefact = emit(load(DROPS), "net", training=True)
+    assert artefact.interface.gradients is None
+    x, keep = np.ones((2, 3), np.float32), np.float32([[1, 0, 1], [0, 0, 1]])
+    found = call(artefact, tmp_path, {"x": x, "dropout.keep": keep})
+    np.testing.assert_allclose(found["y"], keep / 0.75, rtol=1e-6)
 
 
 def test_nothing_is_computed_twice_or_in_vain(tmp_path: Path) -> None:
