@@ -99,12 +99,7 @@ def _allowed(shape: tuple[int, ...], mask: Any, causal: bool) -> Any:
     return seen if mask is None else mask & seen
 
 
-def _sdpa_eval(
-    q: Any, k: Any, v: Any, mask: Any, bias: Any, causal: bool, scale: float | None,
-    grouped: bool = False,
-) -> Any:  # fmt: skip
-    if grouped:
-        k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], -3) for x in (k, v))
+def _shares_eval(q: Any, k: Any, mask: Any, bias: Any, causal: bool, scale: float | None) -> Any:
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * np.asarray(scale, q.dtype)
     scores = scores if bias is None else scores + bias
@@ -115,7 +110,15 @@ def _sdpa_eval(
     shifted = np.where(allowed, scores - np.where(np.isneginf(top), 0, top), -np.inf)
     parts = np.exp(shifted).astype(q.dtype)
     total = parts.sum(-1, keepdims=True)
-    return np.matmul(parts / np.where(total == 0, np.ones_like(total), total), v)
+    return parts / np.where(total == 0, np.ones_like(total), total)
+
+
+def _sdpa_eval(
+    q: Any, k: Any, v: Any, mask: Any, bias: Any, grouped: bool = False, **attrs: Any
+) -> Any:
+    if grouped:
+        k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], -3) for x in (k, v))
+    return np.matmul(_shares_eval(q, k, mask, bias, **attrs), v)
 
 
 def _scaled(b: Build, x: Value, width: Dim, scale: float | None) -> Value:
@@ -208,15 +211,22 @@ def _sdpa_grad(
         return [None if d is None or x is None else b(RESHAPE, d, shape=x.type.shape)
                 for d, x in pairs]  # fmt: skip
     shares = _shares(b, q, k, mask, bias, causal, scale)
-    dv = b(MATMUL, b(TRANSPOSE, shares), g)
+    dv = unbroadcast(b, b(MATMUL, b(TRANSPOSE, shares), g), v)
     dshares = b(MATMUL, g, b(TRANSPOSE, v))
-    slope = b(SUM, b(MUL, dshares, shares), axes=(-1,), keep=True)
-    plain = b(MUL, shares, b(SUB, dshares, slope))
+    dq, dk, _none, dbias = _shares_slope(b, dshares, shares, q, k, bias, scale)
+    return [dq, dk, dv, None, dbias]
+
+
+def _shares_slope(
+    b: Build, g: Value, shares: Value, q: Value, k: Value, bias: Value | None, scale: float | None
+) -> list[Value | None]:
+    """The gradients of q, k, mask and bias, given that of the shares."""
+    slope = b(SUM, b(MUL, g, shares), axes=(-1,), keep=True)
+    plain = b(MUL, shares, b(SUB, g, slope))
     dscores = _scaled(b, plain, q.type.shape[-1], scale)
-    dq = b(MATMUL, dscores, k)
-    dk = b(MATMUL, b(TRANSPOSE, dscores), q)
-    dbias = None if bias is None else unbroadcast(b, plain, bias)
-    return [unbroadcast(b, dq, q), unbroadcast(b, dk, k), unbroadcast(b, dv, v), None, dbias]
+    dq = unbroadcast(b, b(MATMUL, dscores, k), q)
+    dk = unbroadcast(b, b(MATMUL, b(TRANSPOSE, dscores), q), k)
+    return [dq, dk, None, None if bias is None else unbroadcast(b, plain, bias)]
 
 
 _ROWS = ([[True, False, True], [False, False, False]], "bool")
@@ -256,6 +266,44 @@ SDPA = Op(
     " (..., T, width), k (..., S, width) and v (..., S, width of the result); mask and bias"
     " broadcast to (..., T, S).",
 )  # fmt: skip
+
+# ----------------------------------------------------------------------------- attention_shares
+
+
+def _shares_infer(q: Type, k: Type, mask: Type | None, bias: Type | None, **_: Any) -> Type:
+    scores = _scores(q, k)
+    if mask is not None:
+        _require_mask("attention_shares", mask, scores)
+    if bias is not None:
+        require_same_dtype("attention_shares", q, bias)
+        _require_mask("attention_shares", bias.with_(dtype="bool"), scores)
+    return scores
+
+
+def _shares_grad(
+    b: Build, g: Value, y: Value, q: Value, k: Value, mask: Value | None, bias: Value | None,
+    scale: float | None, **_: Any,
+) -> list[Value | None]:  # fmt: skip
+    return _shares_slope(b, g, y, q, k, bias, scale)
+
+
+ATTENTION_SHARES = Op(
+    "attention_shares",
+    inputs=("q", "k", "mask?", "bias?"),
+    config={"causal": _CAUSAL, "scale": _SCALE},
+    infer=_shares_infer,
+    eval=_shares_eval,
+    body=_shares,
+    grad=_shares_grad,
+    rounding="body",
+    samples=(
+        {"q": (2, 3, 5, 4), "k": (2, 3, 7, 4)},
+        {"q": (2, 5, 4), "k": (2, 5, 4), "causal": True, "bias": (5, 5), "scale": 0.3},
+        {"q": (2, 4), "k": (3, 4), "mask": _ROWS},
+    ),
+    doc="How much each query takes of each key: softmax(q @ transpose(k) * scale + bias), rows of"
+    " (..., T, S) that sum to 1. For what sdpa does not do with them, such as dropout.",
+)
 
 # ------------------------------------------------------------------------------------ attention
 
@@ -331,7 +379,7 @@ def _attention_eval(
         return y.reshape(*y.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
     q, k, v = (split(projected(i, y)) for i, y in enumerate((x, source, source)))
-    y = _sdpa_eval(q, k, v, allowed, None, causal, scale)
+    y = _sdpa_eval(q, k, v, allowed, None, causal=causal, scale=scale)
     return projected(3, y.transpose(0, 2, 1, 3).reshape(x.shape))
 
 
@@ -393,4 +441,4 @@ ATTENTION = Op(
     " allowed.",
 )  # fmt: skip
 
-ATTENTIONS = (SDPA, ATTENTION)
+ATTENTIONS = (SDPA, ATTENTION_SHARES, ATTENTION)

@@ -30,6 +30,14 @@ def sdpa(
     return torch.where(allowed.any(-1, keepdim=True), y, 0.0)
 
 
+def attention_shares(
+    q: Any, k: Any, mask: Any, bias: Any, causal: bool, scale: float | None
+) -> torch.Tensor:
+    """The values are the unit vectors."""
+    every = torch.eye(k.shape[-2], dtype=q.dtype)
+    return sdpa(q, k, every, mask, bias, causal, scale)
+
+
 def attention(
     x: Any, context: Any, keep: Any, mask: Any, /, *weights: Any, heads: int, causal: bool,
     scale: float | None, **_: Any,
@@ -116,6 +124,7 @@ def window_offsets(window: Any) -> torch.Tensor:
 ATTENTION = {
     "sdpa": sdpa,
     "attention": attention,
+    "attention_shares": attention_shares,
     "dropout": dropout,
     "channel_dropout": dropout,
     "drop_path": dropout,
