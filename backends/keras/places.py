@@ -8,6 +8,8 @@ from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.index import forwards
 from ..source.parts import Parts, Rule
+from ..source.tree import number, tree
+from .shapes import Pieces
 
 
 def _argsort(p: Parts) -> Expr:
@@ -45,9 +47,39 @@ def _einsum(p: Parts) -> Expr:
     return p.fill("keras.ops.einsum({spec}, *{xs})", spec=spec)
 
 
+def _put(p: Parts) -> dict[str, Expr]:
+    """Each update stands in a line of zeros, in the place of its index: where, and the sum."""
+    axis = number(p["axis"])
+    size = p.x.type.shape[p.apply.values["axis"]]
+    count = (
+        literal(size)
+        if isinstance(size, int)
+        else p.fill("keras.ops.shape({x})[{axis}]", axis=literal(axis))
+    )
+    line = [literal(-1)] + [literal(1)] * (p.x.type.rank - axis)
+    places = p.fill("keras.ops.reshape(keras.ops.arange({n}), (*{line},))", n=count, line=line)
+    at = p.fill("keras.ops.equal(keras.ops.expand_dims({index}, {axis}), {places})",
+                axis=literal(axis), places=places)  # fmt: skip
+    lines = p.fill("keras.ops.where({at}, keras.ops.expand_dims({updates}, {axis}), 0)",
+                   at=at, axis=literal(axis))  # fmt: skip
+    along = literal(axis + 1)
+    total = tree("keras.ops.sum({lines}, axis={axis})", lines=lines, axis=along)
+    return {"at": at, "along": along, "total": total}
+
+
+def _scatter_add(p: Parts) -> Expr:
+    eager = isinstance(p, Pieces) and p.var("x") in p.eager
+    return p.fill("keras.ops.add({x}, {total})" if eager else "{x} + {total}", **_put(p))
+
+
+def _scatter(p: Parts) -> Expr:
+    template = "keras.ops.where(keras.ops.any({at}, axis={along}), {total}, {x})"
+    return p.fill(template, **_put(p))
+
+
 PLACES: Mapping[str, Rule] = {
     "argsort": _argsort, "sort": "keras.ops.sort({x}, axis={axis})",
-    "einsum": _einsum,
+    "einsum": _einsum, "scatter": _scatter, "scatter_add": _scatter_add,
     "roll": _roll, "arange": _range,
     **{name: f"keras.ops.{name}({{a}}, {{b}})" for name in (
         "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp")},

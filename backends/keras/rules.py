@@ -9,7 +9,7 @@ from ..source.parts import Parts, Rule
 from ..source.tree import number, tree
 from . import images, shapes
 from .places import PLACES
-from .shapes import Pieces, size_of
+from .shapes import Pieces
 
 DTYPES: Mapping[str, str] = {
     "bool": "bool", "u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
@@ -159,20 +159,6 @@ def _gather(p: Parts) -> Expr:
     return p.fill("keras.ops.take({x}, {index}, axis={axis})")
 
 
-def _scatter_add(p: Parts) -> Expr:
-    """Each update stands in a line of zeros, in the place of its index; the lines are summed."""
-    axis = p.apply.values["axis"] % p.x.type.rank
-    line = [literal(-1)] + [literal(1)] * (p.x.type.rank - axis)
-    places = p.fill(
-        "keras.ops.reshape(keras.ops.arange({n}), (*{line},))", n=size_of(p, axis), line=line
-    )
-    at = p.fill("keras.ops.equal(keras.ops.expand_dims({index}, {axis}), {places})",
-                axis=literal(axis), places=places)  # fmt: skip
-    lines = p.fill("keras.ops.where({at}, keras.ops.expand_dims({updates}, {axis}), 0)",
-                   at=at, axis=literal(axis))  # fmt: skip
-    return p.fill("{x} + keras.ops.sum({lines}, axis={axis})", lines=lines, axis=literal(axis + 1))
-
-
 def _iota(p: Parts) -> Expr:
     return p.fill("keras.ops.arange({size}, dtype={d})", d=dtype(p.value("dtype")))
 
@@ -239,7 +225,7 @@ RULES: Mapping[str, Rule] = {
     "flip": lambda p: p.fill("keras.ops.flip({x}, axis={a})", a=one(p["axes"])),
     "slice": shapes.cut,
     "tile": "keras.ops.tile({x}, {repeats})", "expand": shapes.expand,
-    "gather": _gather, "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot,
+    "gather": _gather, "iota": _iota, "one_hot": _one_hot,
     "gather_elements": "keras.ops.take_along_axis({x}, {index}, axis={axis})",
     "log_sigmoid": _unary("log_sigmoid"), "tanh_shrink": _unary("tanh_shrink"),
     "soft_shrink": "keras.ops.soft_shrink({x}, {bound})",

@@ -96,7 +96,7 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
     is_open = opened(names)
     found = any(is_open(e) for e in apply.attrs.values())
     found = found or any(isinstance(v, Size) for v in apply.values.values())
-    if not found and apply.op.name not in ("flatten", "scatter_add"):
+    if not found and apply.op.name not in ("flatten", "scatter", "scatter_add"):
         return False
     match apply.op.name:
         case "reshape":
@@ -106,7 +106,7 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
             return any(is_open(e) for e in _bounds(apply))
         case "flatten":
             return _kept_open(apply) > 0
-        case "scatter_add":
+        case "scatter" | "scatter_add":
             x, axis = apply.inputs[0], apply.values["axis"]
             return x is not None and isinstance(x.type.shape[axis], Size)
         case "expand":

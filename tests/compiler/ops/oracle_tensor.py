@@ -31,8 +31,8 @@ def pad(x: torch.Tensor, pads: Any, mode: str, value: float) -> torch.Tensor:
 
 def cut(x: torch.Tensor, starts: Any, ends: Any, steps: Any, axes: Any) -> torch.Tensor:
     steps = (steps,) * len(axes) if isinstance(steps, int) else steps
-    for axis, *ends in zip(axes, starts, ends, steps, strict=True):
-        places = range(x.shape[axis])[slice(*ends)]
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        places = range(x.shape[axis])[start:end:step]
         x = x.index_select(axis, torch.tensor(list(places)))
     return x
 
