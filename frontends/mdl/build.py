@@ -286,8 +286,8 @@ class Builder:
 
     def _path(self, token: Token) -> str:
         path, span = self._text(token), self._span([token])
-        if len(path) > MESSAGE or not re.fullmatch(r"\w+(\.\w+)*", path, re.ASCII):
-            message = "the path of a weight is names and numbers with dots between them"
+        if len(path) > MESSAGE or not all(path.split(".")):
+            message = "the path of a weight is names with dots between them"
             raise MlcError("value", message, span, help='as in "encoder.0.weight"')
         return path
 
