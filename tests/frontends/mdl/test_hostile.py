@@ -58,7 +58,9 @@ STEPS: dict[str, str] = {
     "long constants": lines("a = range(20000)", "repeat 9000:", "    b = constant(a)"),
     "many outputs": lines("repeat 2000:", "    z = y -> split(9000, axis = 0)",
                           head="model M:\n    in  y: f32[9000]\n    out y: like y\n", result=""),
-    "tensors in long lists": lines("a = [x]", *["a = a + a"] * 12, "repeat 900:", "    b = stack(a, axis = 0)"),
+    "tensors in long lists": lines(
+        "a = [x]", *["a = a + a"] * 12, "repeat 900:", "    b = stack(a, axis = 0)"
+    ),
     "expressions that double": loop(9_000, "a = 1", *["a = a + a - a"] * 20),
     "sizes of many terms": lines(
         "n = (A + B + C + D) ** 3", "repeat 9000:", "    m = n * n - n * n", head=SIZES
