@@ -17,6 +17,7 @@ from ..compiler.graph import Node, Value
 from ..compiler.run import attributes
 from .margin import distance
 from .reference import Feed, Joint, Key
+from .summation import in_order
 
 RUNS = 6
 WATCHED = 2
@@ -129,15 +130,30 @@ class _Still:
         return results
 
     def _bound(self, node: Node, arrays: Any) -> tuple[Any, ...]:
-        """The op on absolute values."""
+        """The op on absolute values; more where adding in order loses more than an eps of that."""
         positive = [np.abs(x) if x is not None and x.dtype.kind == "f" else x for x in arrays]
-        found = node.op.eval(*positive, **attributes(node, self.sizes, "f64"))
-        return found if isinstance(found, tuple) else (found,)
+        attrs = attributes(node, self.sizes, "f64")
+        found = node.op.eval(*positive, **attrs)
+        if isinstance(found, tuple):
+            return found
+        seen = in_order(node, arrays, attrs)
+        return (found if seen is None else _widened(found, *seen),)
 
     def hazards(self) -> list[Hazard]:
         """The nodes that the runs so far have moved, or may move, over a step."""
         counts = ((node, step.near()) for node, step in self.steps.items())
         return [Hazard(node, count) for node, count in counts if count]
+
+
+def _widened(bound: Any, places: Any, lost: Any) -> Any:
+    """`bound`, so wide that moving by it loses as much as was lost at these places."""
+    needed = lost * np.sqrt(3.0) / EPS  # _move draws evenly from -bound to bound, times EPS
+    bound = np.asarray(bound, np.float64)
+    known = bound.reshape(-1)[places]
+    if len(places) == bound.size:
+        return np.maximum(known, needed).reshape(bound.shape)
+    scale = np.sqrt(np.mean(known**2))
+    return bound * max(1.0, np.sqrt(np.mean(needed**2)) / scale) if scale > 0 else bound
 
 
 class Step:
