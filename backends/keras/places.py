@@ -26,11 +26,8 @@ def _roll(p: Parts) -> Expr:
     axes: Sequence[int] = p.apply.values["axes"]
     order = p.x.order or range(p.x.type.rank)
     stored = tuple(order.index(axis) for axis in axes)
-    shift: Expr = p["shift"]
-    if len(stored) > 1 and isinstance(p.value("shift"), int):
-        shift = literal((p.value("shift"),) * len(stored))
     one = literal(stored[0] if len(stored) == 1 else stored)
-    return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", shift=shift, axes=one)
+    return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", axes=one)
 
 
 def _range(p: Parts) -> Expr:

@@ -18,8 +18,10 @@ _PICKED = "ops.topk({x}, {k}, {axis}, {mode}, 'value', stable=True)"
 
 def _all(p: Parts) -> Expr:
     """The size of the axis, as a number or a tensor of rank 0."""
-    size = p.sizes.scalar(p.place(literal(p.x.type.shape[p.fixed("axis")])))
-    return size if p.sizes.open(size) else p.fill("np.int32({n})", n=size)
+    size = p.x.type.shape[p.fixed("axis")]
+    if isinstance(size, int):
+        return p.fill("np.int32({n})", n=literal(size))
+    return p.fill("ops.gather(ops.shape_of({x}, 'i32'), np.int32({axis}), np.int32(0))")
 
 
 def _ordered(output: int) -> Callable[[Parts], Expr]:
@@ -43,13 +45,11 @@ def _scatter(reduction: str) -> str:
 
 def _roll(p: Parts) -> Expr:
     axes = list(p.fixed("axes"))
-    shift, value = p["shift"], p.value("shift")
-    if isinstance(value, int):
-        shift = literal([value] * len(axes))
-    elif isinstance(shift, ast.Tuple):
+    shift: Expr = p["shift"]
+    if isinstance(shift, ast.Tuple):
         shift = ast.List(shift.elts, ast.Load())
-    else:
-        shift = ast.List([shift] * len(axes), ast.Load())
+    elif len(axes) == 1:
+        shift = ast.List([shift], ast.Load())
     return p.fill("ops.roll({x}, {shift}, {axes})", shift=shift, axes=literal(axes))
 
 

@@ -48,21 +48,13 @@ def _dynamic_update(p: Parts) -> Expr:
 
 
 def _roll(p: Parts) -> Expr:
-    return p.fill("{x}.roll({shift}, {axes})", shift=_each(p), axes=_one(p["axes"]))
+    return p.fill("{x}.roll({shift}, {axes})", shift=_one(p["shift"]), axes=_one(p["axes"]))
 
 
 def _one(axes: Expr) -> Expr:
     """`(1,)` as `1`."""
     value = number(axes)
     return literal(value[0]) if isinstance(value, tuple) and len(value) == 1 else axes
-
-
-def _each(p: Parts) -> Expr:
-    """A shift for each axis; one for all of them as a tuple."""
-    count, value = len(p.fixed("axes")), p.value("shift")
-    several = count > 1 and isinstance(value, int)
-    found: Expr = literal((value,) * count) if several else _one(p["shift"])
-    return found
 
 
 def _range(p: Parts) -> Expr:

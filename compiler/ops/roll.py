@@ -17,7 +17,7 @@ Shifts: TypeAlias = "Dim | Sequence[Dim]"
 
 def _moves(x: Type, shift: Shifts, axes: Sequence[int]) -> Iterator[tuple[int, Dim]]:
     """The axes that move, and how many of their last elements come to the front."""
-    shifts = (shift,) * len(axes) if isinstance(shift, (int, Size)) else tuple(shift)
+    shifts = (shift,) if isinstance(shift, (int, Size)) else tuple(shift)
     if len(shifts) != len(axes) or len(set(axes)) < len(axes):
         text = f"roll of {x} takes different axes and a shift for each, not {shift} and {axes}"
         raise TypeMismatch(text)
@@ -57,7 +57,7 @@ ROLL = Op(
     "roll",
     inputs=("x",),
     config={
-        "shift": Config("ints", doc="how far, towards the end; one number, or one an axis"),
+        "shift": Config("ints", doc="how far, towards the end: a number for each axis"),
         "axes": Config("axes"),
     },
     infer=_roll_infer,
@@ -69,7 +69,7 @@ ROLL = Op(
     samples=(
         {"x": (2, 5, 3), "shift": 2, "axes": (1,)},
         {"x": (5, 4, 3), "shift": (-1, 2), "axes": (0, 2)},
-        {"x": (3, 4), "shift": -2, "axes": (1, 0)},
+        {"x": (3, 4), "shift": (-2, 1), "axes": (1, 0)},
         {"x": ((5,), "i32"), "shift": 1, "axes": 0},
     ),
     doc="The elements moved along axes; those that leave at the end come in at the front.",

@@ -42,7 +42,7 @@ def dynamic_update(
 
 
 def roll(x: torch.Tensor, shift: int | tuple[int, ...], axes: tuple[int, ...]) -> torch.Tensor:
-    return x.roll(shift if isinstance(shift, tuple) else (shift,) * len(axes), axes)
+    return x.roll(shift, axes)
 
 
 PLACE = {
