@@ -148,6 +148,7 @@ class Body:
         pieces.running = frozenset(self.running)
         pieces.eager = self.grouping.eager
         pieces.rectified = self.rectified
+        pieces.given = self.cls.inputs.values()
         return pieces
 
     # ----------------------------------------------------------------------------- statements

@@ -17,7 +17,7 @@ from .images import resizes
 from .places import PLACED
 from .rules import INSIDE, RULES
 from .shapes import Pieces, transposed
-from .starts import DEPTHWISE, STARTED, started
+from .starts import DEPTHWISE, STARTED, started, width
 from .windows import around, each, ints, none, ones, pairs, rank, short
 
 # -------------------------------------------------------------------------------------- windows
@@ -243,12 +243,12 @@ def _attention(p: Parts) -> Expr:
             "{x}, {context}, keep={keep}, attention_mask={mask})",
             context=context, bias=bias, causal=p.unless("causal", False),
         )  # fmt: skip
-    width = p.place(literal(p.x.type.shape[-1]))
-    start = tree("uniform({width})", width=width)
+    size = width(p)
+    start = tree("uniform({size})", size=size)
     return p.fill(
         f"keras.layers.MultiHeadAttention({{heads}}, {{width}} // {{heads}}, use_bias={{bias}}, "
         f"{STARTED}, name={{name}})({{x}}, {{context}}, use_causal_mask={{causal}})",
-        width=width, context=context, bias=bias, causal=p.unless("causal", False),
+        width=size, context=context, bias=bias, causal=p.unless("causal", False),
         kernel_start=start, bias_start=start if bias is None else None,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -162,9 +163,16 @@ class Function:
             if opened(self.body.grouping.open)(check.condition):
                 continue
             names = {n: self.body.place(expr.name(n)) for n in self.scope.locals}
-            error = tree("ValueError({m})", m=shown(check.message, names))
+            message = re.sub(r"\{(\w+)\}", lambda m: str(self._known(m[1]) or m[0]), check.message)
+            error = tree("ValueError({m})", m=shown(message, names))
             condition = self.body.place(expr.negate(check.condition))
             self.out.lines.append(When(condition, [Raise(error)]))
+
+    def _known(self, size: str) -> int | None:
+        """A size of an input that is a number wherever it is written."""
+        name, axis = self.cls.definition.sizes.get(size, ("", 0))
+        found = self.cls.inputs[name].type.shape[axis] if name in self.cls.inputs else None
+        return found if isinstance(found, int) else None
 
 
 def _wish(group: Group) -> str:

@@ -37,13 +37,15 @@ def moved(order: Sequence[int]) -> bool:
 class Pieces(Parts):
     """One op for a rule, where the sizes in `open` cannot be read, those in `running` change from
     iteration to iteration, and `eager` are tensors already: operators of theirs do not know Keras
-    tensors. Those in `rectified` are not below zero. `inside` a layer there are no Keras tensors.
+    tensors. Those in `rectified` are not below zero, and those in `given` come from outside.
+    `inside` a layer there are no Keras tensors.
     """
 
     open: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     eager: Container[Var] = ()
     rectified: Container[Var] = ()
+    given: Container[Var] = ()
     inside: bool = False
 
 
@@ -105,7 +107,7 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
         case "slice":
             return any(is_open(e) for e in _bounds(apply))
         case "flatten":
-            return _kept_open(apply) > 0
+            return any(map(is_open, _kept(apply)))
         case "scatter" | "scatter_add":
             x, axis = apply.inputs[0], apply.values["axis"]
             return x is not None and isinstance(x.type.shape[axis], Size)
@@ -125,12 +127,11 @@ def _batch_stays(apply: Apply) -> bool:
     return len(first) == 2 and first[0] == first[1] and isinstance(first[0], Size)
 
 
-def _kept_open(apply: Apply) -> int:
-    """How many sizes a flatten leaves open besides the batch and the one that it joins."""
+def _kept(apply: Apply) -> list[Expr]:
+    """The sizes that a flatten leaves as they are, besides the batch and the one that it joins."""
     (x,) = (v for v in apply.inputs if v is not None)
     start, end = (number(apply.attrs[k]) % x.type.rank for k in ("start", "end"))
-    kept = [s for i, s in enumerate(x.type.shape) if not start <= i <= end and i > 0]
-    return sum(isinstance(s, Size) for s in kept)
+    return [literal(s) for i, s in enumerate(x.type.shape) if not start <= i <= end and i > 0]
 
 
 def _bounds(apply: Apply) -> list[Expr]:

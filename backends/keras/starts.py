@@ -35,16 +35,38 @@ def started(p: Parts, *, kernel: bool = True) -> dict[str, Expr | None]:
 
 
 def _fan_in(p: Parts) -> Expr:
-    """The fan in names that the function has; channels that run along are read off the input."""
+    """The fan in names that the function has."""
     into, *kernel = p.apply.weights["weight"].shape[1:]
-    axis = 1 if p.op.name.startswith("conv") else p.x.type.rank - 1
-    running = p.running if isinstance(p, Pieces) else frozenset()
-    if into != p.x.type.shape[axis] or not running & expr.names(literal(into)):
+    if into != p.x.type.shape[_channels(p)] or not _read(p):
         return p.place(literal(product((into, *kernel))))
-    place = list(p.x.order or range(p.x.type.rank)).index(axis)
+    return _times([p.place(literal(product(kernel))), width(p)] if kernel else [width(p)])
+
+
+def width(p: Parts) -> Expr:
+    """How many channels or features the input has."""
+    if not _read(p):
+        return p.place(literal(p.x.type.shape[_channels(p)]))
+    place = list(p.x.order or range(p.x.type.rank)).index(_channels(p))
     last = place == p.x.type.rank - 1
-    size = tree("{x}.shape[{i}]", x=p["x"], i=literal(-1 if last else place))
-    return _times([p.place(literal(product(kernel))), size] if kernel else [size])
+    return tree("{x}.shape[{i}]", x=p["x"], i=literal(-1 if last else place))
+
+
+def _read(p: Parts) -> bool:
+    """Whether that is read off the tensor.
+
+    A number where the function makes the tensor, since settings may change it; and what changes
+    from iteration to iteration.
+    """
+    if not isinstance(p, Pieces):
+        return False
+    size = p.x.type.shape[_channels(p)]
+    if isinstance(size, int):
+        return p.x not in p.given
+    return bool(p.running & expr.names(literal(size)))
+
+
+def _channels(p: Parts) -> int:
+    return 1 if p.op.name.startswith("conv") else p.x.type.rank - 1
 
 
 def initializer(init: Init, shape: list[Expr]) -> Expr:

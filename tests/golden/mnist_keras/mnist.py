@@ -26,7 +26,7 @@ def mnist(classes: int = 10, width: int = 128) -> keras.Model:
     """Image (B, 28, 28) -> logits (B, classes)."""
     image = keras.Input((28, 28), name="image")
     h = keras.layers.Flatten()(image)
-    h = linear(width, bias_initializer=uniform(784), name="linear1")(h)
+    h = linear(width, bias_initializer=uniform(h.shape[-1]), name="linear1")(h)
     h = keras.layers.ReLU()(h)
     logits = linear(classes, bias_initializer=uniform(width), name="linear2")(h)
     return keras.Model(image, logits, name="mnist")
