@@ -15,6 +15,16 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
     "lenet": ("lenet", {}),
     "tiny_resnet": ("tiny_resnet", {}),
     "gpt": ("gpt", {"vocab": 23, "D": 24, "layers": 2, "heads": 3}),
+    "vit": (
+        "vit",
+        {"size": 8, "patch": 4, "D": 12, "layers": 2, "heads": 3, "classes": 5, "drop": 0.1},
+    ),
+    "bert": ("bert", {"vocab": 23, "length": 16, "D": 12, "layers": 2, "heads": 3}),
+    "dlrm": (
+        "dlrm",
+        {"numbers": 4, "categories": 3, "rows": 17, "width": 5, "bottom": [7], "top": [6, 4]},
+    ),
+    "diffusion": ("diffusion", {"width": 4, "heads": 2, "groups": 2}),
     "resnet18": ("resnet", {"depth": 18, "classes": 10}),
     "resnet50": ("resnet", {"depth": 50, "classes": 10}),
 }
