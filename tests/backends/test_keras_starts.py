@@ -106,8 +106,9 @@ model Params(n = 20):
 
 SMALL: dict[str, dict[str, Any]] = {
     "gpt": {"vocab": 50, "D": 24, "layers": 2, "heads": 2}, "resnet": {"depth": 18, "classes": 10},
-    "vit": {"D": 24, "layers": 2, "heads": 2}, "bert": {"vocab": 50, "D": 24, "layers": 2, "heads": 2},
-    "dlrm": {"rows": 50}, "diffusion": {"width": 16, "groups": 4},
+    "vit": {"D": 24, "layers": 2, "heads": 2},
+    "bert": {"vocab": 50, "D": 24, "layers": 2, "heads": 2}, "dlrm": {"rows": 50},
+    "diffusion": {"width": 16, "groups": 4},
 }  # fmt: skip
 NAMES = [*MODELS, *sorted(path.stem for path in EXAMPLES.glob("*.mdl"))]
 
