@@ -158,6 +158,8 @@ def native(node: Node) -> bool:
     name, attrs = node.op.name, node.attrs
     if name in ("max_pool", "avg_pool"):
         return pools(name, attrs)
+    if name == "attention" and attrs["kv_heads"] is not None:
+        return False
     if name == "embedding" and attrs["padding"] is not None:
         return False
     if name == "resize":

@@ -331,6 +331,8 @@ def native(node: Node) -> bool:
     if node.layer is None:
         return False
     match name:
+        case "attention":
+            return attrs["kv_heads"] is None
         case "embedding":
             return attrs["padding"] is None and not _still(node.values[0])
         case "rms_norm":

@@ -361,6 +361,8 @@ def native(node: Node) -> bool:
     match name:
         case "layer_norm" | "rms_norm":
             return tuple(attrs["axes"]) == (x.type.rank - 1,)
+        case "attention":
+            return attrs["kv_heads"] is None
         case "batch_norm":
             return {"weight", "bias"} <= weights
         case "group_norm":

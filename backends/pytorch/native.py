@@ -88,6 +88,11 @@ def _sdpa(node: Node) -> bool:
     return alike and all(given is None or given.rank >= 2 for given in (mask, bias))
 
 
+def _attention(node: Node) -> bool:
+    """The file's own class has as many heads of keys and values as of queries."""
+    return node.attrs["kv_heads"] is None
+
+
 def _plain_dropout(node: Node) -> bool:
     return node.inputs[1] is None
 
@@ -123,7 +128,8 @@ def _reducible(node: Node) -> bool:
 
 _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
-    "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "dropout": _plain_dropout,
+    "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "attention": _attention,
+    "dropout": _plain_dropout,
     "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
     "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm, "cross_entropy": _classes,
     "logsumexp": _reducible, "kl_div": _kl_div,

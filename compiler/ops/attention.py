@@ -312,9 +312,10 @@ _PARTS = ("query", "key", "value", "output")
 
 def _attention_infer(
     x: Type, context: Type | None, keep: Type | None, mask: Type | None, /, *weights: Type | None,
-    heads: int, **_: Any,
+    heads: int, kv_heads: int | None, **_: Any,
 ) -> Type:  # fmt: skip
     inputs = _widths(x, context, heads)
+    features = _features(x, heads, kv_heads)
     source = context or x
     scores = Type(x.dtype, (x.shape[0], heads, x.shape[1], source.shape[1]))
     if keep is not None:
@@ -329,9 +330,9 @@ def _attention_infer(
     for i, name in enumerate(_PARTS):
         weight, bias = weights[i], weights[i + 4]
         assert weight is not None
-        require_weight("attention", weight, (x.shape[2], inputs[i]), f"{name}.weight")
+        require_weight("attention", weight, (features[i], inputs[i]), f"{name}.weight")
         if bias is not None:
-            require_weight("attention", bias, (x.shape[2],), f"{name}.bias")
+            require_weight("attention", bias, (features[i],), f"{name}.bias")
     return x
 
 
@@ -352,18 +353,31 @@ def _widths(x: Type, context: Type | None, heads: int) -> tuple[Dim, ...]:
     return (width, context.shape[2], context.shape[2], width)
 
 
+def _features(x: Type, heads: int, kv_heads: int | None) -> tuple[Dim, ...]:
+    """What each projection gives; raises where groups of heads do not divide."""
+    width = x.shape[2]
+    if kv_heads is None:
+        return (width,) * 4
+    if kv_heads < 1 or heads % kv_heads:
+        raise TypeMismatch(f"attention: {heads} heads do not divide into {kv_heads} groups")
+    part = width // heads * kv_heads
+    return (width, part, part, width)
+
+
 def _attention_params(
-    x: Type, context: Type | None = None, *_inputs: Type | None, heads: int, bias: bool, **_: Any
-) -> dict[str, Param]:
+    x: Type, context: Type | None = None, *_inputs: Type | None, heads: int,
+    kv_heads: int | None, bias: bool, **_: Any,
+) -> dict[str, Param]:  # fmt: skip
     found: dict[str, Param] = {}
-    for name, size in zip(_PARTS, _widths(x, context, heads), strict=True):
-        found.update(linear_params(f"{name}.", x.dtype, size, x.shape[2], bias))
+    every = zip(_PARTS, _widths(x, context, heads), _features(x, heads, kv_heads), strict=True)
+    for name, size, features in every:
+        found.update(linear_params(f"{name}.", x.dtype, size, features, bias))
     return {key: found[key] for key in sorted(found, key=lambda key: key.endswith("bias"))}
 
 
 def _attention_eval(
-    x: Any, context: Any, keep: Any, mask: Any, /, *weights: Any, heads: int, causal: bool,
-    scale: float | None, **_: Any,
+    x: Any, context: Any, keep: Any, mask: Any, /, *weights: Any, heads: int,
+    kv_heads: int | None, causal: bool, scale: float | None, **_: Any,
 ) -> Any:  # fmt: skip
     source = x if context is None else context
     allowed = mask
@@ -376,35 +390,39 @@ def _attention_eval(
         return y if weights[i + 4] is None else y + weights[i + 4]
 
     def split(y: Any) -> Any:
-        return y.reshape(*y.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+        return y.reshape(*y.shape[:2], -1, x.shape[2] // heads).transpose(0, 2, 1, 3)
 
     q, k, v = (split(projected(i, y)) for i, y in enumerate((x, source, source)))
-    y = _sdpa_eval(q, k, v, allowed, None, causal=causal, scale=scale)
+    grouped = kv_heads is not None
+    y = _sdpa_eval(q, k, v, allowed, None, causal=causal, scale=scale, grouped=grouped)
     return projected(3, y.transpose(0, 2, 1, 3).reshape(x.shape))
 
 
 def _attention_body(
     b: Build, x: Value, context: Value | None, keep: Value | None, mask: Value | None, /,
-    *weights: Value | None, heads: int, causal: bool, scale: float | None, **_: Any,
+    *weights: Value | None, heads: int, kv_heads: int | None, causal: bool, scale: float | None,
+    **_: Any,
 ) -> Value:  # fmt: skip
     source = x if context is None else context
-    width = x.type.shape[2]
+    features = _features(x.type, heads, kv_heads)
     if keep is not None:
         kept = b(UNSQUEEZE, keep, axes=(1, 2))
         mask = kept if mask is None else b(LOGICAL_AND, mask, kept)
 
     def projected(i: int, y: Value) -> Value:
         weight, bias = weights[i], weights[i + 4]
-        result: Value = b(LINEAR, y, weight, bias, features=width, bias=bias is not None)
+        result: Value = b(LINEAR, y, weight, bias, features=features[i], bias=bias is not None)
         return result
 
     def split(y: Value) -> Value:
-        shape = (*y.type.shape[:2], heads, width // heads)
+        part = x.type.shape[2] // heads
+        shape = (*y.type.shape[:2], y.type.shape[2] // part, part)
         result: Value = b(TRANSPOSE, b(RESHAPE, y, shape=shape), axes=(0, 2, 1, 3))
         return result
 
     q, k, v = (split(projected(i, y)) for i, y in enumerate((x, source, source)))
-    y = b(TRANSPOSE, b(SDPA, q, k, v, mask, causal=causal, scale=scale), axes=(0, 2, 1, 3))
+    attrs = {"causal": causal, "scale": scale, "grouped": kv_heads is not None}
+    y = b(TRANSPOSE, b(SDPA, q, k, v, mask, **attrs), axes=(0, 2, 1, 3))
     return projected(3, b(RESHAPE, y, shape=x.type.shape))
 
 
@@ -420,6 +438,7 @@ ATTENTION = Op(
         "causal": _CAUSAL,
         "bias": Config("bool", True, doc="whether the four projections have one"),
         "scale": _SCALE,
+        "kv_heads": Config("int", None, doc="divides heads: how many keys and values have"),
     },
     params=_attention_params,
     infer=_attention_infer,
@@ -434,6 +453,7 @@ ATTENTION = Op(
          "keep": ([[True, True, False], [False, False, False]], "bool")},
         {"x": (2, 3, 4), "context": (2, 5, 4), "heads": 1, "keep": ((2, 5), "bool"),
          "mask": ((2, 1, 3, 5), "bool"), "causal": True},
+        {"x": (2, 5, 8), "heads": 4, "kv_heads": 2, "causal": True},
     ),
     doc="Multi-head attention of x (B, T, width) to itself or to context (B, S, any width): linear"
     " maps to queries, keys and values, sdpa in each head, and a linear map of the heads side by"

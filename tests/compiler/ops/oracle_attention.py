@@ -40,7 +40,7 @@ def attention_shares(
 
 def attention(
     x: Any, context: Any, keep: Any, mask: Any, /, *weights: Any, heads: int, causal: bool,
-    scale: float | None, **_: Any,
+    kv_heads: int | None, scale: float | None, **_: Any,
 ) -> torch.Tensor:  # fmt: skip
     """Head by head."""
     source = x if context is None else context
@@ -50,7 +50,11 @@ def attention(
         allowed = allowed & keep[:, None, None, :]
     if mask is not None:
         allowed = allowed & mask
-    parts = zip(*(y.chunk(heads, -1) for y in (q, k, v)), strict=True)
+    k, v = (
+        y.unflatten(-1, (kv_heads or heads, -1)).repeat_interleave(heads // (kv_heads or heads), -2)
+        for y in (k, v)
+    )
+    parts = zip(q.chunk(heads, -1), k.unbind(-2), v.unbind(-2), strict=True)
     seen = [sdpa(*part, allowed[:, i], None, causal, scale) for i, part in enumerate(parts)]
     return F.linear(torch.cat(seen, -1), weights[3], weights[7])
 

@@ -98,6 +98,10 @@ REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("channel_dropout", (IMAGE, "bool[B, 3, 4, 4]"), {}, "takes a mask [B, 3, 1, 1]"),
     ("drop_path", ("f32[B]",), {}, "drop_path takes (batch, ...)"),
     ("swiglu", ("f32[B, 5]",), {}, "which is odd"),
+    ("attention", ("f32[B, T, 8]",), {"heads": 4, "kv_heads": 3}, "4 heads do not divide into 3"),
+    ("attention_shares", ("f32[2, 3]", "f32[4, 5]"), {}, "widths must be equal"),
+    ("uniform", ("f32[3]",), {"low": 1.0, "high": 1.0}, "which is not above"),
+    ("bernoulli", ("f32[3]", "i32[3]"), {}, "bernoulli takes floats"),
 ]  # fmt: skip
 
 
