@@ -49,9 +49,9 @@ def _place(error: MlcError, files: Sequence[str]) -> tuple[int, int, int]:
 
 REFUSED = {
     "train": "training is not compiled yet; leave the section out",
-    "while": "only loops whose length is known are compiled; write `repeat` or `for`",
-    "scan": "loops over a tensor's axis are not compiled yet",
-    "if": "a tensor cannot decide an `if`; write where(condition, a, b)",
+    "while": "write `repeat n:` with a bound, and keep what is done: `h = where(going, step, h)`",
+    "scan": "give the axis a number, and write `for t in range(n):` with `x[:, t]` and `ys += [h]`",
+    "if": "compute both and choose by element: `y = where(condition, a, b)`",
 }
 """What the language has, this version has not, and what to do instead."""
 
