@@ -7,14 +7,16 @@ be merged, and what nobody asked for removed, wherever it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..diagnose import MlcError
 from ..graph import Graph, Input, Node, Scope, Value
 from ..op import BODY
 from . import CLEAN, apply
-from .expand import expand
+from .cse import cse, frozen
+from .dce import sweep
+from .expand import Recording, apply_body, expand
 from .grad import gradients
 
 PREFIX = "grad."
@@ -59,9 +61,12 @@ def adjoint(graph: Graph, wrt: Collection[str] | None = None) -> Adjoint:
     taken = {*(x.name for x in copy.inputs), *copy.weights, *copy.outputs}
     cotangents = {name: Input(_claim(name, taken), copy.outputs[name].type) for name in outputs}
     copy.inputs += cotangents.values()
+    forward = list(copy)
     slopes = gradients(copy, cotangents, list(leaves.values()))
     titles = {name: _claim(name, taken) for name in leaves}
     copy.outputs |= {titles[name]: slopes[value] for name, value in leaves.items()}
+    cse(copy)
+    _share(copy, forward)
     while apply(copy, CLEAN):
         pass
     weights = {name: title for name, title in titles.items() if name in copy.weights}
@@ -110,6 +115,49 @@ def _flat(graph: Graph) -> Graph:
             node.outputs[0].name = ""
         node.exprs, node.arms = {}, ()
     return copy
+
+
+SHARE = 2 / 3
+"""Of a body's nodes, how many backward must compute for forward to be written as that body too."""
+
+
+def _share(graph: Graph, forward: Iterable[Node]) -> None:
+    """Writes out those of `forward` whose body is mostly computed already, for backward.
+
+    An op's own gradient computes parts of the op once more: the scores of attention, the mean and
+    variance of a norm.
+    """
+    known = {_key(node, {}): node for node in graph if node.op.effect == "pure"}
+    for node in forward:
+        if node.graph is graph and node.op.rounding == "body" and callable(node.op.grad):
+            _write_out(graph, node, known)
+
+
+def _write_out(graph: Graph, node: Node, known: Mapping[Hashable, Node]) -> None:
+    """Puts the body in the place of a node, if that is worth it; its end is the layer's result."""
+    b = Recording.like(node)
+    results = apply_body(b, node)
+    same: dict[Value, Value] = {}
+    shared = 0
+    for made in b.made:
+        twin = known.get(_key(made, same))
+        if twin is not None:
+            shared += 1
+            same.update(zip(made.outputs, twin.outputs, strict=True))
+    if shared < SHARE * len(b.made) or not shared:
+        sweep(graph, b.made)
+        return
+    last = results[0].node
+    if last is not None and results[0] not in same:
+        last.layer = node.layer
+    for old, value in zip(node.outputs, results, strict=True):
+        graph.replace(old, value)
+    graph.erase(node)
+
+
+def _key(node: Node, same: Mapping[Value, Value]) -> Hashable:
+    inputs = tuple(v if v is None else same.get(v, v) for v in node.inputs)
+    return node.op, node.scope, inputs, tuple(frozen(value) for value in node.attrs.values())
 
 
 def _unless_through_body(leaves: Collection[Value]) -> Callable[[Node], bool]:

@@ -53,15 +53,15 @@ def _rest(node: Node) -> Hashable:
     if not (node.attrs or node.exprs or node.arms or node.layer):
         return None
     exprs = tuple(sorted((key, ast.dump(e)) for key, e in node.exprs.items()))
-    return tuple(_frozen(v) for v in node.attrs.values()), exprs, node.arms, node.layer
+    return tuple(frozen(v) for v in node.attrs.values()), exprs, node.arms, node.layer
 
 
-def _frozen(value: Any) -> Hashable:
+def frozen(value: Any) -> Hashable:
     """A hashable stand-in that is equal only for values that mean the same."""
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if isinstance(value, Mapping):
-        return tuple((key, _frozen(item)) for key, item in value.items())
+        return tuple((key, frozen(item)) for key, item in value.items())
     if isinstance(value, float):
         return "float", value.hex()
     if hasattr(value, "tobytes"):

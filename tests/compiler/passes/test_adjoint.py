@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlc.compiler.check import check
@@ -16,8 +15,9 @@ from mlc.compiler.passes.grad import gradients
 from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.frontends.mdl import load
-from tests.backends.truth import draw, weights_of
+from tests.backends.truth import draw, near, weights_of
 from tests.compiler.build import names, numbers, start, weight
+from tests.compiler.ops.sample import make
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SMALL = {
@@ -82,9 +82,7 @@ def test_examples_compute_what_the_graph_and_its_gradients_do(name, training):
     assert got.outputs.keys() == want.outputs.keys()
     assert got.updates.keys() == want.updates.keys()
     for key, array in (want.outputs | want.updates).items():
-        scale = np.abs(array).max() + 1e-12
-        np.testing.assert_allclose((got.outputs | got.updates)[key], array, rtol=0,
-                                   atol=1e-9 * scale, err_msg=key)  # fmt: skip
+        near((got.outputs | got.updates)[key], array, key, tolerance=1e-9, floor=1e-6)
 
 
 def test_what_is_asked_for_is_all_that_is_computed():
@@ -125,3 +123,20 @@ def test_refusals():
     with pytest.raises(MlcError, match="broken has no gradient") as caught:
         adjoint(graph)
     assert (caught.value.code, caught.value.span) == ("gradient", b.span)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("sdpa", "softmax"), ("layer_norm", "square"), ("rms_norm", "square"), ("group_norm", "mean")],
+)
+def test_forward_takes_from_the_backward_what_an_op_of_its_own_gradient_computes(name, part):
+    sample = make(OPS[name], 0)
+    found = names(adjoint(sample.graph).graph)
+    assert name not in found
+    assert found.count(part) == {"mean": 4}.get(part, 1)
+
+
+def test_an_op_stays_where_the_backward_computes_little_of_it():
+    graph, b, x = start(x=(2, 3))
+    graph.outputs["y"] = b(OPS["softmax"], x, axis=1)
+    assert names(adjoint(graph).graph)[0] == "softmax"
