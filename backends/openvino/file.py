@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ...compiler import expr
+from ...compiler.dim import symbols
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Graph as Model
 from ...compiler.graph import Input
@@ -154,10 +156,21 @@ class Printer:
         if self.program.weights:
             graph.out.lines.append(When(expr.parse(f"({EXTRA})"), [Raise(expr.parse(PROBLEM))]))
         graph.out.lines.append(Return(expr.name("model")))
-        before = [parameter(self.graph, names[var], inputs[n]) for n, var in cls.inputs.items()]
+        before = [
+            parameter(self.graph, names[var], inputs[n], self._sizes(var, graph))
+            for n, var in cls.inputs.items()
+        ]
         before[:0] = ast.parse(FIRST).body if self.states else []
         body = block([*before, *graph.finish(names)], 1)
         return f"def build(self) -> ov.Model:\n{body}\n"
+
+    def _sizes(self, var: Var, graph: Graph) -> list[Expr | None]:
+        """The sizes of an input that hyper-parameters tell; None for the others."""
+        config = self.config()
+        return [
+            graph.place(literal(size)) if symbols(size) and {*symbols(size)} <= {*config} else None
+            for size in var.type.shape
+        ]
 
     def _whole(self, results: list[Expr], inputs: list[Expr]) -> Iterator[Line]:
         """The model of these outputs and inputs, and the names of its outputs."""
@@ -183,9 +196,13 @@ class Printer:
             yield For(expr.parse("(i, name)"), numbered, [Do(named)])
 
 
-def parameter(graph: Model, name: str, given: Input) -> ast.stmt:
-    """`ids = ops.parameter([-1, ov.Dimension(1, 1024)], ov.Type.i32, name="ids")`."""
-    shape = [bounds(graph, size) for size in given.type.shape]
+def parameter(graph: Model, name: str, given: Input, told: Sequence[Expr | None] = ()) -> ast.stmt:
+    """`ids = ops.parameter([-1, ov.Dimension(1, 1024)], ov.Type.i32, name="ids")`.
+
+    `told` has an expression for each size that is not what the graph says.
+    """
+    sizes = zip_longest(given.type.shape, told)
+    shape = [bounds(graph, size) if own is None else own for size, own in sizes]
     call = tree(
         f"ops.parameter({{shape}}, ov.Type.{element_type(given.type.dtype)}, name={{name}})",
         shape=ast.List(shape, ast.Load()), name=literal(given.name),

@@ -277,6 +277,15 @@ def test_facts_about_one_size_are_bounds(facts: str, shape: str) -> None:
     assert f"ops.parameter([{shape}], ov.Type.f32" in source
 
 
+def test_sizes_of_inputs_follow_the_hyper_parameters_that_they_are_written_with(
+    tmp_path: Path,
+) -> None:
+    text = "model M(half = 2):\n    in x: f32[B, 2 * half]\n    out y: f32[B, 2, half]\n"
+    module = single.load(emit(load(text + "    y = reshape(x, [B, 2, half])\n"), "net"), tmp_path)
+    (x,) = module.build(half=3).inputs
+    assert x.partial_shape.to_string() == "[?,6]"
+
+
 def test_types_that_it_does_not_compute_in_are_refused() -> None:
     text = "model M:\n    in x: f64[B]\n    out y: f64[B]\n    y = relu(x)\n"
     with pytest.raises(MlcError, match="OpenVINO does not compute in f64"):

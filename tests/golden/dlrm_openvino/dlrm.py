@@ -40,7 +40,7 @@ class DLRM:
 
     def build(self) -> ov.Model:
         dense = ops.parameter([-1, 13], ov.Type.f32, name="dense")
-        sparse = ops.parameter([-1, 26], ov.Type.i32, name="sparse")
+        sparse = ops.parameter([-1, self.categories], ov.Type.i32, name="sparse")
         known = ops.relu(self.linear(self.tower(dense, "tower1", self.bottom), "linear1"))
         features = ops.unsqueeze(known, [1])
         features2 = ops.gather(self.constant("embedding.weight"), sparse, 0)

@@ -74,7 +74,7 @@ class ViT:
         return ops.add(h, self.linear(ops.gelu(h2, "erf"), f"{name}.linear2"))
 
     def build(self) -> ov.Model:
-        image = ops.parameter([-1, 3, 224, 224], ov.Type.f32, name="image")
+        image = ops.parameter([-1, 3, self.size, self.size], ov.Type.f32, name="image")
         B = ops.gather(ops.shape_of(image, "i32"), [0], 0)
         if self.size % self.patch != 0:
             raise ValueError(f"patches of {self.patch} do not fill {self.size}")
