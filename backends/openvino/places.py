@@ -73,7 +73,14 @@ PLACES: Mapping[str, Rule] = {
 }  # fmt: skip
 """By the name of the op."""
 
+
+def _known(node: Node) -> bool:
+    """Whether all sizes are known: with others, OpenVINO's einsum may fail as it is compiled."""
+    return all(isinstance(size, int) for x in node.values for size in x.type.shape)
+
+
 PLACED: Mapping[str, Callable[[Node], bool]] = {
+    "einsum": _known,
     "slice": forwards,
     "trunc_div": lambda node: not node.output.type.floating,
 }
