@@ -11,7 +11,7 @@ from typing import Any
 from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
-from ...graph import Fact, Type
+from ...graph import Fact, Fact, Type
 from ...op import Op, TypeMismatch, for_class
 from .frame import Disagree, Frame, disagree
 
@@ -21,11 +21,24 @@ OPAQUE = "size_"
 
 @dataclass(eq=False, slots=True)
 class Unknown:
-    """The opaque names of a class: how many there are, and what those are that a static `if` chose
-    between two sizes that have names."""
+    """The opaque names of a class: how many there are, and what those stand for that have an
+    expression. `facts` are what the sizes of the model fulfil."""
 
+    facts: Sequence[Fact] = ()
     count: int = 0
     chosen: dict[str, Expr] = field(default_factory=dict)
+
+    def equal(self, a: Dim, b: Dim) -> bool:
+        """Whether two sizes of the model are the same, as H and 2 * ((H + 1) // 2) are if 2 | H."""
+        if a == b:
+            return True
+        read = {*symbols(a), *symbols(b)}
+        whole = {
+            str(fact.right): fact.left * symbol(str(fact.right))
+            for fact in self.facts
+            if fact.relation == "divides" and str(fact.right) in read
+        }
+        return bool(whole) and bool(substitute(a, whole) == substitute(b, whole))
 
     def name(self) -> str:
         """A new one."""
@@ -41,6 +54,7 @@ class Sizes:
         self.unknown = unknown
         self.facts: list[Fact] = []
         self.symbolic: dict[str, Any] = dict(fixed)
+        self.lists: set[str] = set()
         for name, value in frames[0].names.items():
             values = [frame.names.get(name) for frame in frames]
             if name in self.symbolic:
@@ -49,6 +63,8 @@ class Sizes:
                 self.symbolic[name] = symbol(name)
             elif all(repr(v) == repr(value) for v in values):
                 self.symbolic[name] = value
+                if isinstance(value, (list, tuple)):
+                    self.lists.add(name)
 
     def attributes(self, attrs: Mapping[str, Expr], values: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes over the class's symbols; the literal where there is no expression."""
@@ -56,6 +72,9 @@ class Sizes:
         for key, expression in attrs.items():
             try:
                 value = expr.evaluate(expression, self.symbolic)
+                if type(value) is int and self.lists & expr.names(expression):
+                    named = self.named(expression)
+                    value = value if named is None else named
                 result[key] = tuple(value) if isinstance(value, list) else value
             except (KeyError, TypeError, ValueError, ArithmeticError, expr.Undecided):
                 varies = len({repr(frame.evaluate(expression)) for frame in self.frames}) > 1
@@ -108,7 +127,9 @@ class Sizes:
         for frame, size in zip(self.frames, sizes, strict=True):
             names = {n: frame.names.get(n) for n in symbols(candidate)}
             known = {n: v for n, v in names.items() if isinstance(v, (int, Size))}
-            if len(known) < len(names) or substitute(candidate, known) != size:
+            if len(known) < len(names) or not self.unknown.equal(
+                substitute(candidate, known), size
+            ):
                 return False
         return True
 
