@@ -11,7 +11,7 @@ from typing import Any
 from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
-from ...graph import Fact, Fact, Type
+from ...graph import Fact, Type
 from ...op import Op, TypeMismatch, for_class
 from .frame import Disagree, Frame, disagree
 
