@@ -2,7 +2,7 @@
 
 ATTRIBUTES = frozenset(
     {"weights", "constant", "masked_attention", "shape", "state", "states", "build"}
-    | {"windows", "add_windows"}
+    | {"windows", "add_windows", "used"}
 )
 """What the class has of its own: a method or a hyper-parameter of that name would hide it."""
 
