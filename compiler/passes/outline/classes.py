@@ -57,7 +57,7 @@ class Builder:
         self.scopes = list(scopes)
         self.classes = classes
         self.made = made
-        self.unknown = Unknown()
+        self.unknown = Unknown(tree.graph.facts)
         self.frames = [Frame(scope, None) for scope in scopes]
         self.init_names: set[str] = set()
         self.checks: list[Check] = []

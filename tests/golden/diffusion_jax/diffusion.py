@@ -89,7 +89,7 @@ class Attention(nnx.Module):
 
 
 class Denoiser(nnx.Module):
-    """Image (B, H, W, 3), time (B,) -> noise (B, 2 * ((H + 1) // 2), 2 * ((W + 1) // 2), 3)."""
+    """Image (B, H, W, 3), time (B,) -> noise (B, H, W, 3)."""
 
     def __init__(
         self,

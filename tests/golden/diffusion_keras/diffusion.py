@@ -100,7 +100,7 @@ def attention(x: keras.KerasTensor, heads: int, groups: int, *, name: str) -> ke
 
 
 def denoiser(width: int = 128, heads: int = 4, groups: int = 32, drop: float = 0.1) -> keras.Model:
-    """Image (B, H, W, 3), time (B,) -> noise (B, 2 * ((H + 1) // 2), 2 * ((W + 1) // 2), 3)."""
+    """Image (B, H, W, 3), time (B,) -> noise (B, H, W, 3)."""
     image = keras.Input((None, None, 3), name="image")
     time = keras.Input((), name="time")
     t = time_embedding(time, width, name="time_embedding")

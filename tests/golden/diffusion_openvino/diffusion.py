@@ -13,9 +13,7 @@ from safetensors.numpy import load_file
 
 
 class Denoiser:
-    """Builds the graph: image (B, 3, H, W), time (B,) -> noise (B, 3, 2 * ((H + 1) // 2), 2 *
-    ((W + 1) // 2)).
-    """
+    """Builds the graph: image (B, 3, H, W), time (B,) -> noise (B, 3, H, W)."""
 
     def __init__(self, weights: str | Path, heads: int = 4, groups: int = 32) -> None:
         self.weights = load_file(weights)

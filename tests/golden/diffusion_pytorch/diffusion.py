@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Image (B, 3, H, W), time (B,) -> noise (B, 3, 2 * ((H + 1) // 2), 2 * ((W + 1) // 2))."""
+    """Image (B, 3, H, W), time (B,) -> noise (B, 3, H, W)."""
 
     def __init__(
         self, width: int = 128, heads: int = 4, groups: int = 32, drop: float = 0.1
