@@ -57,7 +57,7 @@ def test_text_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (Path("ir.xml"), "import"),
         ("model Net", "syntax"),
         ("", "model"),
-        ("x" * 100_000, "syntax"),
+        ("x" * 100_000, "limit"),
         ("a\0b.mdl", "syntax"),
     ],
 )
