@@ -146,10 +146,15 @@ class File:
             yield Function(cls, names, graph, self._layer_name, make, sizes)
 
     def _pieces(self, make: Make, taken: frozenset[str]) -> Iterator[str]:
-        """Layers and functions as text."""
+        """Layers, each written once, and functions as text."""
+        known: dict[str, str] = {}
         for function in self._printed(make, taken):
             yield from (default.source(self.stem) for default in function.defaults)
-            yield from (custom.source(self.stem) for custom in function.layers)
+            for custom in function.layers:
+                first = known.setdefault(custom.body(), custom.name)
+                if first == custom.name:
+                    yield custom.source(self.stem)
+                custom.name = first
             yield function.source()
             for custom in function.layers:
                 self.groups.append((function.cls, custom.group))

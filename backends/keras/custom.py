@@ -95,15 +95,19 @@ class Custom:
 
     # -------------------------------------------------------------------------------- as text
 
-    def source(self, package: str) -> str:
-        """The class as text."""
+    def body(self) -> str:
+        """What stands in the class: whoever has the same may have the same class."""
         body = [self._call(), self._shape()] if self.change is None else [self._state()]
         parts = [self._constructor(), self._build(), *body, self._get_config()]
+        return "\n".join(part for part in parts if part)
+
+    def source(self, package: str) -> str:
+        """The class as text."""
         head = (
             f'@keras.saving.register_keras_serializable(package="{package}")\n'
             f"class {self.name}(keras.layers.Layer):\n    {docstring(self._doc())}\n"
         )
-        return head + "\n" + "\n".join(part for part in parts if part)
+        return f"{head}\n{self.body()}"
 
     def _doc(self) -> str:
         shapes = ", ".join(_shown(self.arguments[v], v) for v in self.inputs)

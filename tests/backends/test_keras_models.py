@@ -20,6 +20,7 @@ from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph
 from mlc.frontends.mdl import load
 from tests.backends import single
+from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
 from tests.backends.settings import EXAMPLES, OFFERED, SMALL
 from tests.backends.structures import STRUCTURES
@@ -371,6 +372,19 @@ def test_features_are_turned_in_the_weights_and_not_in_the_code() -> None:
     assert "transpose" not in artefact.source
     kinds = [step.kind for step in artefact.weight_map.entries["linear1/kernel"].steps]
     assert kinds == ["reshape", "permute", "reshape", "permute"]
+
+
+def test_layers_that_say_the_same_are_written_once() -> None:
+    text = emit(load(ARCHITECTURES["seq2seq"], "net"), "net").source
+    assert text.count("+ position[:") == 1
+    assert "MLayer()(position, token(source)" in text
+    assert "MLayer()(position, token(target)" in text
+
+
+def test_a_block_without_names_takes_none() -> None:
+    text = emit(load(MODELS["rotary"], "net"), "net").source
+    assert "def rotary(x: keras.KerasTensor) ->" in text
+    assert "keras.Model(x" not in text
 
 
 def test_a_block_that_is_applied_twice_is_made_once() -> None:
