@@ -76,7 +76,7 @@ def emit(
     masks = mask(copy)
     slopes = None
     if gradients:
-        both = adjoint(copy)
+        both = adjoint(copy, without=masks)
         copy, slopes = both.graph, Gradients(both.cotangents, both.inputs, both.weights)
     interface = Interface(graph.name, _ports(copy, masks), _results(copy), gradients=slopes)
     model, data = _model(copy, name, held)

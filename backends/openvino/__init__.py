@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from ...compiler.clone import clone
 from ...compiler.graph import Graph
 from ...compiler.passes.adjoint import Adjoint, adjoint
@@ -62,7 +60,7 @@ def emit(
 def _flat(graph: Graph, name: str, gradients: bool) -> Artefact:
     """The artefact for a resolved graph, written line by line, with its gradients if wanted."""
     still = {given: 1 - rate for given, rate in mask(graph).items()}
-    both = adjoint(graph, _wanted(graph, still)) if gradients else Adjoint(graph, {}, {}, {})
+    both = adjoint(graph, without=still) if gradients else Adjoint(graph, {}, {}, {})
     stem = module_name(name)
     interface = Interface(
         free(graph.name, FLAT),
@@ -75,12 +73,6 @@ def _flat(graph: Graph, name: str, gradients: bool) -> Artefact:
     return Artefact(
         "openvino", stem, {f"{stem}.py": line_by_line(both)}, WeightMap(entries), interface
     )
-
-
-def _wanted(graph: Graph, masks: Collection[str]) -> list[str]:
-    """What gradients are by: every float input of the model's own, every trainable weight."""
-    inputs = [x.name for x in graph.inputs if x.type.floating and x.name not in masks]
-    return inputs + [p for p, w in graph.weights.items() if w.trainable and w.type.floating]
 
 
 def _key(path: tuple[tuple[str, int | None], ...]) -> str:

@@ -42,18 +42,21 @@ class Adjoint:
     weights: Mapping[str, str]
 
 
-def adjoint(graph: Graph, wrt: Collection[str] | None = None) -> Adjoint:
+def adjoint(
+    graph: Graph, wrt: Collection[str] | None = None, *, without: Collection[str] = ()
+) -> Adjoint:
     """A copy of `graph`, whose modes must be resolved, that also computes gradients.
 
     `wrt` are names of inputs and paths of weights; None: every float input and every trainable
-    float weight. Every output of floats is weighed by a further input. Updates stay. Ops whose
-    gradient goes through their body are written out, so that forward and backward share it; ops in
-    the copy have no arm or expression, and one scope for each path (of a layer or a block).
+    float weight but those in `without`, such as masks of dropout. Every output of floats is weighed
+    by a further input. Updates stay. Ops whose gradient goes through their body are written out, so
+    that forward and backward share it; ops in the copy have no arm or expression, and one scope for
+    each path (of a layer or a block).
     MlcError `gradient`: an op on the way has none (it is named, with its place), no output is of
     floats, or `wrt` names what is no float input or weight.
     """
     copy = _flat(graph)
-    leaves = _leaves(copy, wrt)
+    leaves = _leaves(copy, wrt, without)
     outputs = [name for name, value in copy.outputs.items() if value.type.floating]
     if not outputs:
         raise MlcError("gradient", f"no output of {graph.name} is of floats")
@@ -84,13 +87,15 @@ def _claim(name: str, taken: set[str]) -> str:
     return title
 
 
-def _leaves(graph: Graph, wrt: Collection[str] | None) -> dict[str, Value]:
+def _leaves(
+    graph: Graph, wrt: Collection[str] | None, without: Collection[str]
+) -> dict[str, Value]:
     """What the gradients are by: inputs first, each in the order of the graph."""
     known: dict[str, Value] = {x.name: x for x in graph.inputs if x.type.floating}
     known |= {path: w for path, w in graph.weights.items() if w.type.floating}
     if wrt is None:
         held = {path for path, weight in graph.weights.items() if not weight.trainable}
-        return {name: value for name, value in known.items() if name not in held}
+        return {name: value for name, value in known.items() if name not in {*held, *without}}
     unknown = [name for name in wrt if name not in known]
     if unknown:
         raise MlcError("gradient", f"{graph.name} has no input or weight {unknown[0]} of floats")
