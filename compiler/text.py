@@ -21,7 +21,10 @@ from .op import Config
 INDENT = "    "
 COLUMNS = 100
 ELEMENTS = 20_000
-"""The largest constant that is written out."""
+"""How many elements the lists have, those within lists too, that a constant is written as."""
+
+NAME = 150
+"""How long names are made at most, what makes them differ left out."""
 
 RESERVED = (
     "and", "or", "not", "if", "elif", "else", "in", "for", "as", "true", "false", "none", "inf",
@@ -92,7 +95,8 @@ class _Writer:
 
     def _unique(self, name: str) -> str:
         """An identifier like `name` that nothing else has."""
-        base = re.sub(r"\W", "_", name, flags=re.ASCII)
+        base = re.sub(r"\W", "_", name, flags=re.ASCII)[:NAME]
+        base = re.sub(r"^__+", "_", base)  # names with two are not of the language
         base = base if base[:1].isalpha() or base[:1] == "_" else f"_{base}"
         chosen, count = base, 1
         while chosen in self.taken:
@@ -218,7 +222,8 @@ def _attribute(config: Config, value: Any) -> str:
 
 
 def _array(value: Any) -> str:
-    if np.size(value) > ELEMENTS:
+    shape = np.shape(value)
+    if sum(math.prod(shape[:i]) for i in range(1, len(shape) + 1)) > ELEMENTS:
         text = f"a constant of {np.size(value)} elements has no text"
         raise MlcError("unsupported", text, help="make it a weight")
     return _nested(np.asarray(value).tolist())
