@@ -37,7 +37,7 @@ def expected(graph: Graph, target: str, mode: str) -> set[tuple[str, str]]:
     found |= {("input gradient", name) for name in floats}
     if mode == "training":
         found |= {("update", weight.path) for weight in graph.updates}
-        drops = target in DIFFERENTIABLE and any(node.op.name == "dropout" for node in graph)
+        drops = target in DIFFERENTIABLE and any(node.op.effect == "random" for node in graph)
         found |= {("dropout", "")} if drops else set()
     return found
 
