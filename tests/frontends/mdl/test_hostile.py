@@ -17,7 +17,9 @@ import pytest
 
 import mlc
 from mlc.compiler.diagnose import MlcError
+from mlc.compiler.equal import difference
 from mlc.compiler.ops import OPS
+from mlc.compiler.text import text as text_of
 from mlc.frontends.mdl import elaborate, layout, limits, load
 from mlc.frontends.mdl.format import format
 
@@ -286,6 +288,28 @@ def test_files_stay_in_their_folder(tmp_path: Path) -> None:
 def test_paths_of_weights_are_names(path: str) -> None:
     text = lines(f'param w: f32[8] = zeros as "{path}"', result="y = x * w")
     assert refused(text) == {"value"}
+
+
+@pytest.mark.parametrize(
+    "path", ["a" * 900, "__class__.x", "__a", "a b.c'", "/etc/passwd", "é.{x}"]
+)
+def test_odd_paths_are_written_and_read_again(path: str) -> None:
+    graph = load(lines(f'param w: f32[8] = zeros as "{path}"', result="y = x * w"))
+    assert list(graph.weights) == [path]
+    assert difference(graph, load(text_of(graph))) is None
+
+
+def test_constants_are_written_up_to_what_can_be_read() -> None:
+    for count, known in ((9_000, True), (11_000, False)):
+        h = f"h = unsqueeze(constant([{'1.5, ' * count}]), 1)"
+        graph = load(lines(h, "c = h * 1.0"))
+        node = next(iter(graph))
+        node.attrs["value"] = node.attrs["value"].reshape(-1, 1)
+        if known:
+            assert text_of(graph).count("1.5") == count
+        else:
+            with pytest.raises(MlcError, match="has no text"):
+                text_of(graph)
 
 
 def test_names_of_python_are_refused() -> None:
