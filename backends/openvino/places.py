@@ -75,7 +75,7 @@ PLACES: Mapping[str, Rule] = {
 
 
 def _known(node: Node) -> bool:
-    """Whether all sizes are known: with others, OpenVINO's einsum may fail as it is compiled."""
+    """Whether all sizes are known: einsum does not compile where one has a large upper bound."""
     return all(isinstance(size, int) for x in node.values for size in x.type.shape)
 
 

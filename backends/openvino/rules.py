@@ -176,6 +176,9 @@ def _unsqueeze(p: Parts) -> Expr:
 END = 2**31 - 1
 """Where a slice ends that goes to the end of an axis of unknown size."""
 
+FRONT = -(2**31)
+"""Where one ends that goes backwards to the first element: the size stays one without a bound."""
+
 
 def _slice(p: Parts) -> Expr:
     chosen = [int(axis) for axis in p.apply.values["axes"]]
@@ -198,7 +201,7 @@ def _flip(p: Parts) -> Expr:
     count = len(flipped)
     return p.fill(
         "ops.slice({x}, {last}, {first}, {back}, {axes})",
-        last=literal([-1] * count), first=literal([-END] * count), back=literal([-1] * count),
+        last=literal([-1] * count), first=literal([FRONT] * count), back=literal([-1] * count),
         axes=ast.List(flipped, ast.Load()),
     )  # fmt: skip
 

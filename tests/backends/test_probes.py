@@ -1,0 +1,71 @@
+"""Why some operators are written out: each probe runs the framework and asserts that it differs.
+
+A probe that fails tells of a release in which the framework has become exact: then the operator can
+have a row of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from openvino import opset16 as ops
+
+TIES = np.random.default_rng(0).integers(0, 3, (2, 1000)).astype(np.float32)
+FIRST = np.argsort(-TIES, axis=1, kind="stable")
+"""Where elements stand in falling order, the first of equal ones first."""
+
+
+def test_pytorch_picks_equal_elements_in_another_order() -> None:
+    picked = torch.from_numpy(TIES).topk(1000, dim=1).indices.numpy()
+    assert not np.array_equal(picked, FIRST)
+    stable = torch.from_numpy(TIES).argsort(dim=1, descending=True, stable=True).numpy()
+    assert np.array_equal(stable, FIRST)
+
+
+def test_the_gradient_of_jax_sorting_downwards_goes_to_the_last_of_equal_elements() -> None:
+    slope = jax.grad(lambda x: jnp.sort(x, descending=True)[0])(jnp.array([1.0, 1.0]))
+    assert slope.tolist() == [0.0, 1.0]
+
+
+def test_powers_of_pytorch_overflow() -> None:
+    x = torch.tensor([1e10, 2e10])
+    assert torch.linalg.vector_norm(x, 20.0).isinf()
+
+
+def test_pytorch_has_no_derivative_by_the_weights_of_classes() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="not differentiable with respect to argument 'weight'"):
+        torch.nn.functional.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), weight)
+
+
+def test_the_derivative_of_jax_at_the_origin_is_no_number() -> None:
+    assert jnp.isnan(jax.grad(jnp.arctan2)(0.0, 0.0))
+
+
+def test_openvino_computes_integers_of_64_bits_in_32() -> None:
+    x = ops.parameter([1], ov.Type.i64)
+    model = ov.Core().compile_model(ov.Model([ops.bitwise_not(x)], [x]), "CPU")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (found,) = model(np.array([2**40], np.int64)).values()
+    assert found.tolist() != [~(2**40)]
+
+
+def test_openvino_does_not_compile_einsum_of_sizes_with_a_large_bound() -> None:
+    def conv(h: ov.Node, channels: int) -> ov.Node:
+        weight = ops.constant(np.ones((4, channels, 3, 3), np.float32))
+        return ops.convolution(h, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+
+    x = ops.parameter([-1, 3, ov.Dimension(3, -1), ov.Dimension(4, -1)], ov.Type.f32)
+    turned = ops.slice(conv(x, 3), [-1, -1], [1 - 2**31] * 2, [-1, -1], [2, 3])
+    assert str(turned.get_output_partial_shape(0)) == "[?,4,3..2147483646,4..2147483646]"
+    y = conv(turned, 4)
+    model = ov.Model([ops.einsum([y, y], "bchw,bdhw->bcd")], [x])
+    with pytest.raises(RuntimeError, match="not initialized"):
+        ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
