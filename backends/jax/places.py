@@ -9,7 +9,7 @@ from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.index import forwards
 from ..source.parts import Parts, Rule
-from ..source.tree import number, tree
+from ..source.tree import number
 
 
 def _argsort(p: Parts) -> Expr:
@@ -96,5 +96,3 @@ PLACED: Mapping[str, Callable[[Node], bool]] = {
     "top_k": lambda node: bool(node.attrs["largest"]),
 }
 """Where having the name is not enough: JAX sorts downwards by turning round what it sorted up."""
-
-__all__ = ["PLACED", "PLACES", "tree"]

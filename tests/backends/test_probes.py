@@ -1,4 +1,4 @@
-"""Why some operators are written out: each probe runs the framework and asserts that it differs.
+"""Why some operators are written out, and where one differs: each probe runs the framework.
 
 A probe that fails tells of a release in which the framework has become exact: then the operator can
 have a row of its own.

@@ -15,7 +15,3 @@ def test_there_is_every_operator_that_is_promised() -> None:
 
 def test_at_least_150_are_promised_none_twice() -> None:
     assert len(set(REQUIRED)) == len(REQUIRED) >= 150
-
-
-def test_what_is_there_is_promised() -> None:
-    assert sorted(set(OPS) - set(REQUIRED)) == []
