@@ -43,12 +43,14 @@ def add_windows(
     dilations: list[int],
     begin: list[int],
     end: list[int],
+    rest: list[int],
 ) -> ov.Node:
-    """The adjoint of `windows`: adds (B, C * taps, *places) up where the windows overlap."""
+    """The adjoint of `windows`: adds (B, C * taps, *places) up where the windows overlap, `rest`
+    being what lies behind the last one."""
     taps = math.prod(kernel)
     channels = x.get_output_partial_shape(0)[1].get_length() // taps
     one = np.eye(taps, dtype=np.float32).reshape(1, taps, 1, *kernel).repeat(channels, 0)
-    window = strides, None, begin, end, dilations, "explicit", [s - 1 for s in strides]
+    window = strides, None, begin, end, dilations, "explicit", rest
     if channels == 1:  # which the CPU cannot do as one group
         return ops.convolution_backprop_data(x, one[0], *window)
     return ops.group_convolution_backprop_data(x, one, *window)
@@ -139,26 +141,35 @@ def _windows_add(p: Parts) -> Expr:
     lists = _given(p, count)
     channels = shape[1] * math.prod(number(lists["kernel"]))
     after = [shape[0], channels, *(shape[axis] for axis in places)]
-    sizes = p.sizes.shape([p.place(literal(size)) for size in after])
+    sizes = [p.place(literal(size)) for size in after]
     flat = p.fill(
-        "ops.reshape(ops.transpose({x}, {order}), {sizes}, special_zero=False)",
-        order=literal(order), sizes=sizes,
+        "ops.reshape(ops.transpose({x}, {order}), {shape}, special_zero={zero})",
+        order=literal(order), **p.sizes.reshaped([shape[axis] for axis in order], after, sizes),
     )  # fmt: skip
     made = tree(
-        "self.add_windows({flat}, {kernel}, {strides}, {dilations}, {begin}, {end})",
+        "self.add_windows({flat}, {kernel}, {strides}, {dilations}, {begin}, {end}, {rest})",
         **lists, flat=flat,
     )  # fmt: skip
-    return made if set(number(lists["strides"])) == {1} else _cut(p, made)
+    known = all(isinstance(size, int) for size in p.apply.outputs[0].type.shape[2:])
+    return made if known or set(number(lists["strides"])) == {1} else _cut(p, made)
 
 
 def _given(p: Parts, count: int) -> dict[str, Expr]:
-    """Kernel, strides, dilations and padding of windows over so many axes."""
+    """Kernel, strides, dilations and padding of windows over so many axes; `rest` is what lies
+    behind the last one, or the most that it can be."""
     names = ("kernel", "stride", "pad", "dilation")
     given = {name: p.fixed(name) for name in names}
     window = Window.of((0,) * count, **given)
     lists = {
         "kernel": window.kernel, "strides": window.stride, "dilations": window.dilation,
         "begin": [low for low, _ in window.pads], "end": [high for _, high in window.pads],
+        "rest": [
+            (size + sum(pads) - extent) % stride if isinstance(size, int) else stride - 1
+            for size, pads, extent, stride in zip(
+                p.apply.outputs[0].type.shape[2:], window.pads, window.extent, window.stride,
+                strict=True,
+            )
+        ],
     }  # fmt: skip
     return {name: literal(list(values)) for name, values in lists.items()}
 

@@ -71,27 +71,23 @@ class LeNet:
         dilations: list[int],
         begin: list[int],
         end: list[int],
+        rest: list[int],
     ) -> ov.Node:
-        """The adjoint of `windows`: adds (B, C * taps, *places) up where the windows overlap."""
+        """The adjoint of `windows`: adds (B, C * taps, *places) up where the windows overlap, `rest`
+        being what lies behind the last one."""
         taps = math.prod(kernel)
         channels = x.get_output_partial_shape(0)[1].get_length() // taps
         one = np.eye(taps, dtype=np.float32).reshape(1, taps, 1, *kernel).repeat(channels, 0)
-        window = strides, None, begin, end, dilations, "explicit", [s - 1 for s in strides]
+        window = strides, None, begin, end, dilations, "explicit", rest
         if channels == 1:  # which the CPU cannot do as one group
             return ops.convolution_backprop_data(x, one[0], *window)
         return ops.group_convolution_backprop_data(x, one, *window)
-
-    def shape(self, *sizes: int | ov.Node) -> ov.Node:
-        """A shape of which some sizes are tensors."""
-        parts = [np.int32([s]) if isinstance(s, int) else s for s in sizes]
-        return ops.concat(parts, 0)
 
     def build(self) -> ov.Model:
         image = ops.parameter([-1, 1, 28, 28], ov.Type.f32, name="image")
         grad_logits = ops.parameter([-1, 10], ov.Type.f32, name="grad.logits")
         w = {name: ops.parameter(shape, ov.Type.f32, name=name) for name, shape in WEIGHTS.items()}
         outputs: dict[str, ov.Output] = {}
-        B = ops.gather(ops.shape_of(image, "i32"), [0], 0)
         h = ops.add(
             ops.convolution(image, w["conv1.weight"], [1, 1], [2, 2], [2, 2], [1, 1]),
             ops.reshape(w["conv1.bias"], [1, -1, 1, 1], special_zero=False),
@@ -157,23 +153,14 @@ class LeNet:
         h9 = ops.unsqueeze(h9, [4])
         g = ops.select(ops.equal(h9, h10), ops.unsqueeze(g, [4]), np.float32(0.0))
         g = ops.reshape(g, [0, 16, 5, 5, 2, 2], special_zero=True)
-        g = ops.slice(
-            self.add_windows(
-                ops.reshape(
-                    ops.transpose(g, [0, 1, 4, 5, 2, 3]),
-                    self.shape(B, 64, 5, 5),
-                    special_zero=False,
-                ),
-                [2, 2],
-                [2, 2],
-                [1, 1],
-                [0, 0],
-                [0, 0],
-            ),
-            [0, 0],
-            [10, 10],
+        g = self.add_windows(
+            ops.reshape(ops.transpose(g, [0, 1, 4, 5, 2, 3]), [0, 64, 5, 5], special_zero=True),
+            [2, 2],
+            [2, 2],
             [1, 1],
-            [2, 3],
+            [0, 0],
+            [0, 0],
+            [0, 0],
         )
         g = ops.select(ops.less(np.float32(0.0), batch_norm2), g, np.float32(0.0))
         outputs["grad.batch_norm2.weight"] = ops.reduce_sum(
@@ -198,23 +185,14 @@ class LeNet:
         h4 = ops.unsqueeze(h4, [4])
         g = ops.select(ops.equal(h4, h10), ops.unsqueeze(g2, [4]), np.float32(0.0))
         g = ops.reshape(g, [0, 6, 14, 14, 2, 2], special_zero=True)
-        g = ops.slice(
-            self.add_windows(
-                ops.reshape(
-                    ops.transpose(g, [0, 1, 4, 5, 2, 3]),
-                    self.shape(B, 24, 14, 14),
-                    special_zero=False,
-                ),
-                [2, 2],
-                [2, 2],
-                [1, 1],
-                [0, 0],
-                [0, 0],
-            ),
-            [0, 0],
-            [28, 28],
+        g = self.add_windows(
+            ops.reshape(ops.transpose(g, [0, 1, 4, 5, 2, 3]), [0, 24, 14, 14], special_zero=True),
+            [2, 2],
+            [2, 2],
             [1, 1],
-            [2, 3],
+            [0, 0],
+            [0, 0],
+            [0, 0],
         )
         g = ops.select(ops.less(np.float32(0.0), batch_norm1), g, np.float32(0.0))
         outputs["grad.batch_norm1.weight"] = ops.reduce_sum(
