@@ -116,13 +116,14 @@ def _known(shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 def drawn(op: Op, number: int) -> bool:
-    """Whether every tensor of the sample is random; values that somebody chose may be kinks."""
+    """Whether every float tensor of the sample is random; numbers that somebody chose may be
+    kinks, and places may not."""
     return not any(_listed(tensor) for tensor in op.samples[number].values())
 
 
 def _listed(tensor: Any) -> bool:
     return isinstance(tensor, list) or (
-        isinstance(tensor, tuple) and bool(tensor) and isinstance(tensor[0], list)
+        isinstance(tensor, tuple) and tensor[1:2] == ("f32",) and isinstance(tensor[0], list)
     )
 
 
