@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from .tensor import Array
 
 
+LARGEST = 2**32
+"""How many numbers a weight may have that is drawn."""
+
+
 def initialise(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """A starting value for each weight, by path: the weight's own `data` where it has any.
 
-    Raises MlcError `shape` for a weight whose size is not known.
+    Raises MlcError `shape` for a weight whose size is not known, `limit` for one that is too large.
     """
     return {
         path: start(weight, seed) if weight.data is None else np.asarray(weight.data)
@@ -34,12 +38,19 @@ def initialise(graph: Graph, seed: int = 0) -> dict[str, Array]:
 def start(weight: Weight, seed: int = 0) -> Array:
     """The starting value of one weight, in its dtype; the same for the same path and seed.
 
-    Random numbers are drawn as f32, whatever the dtype.
+    Random numbers are drawn as f32, whatever the dtype. Raises MlcError `limit` for a weight that
+    memory does not hold.
     """
     shape = _known(weight)
     random = np.random.default_rng((seed, zlib.crc32(weight.path.encode())))
-    values = _draw(weight.init.kind, weight.init.args, shape, random)
-    result: Array = np.asarray(values).astype(numpy_dtype(weight.type.dtype), copy=False)
+    try:
+        if math.prod(shape) > LARGEST:
+            raise MemoryError
+        values = _draw(weight.init.kind, weight.init.args, shape, random)
+        result: Array = np.asarray(values).astype(numpy_dtype(weight.type.dtype), copy=False)
+    except MemoryError:
+        text = f"{weight.path} is {weight.type}, and memory does not hold its starting values"
+        raise MlcError("limit", text, weight.span) from None
     return result
 
 

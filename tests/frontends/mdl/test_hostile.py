@@ -312,5 +312,14 @@ def test_constants_are_written_up_to_what_can_be_read() -> None:
                 text_of(graph)
 
 
+@pytest.mark.parametrize("init", ["zeros", "normal(1)"])
+def test_weights_that_no_memory_holds_are_not_drawn(init: str) -> None:
+    graph = load(lines(f"param w: f32[10 ** 6, 10 ** 6] = {init}", result="y = x * sum(w)"))
+    assert mlc.compile(graph, "pytorch").source
+    with pytest.raises(MlcError, match="memory does not hold") as caught:
+        mlc.compile(graph, "onnx")
+    assert caught.value.code == "limit"
+
+
 def test_names_of_python_are_refused() -> None:
     assert refused(lines("__class__ = 1")) == {"syntax"}
