@@ -312,7 +312,10 @@ FAULTS: dict[str, tuple[str, Callable[[Any], None]]] = {
 """Name -> the example, and the edit of its file with gradients."""
 
 
-def planted(graph: Graph, directory: Path, fault: Callable[[Any], None]) -> Emitted:
+def planted(
+    graph: Graph, directory: Path, fault: Callable[[Any], None], *, valid: bool = True
+) -> Emitted:
+    """The folders of a model, with a fault in the file that computes the gradients."""
     plain = mlc.compile(graph, "onnx", name="net").save(directory)
     both = mlc.compile(graph, "onnx", name="net", gradients=True).save(directory / "both")
     (path,) = both.glob("*.onnx")
@@ -320,7 +323,8 @@ def planted(graph: Graph, directory: Path, fault: Callable[[Any], None]) -> Emit
     before = model.SerializeToString()
     fault(model)
     assert model.SerializeToString() != before
-    onnx.checker.check_model(model)
+    if valid:
+        onnx.checker.check_model(model)
     onnx.save(model, path)
     return Emitted(plain, {"inference": both})
 
@@ -336,3 +340,15 @@ def test_a_fault_in_the_gradients_is_seen(pool: Pool, tmp_path: Path, name: str)
     assert {row.kind for row in report.faults} <= {"input gradient", "parameter gradient"}
     assert report.faults[0].verdict == "different"
     assert report.faults[0].ratio > LIMIT
+
+
+def test_a_file_of_gradients_that_does_not_run_has_failed(pool: Pool, tmp_path: Path) -> None:
+    graph = mlc.load(DROPS)
+    pool.start(["onnx"])
+    emitted = planted(graph, tmp_path, lambda m: m.graph.node.reverse(), valid=False)
+    report = verify(graph, {"onnx": emitted}, pool=pool, sizes=1, modes=["inference"])
+    assert report.exit_code == 1
+    assert {row.verdict for row in report.rows} == {"failed"}
+    assert {row.kind for row in report.rows} == {
+        "output", "input gradient", "parameter gradient",
+    }  # fmt: skip
