@@ -50,7 +50,9 @@ def _choose(graph: Graph, count: int, odd: Sequence[int], even: Sequence[int]) -
         preferred = (odd, even)[i % 2]
         order = (*preferred, *range(2, 64), *MULTIPLES, 1)
         taken = [dict(sizes) for sizes in found]
-        sizes = _search(graph.symbols, tuple(dict.fromkeys(order)), conditions, taken)
+        used = {size for sizes in found for size in sizes.values()}
+        fresh = sorted(dict.fromkeys(order), key=lambda size: size in used)
+        sizes = _search(graph.symbols, tuple(fresh), conditions, taken)
         if sizes is not None:
             found.append(sizes)
     return found

@@ -47,6 +47,7 @@ class Lists:
     def turns(self, loop: Repeat, variables: Sequence[Expr], table: Expr) -> For:
         """`for width, skip in zip(widths, skips)`; with neither, `for _ in range(count)`."""
         taken = [*self.taken(loop)]
+        table = strict(table)
         if not variables:
             return zipped(taken) if taken else For(expr.name("_"), tree("range({n})", n=table))
         target = variables[0] if len(variables) == 1 else ast.Tuple([*variables], ast.Store())
@@ -94,6 +95,14 @@ def numbered(index: Expr, turns: For) -> For:
     return For(target, tree("enumerate({xs})", xs=turns.iterable))
 
 
+def strict(table: Expr) -> Expr:
+    """A zip that raises where its parts differ in length, as the language does."""
+    match table:
+        case ast.Call(func=ast.Name(id="zip"), keywords=[]):
+            return tree("zip(*{xs}, strict=True)", xs=table.args)
+    return table
+
+
 def quiet(statements: list[ast.stmt]) -> list[ast.stmt]:
     """The statements with `_` for each variable of a loop that its body does not read."""
     for loop in (n for s in statements for n in ast.walk(s) if isinstance(n, ast.For)):
@@ -108,4 +117,4 @@ def singular(name: str) -> str:
     return name[:-1] if name.endswith("s") and len(name) > 1 else f"{name}_element"
 
 
-__all__ = ["Lists", "counts", "numbered", "quiet", "zipped"]
+__all__ = ["Lists", "counts", "numbered", "quiet", "strict", "zipped"]

@@ -78,7 +78,7 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = (), *, ver
     first = " ".join(doc.split()).rstrip(".:")
     whole = f"{first}: {shapes}."
     return (
-        whole if len(whole) < LINE - 12 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
+        whole if len(whole) < LINE - 13 else f"{_wrapped(first)}.\n\n    {_wrapped(shapes)}.\n    "
     )
 
 

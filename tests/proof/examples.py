@@ -15,6 +15,9 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
     "lenet": ("lenet", {}),
     "tiny_resnet": ("tiny_resnet", {}),
     "gpt": ("gpt", {"vocab": 23, "D": 24, "layers": 2, "heads": 3}),
+    "unet": ("unet", {"widths": [4, 7], "classes": 3}),
+    "densenet": ("densenet", {"counts": [1, 2, 1], "growth": 5, "classes": 5}),
+    "convnext": ("convnext", {"depths": [1, 2, 1], "widths": [6, 8, 10], "classes": 5}),
     "vit": (
         "vit",
         {"size": 8, "patch": 4, "D": 12, "layers": 2, "heads": 3, "classes": 5, "drop": 0.1},

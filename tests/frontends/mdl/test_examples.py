@@ -107,6 +107,8 @@ def test_loops_and_scopes_agree(name: str, params: dict[str, Any]) -> None:
         ("resnet", {"depth": 50}, 25_557_032),
         ("resnet", {"depth": 101}, 44_549_160),
         ("gpt", {}, 50257 * 768 + 1024 * 768 + 12 * 7_087_872 + 2 * 768),
+        ("densenet", {}, 7_978_856),
+        ("convnext", {}, 28_589_128),
         ("vit", {}, 86_567_656),  # as torchvision's vit_b_16
         ("bert", {}, 109_482_240),  # as transformers' bert-base-uncased
     ],
