@@ -340,6 +340,7 @@ def test_a_fault_in_the_gradients_is_seen(pool: Pool, tmp_path: Path, name: str)
     assert {row.kind for row in report.faults} <= {"input gradient", "parameter gradient"}
     assert report.faults[0].verdict == "different"
     assert report.faults[0].ratio > LIMIT
+    assert report.findings == []
 
 
 def test_a_file_of_gradients_that_does_not_run_has_failed(pool: Pool, tmp_path: Path) -> None:
