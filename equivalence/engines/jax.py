@@ -101,6 +101,7 @@ def _flat(state: Any) -> dict[str, Any]:
     }
 
 
+_DROPPING = (nnx.Dropout, nnx.MultiHeadAttention)
 _RATES = ("rate", "dropout_rate")
 
 
@@ -110,6 +111,7 @@ def _no_dropout(model: Any) -> Iterator[None]:
     kept = [
         (module, name, rate)
         for _, module in nnx.iter_modules(model)
+        if isinstance(module, _DROPPING)
         for name in _RATES
         if isinstance(rate := getattr(module, name, None), float)
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from . import package
@@ -35,13 +36,13 @@ def run(job: Job) -> Result:
     if job.watch:
         return Result({}, drops=tuple(_watch(model, job, feeds)))
     if job.trace:
-        with _no_dropout(model), torch.no_grad():
+        with _no_dropout(), torch.no_grad():
             return Result({}, trace=_trace(model, job, feeds))
     wanted = {name: x for name, x in feeds.items() if job.cotangents and x.is_floating_point()}
     for x in wanted.values():
         x.requires_grad_(True)
     parameters = dict(model.named_parameters()) if job.cotangents else {}
-    with _no_dropout(model), torch.set_grad_enabled(bool(job.cotangents)):
+    with _no_dropout(), torch.set_grad_enabled(bool(job.cotangents)):
         outputs = _call(model, job, feeds)
     updates = {name: _array(x) for name, x in model.named_buffers()}
     leaves = {**wanted, **parameters}
@@ -92,26 +93,33 @@ def _array(x: torch.Tensor) -> Any:
     return x.detach().numpy().copy()
 
 
-_RATES = ("p", "dropout", "dropout_p")
-"""Attributes in which modules keep the rate of a dropout."""
+_DROPPING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
 
 
 @contextmanager
-def _no_dropout(model: nn.Module) -> Iterator[None]:
-    """Within this context every rate of dropout is zero."""
-    kept = [
-        (module, name, rate)
-        for module in model.modules()
-        for name in _RATES
-        if isinstance(rate := getattr(module, name, None), float)
-    ]
-    for module, name, _ in kept:
-        setattr(module, name, 0.0)
+def _no_dropout() -> Iterator[None]:
+    """Within this context nothing is dropped, by a module or by a function.
+
+    An attribute called `p` may be anything in a model: only the functions are told apart.
+    """
+    attend = F.scaled_dot_product_attention
+    kept = {name: getattr(F, name) for name in _DROPPING} | {attend.__name__: attend}
+
+    def whole(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return x
+
+    def undropped(q: Any, k: Any, v: Any, *args: Any, **options: Any) -> Any:
+        mask, _, *rest = (*args, None, None)[: max(2, len(args))]
+        return attend(q, k, v, options.pop("attn_mask", mask), 0.0, *rest,
+                      **{n: x for n, x in options.items() if n != "dropout_p"})  # fmt: skip
+
+    for name in kept:
+        setattr(F, name, undropped if kept[name] is attend else whole)
     try:
         yield
     finally:
-        for module, name, rate in kept:
-            setattr(module, name, rate)
+        for name, function in kept.items():
+            setattr(F, name, function)
 
 
 def _watch(model: nn.Module, job: Job, feeds: dict[str, torch.Tensor]) -> list[Drop]:

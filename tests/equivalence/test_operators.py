@@ -97,3 +97,16 @@ def test_every_target_computes_them_and_their_gradients(
     report.assert_equivalent()
     seen = {row.target for row in report.rows if row.kind == "input gradient"}
     assert seen == set(TARGETS)
+
+
+def test_an_attribute_that_is_called_like_a_rate_is_none(pool: Pool, tmp_path: Path) -> None:
+    """PyTorch's dropout has a `p`, Keras' and Flax' a `rate`: a model may have its own."""
+    text = (
+        "block Power(p, rate = 1.5, dropout = 0.5):\n    in x: f32[B, C]\n    out y: like x\n"
+        "    y = (abs(x) + dropout) ** p * rate\n"
+        "model M(p = 3.0):\n    in x: f32[B, 4]\n    out y: f32[B, 3]\n"
+        "    y = x -> Power(p) -> Power(2.5, rate = 2.0, dropout = 0.25) -> linear(3)\n"
+    )
+    graph = load(text, "m")
+    files = {t: emitted(graph, t, str(tmp_path), MODES) for t in ("pytorch", "keras", "jax")}
+    verify(graph, files, pool=pool, sizes=1).assert_equivalent()

@@ -1,0 +1,180 @@
+"""Models whose loops are hard to keep: sizes, numbers and lists run along, members are left out."""
+
+from __future__ import annotations
+
+LOOPS: dict[str, str] = {
+    "stages": """
+block Dense(growth):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, C + growth, H, W]
+    y = concat(x, x -> batch_norm -> relu -> conv(growth, 3, pad = 1), axis = 1)
+block Halve:
+    in  x: f32[B, C, H, W]
+    out y: f32[B, C / 2, H // 2, W // 2]
+    y = x -> conv(C / 2, 1) -> avg_pool(2)
+model Stages(counts = [2, 1, 3], growth = 2, classes = 4):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, classes]
+    h = x -> conv(2 * growth, 3, pad = 1)
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> Dense(growth)
+        if i < len(counts) - 1:
+            h = h -> Halve()
+    y = h -> batch_norm -> mean(H, W) -> linear(classes)
+""",
+    "first_without": """
+block Down(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H // 2, W // 2]
+    y = x -> conv(width, 1) -> avg_pool(2)
+model FirstWithout(counts = [1, 2, 2]):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, 5]
+    h = x -> conv(4, 1)
+    for i in range(len(counts)):
+        if i > 0:
+            h = h -> Down(4 * i)
+        repeat counts[i]:
+            h = h -> conv(6 + i, 3, pad = 1) -> relu
+    y = h -> mean(H, W) -> linear(5)
+""",
+    "counted_without": """
+model CountedWithout(counts = [2, 1, 2]):
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    h = x
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> layer_norm
+            if i != 1:
+                h = h -> linear(4)
+            h = h -> relu
+    y = h
+""",
+    "numbers": """
+model Numbers(width = 4, depth = 3):
+    in  x: f32[B, 1, L]
+    out y: f32[B, 2, L]
+    h = x
+    d = 1
+    s = 1.0
+    repeat depth:
+        h = s * (pad(h, [(0, 0), (0, 0), (d, 0)]) -> conv(width, 2, dilation = d) -> tanh)
+        width = width + 2
+        d = d * 2
+        s = s / 2
+    y = h -> conv(2, 1)
+""",
+    "fibonacci": """
+model Fibonacci(depth = 4):
+    in  x: f32[B, 2]
+    out y: f32[B, 5]
+    a, b = 2, 3
+    h = x
+    repeat depth:
+        h = h -> linear(b) -> tanh
+        c = a + b
+        a = b
+        b = c
+    y = h -> linear(5)
+""",
+    "counted_stages": """
+block Dense(growth):
+    in  x: f32[B, C]
+    out y: f32[B, C + growth]
+    y = concat(x, x -> linear(growth) -> tanh, axis = 1)
+model CountedStages(counts = [1, 3, 2], growth = 2):
+    in  x: f32[B, 4]
+    out y: f32[B, 3]
+    h = x -> linear(2 * growth)
+    width = 2 * growth
+    for i in range(len(counts)):
+        repeat counts[i]:
+            h = h -> Dense(growth)
+        width = width + counts[i] * growth
+        if i < len(counts) - 1:
+            width = width // 2
+            h = h -> layer_norm -> linear(width)
+    y = h -> linear(3)
+""",
+    "pyramid": """
+block Conv(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H, W]
+    y = x -> conv(width, 3, pad = 1) -> relu
+model Pyramid(widths = [4, 6, 8], lateral = 5):
+    in  image: f32[B, 3, H, W]
+    out y: f32[B, lateral]
+    out deep: f32[B, widths[-1]]
+    h = image
+    stages = []
+    for width in widths:
+        h = h -> Conv(width) -> Conv(width)
+        stages += [h]
+        h = h -> max_pool(2)
+    deep = mean(h, H, W)
+    total = stages[0] -> mean(H, W) -> linear(lateral)
+    for i in range(len(widths)):
+        total = total + (stages[i] -> conv(lateral, 1) -> mean(H, W))
+    y = total
+""",
+    "ladder": """
+block Step(width):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    y = x -> linear(width) -> tanh
+model Ladder(widths = [3, 5, 4], classes = 2):
+    in  x: f32[B, 6]
+    out y: f32[B, classes]
+    h = x
+    kept = []
+    for width in widths:
+        h = h -> Step(width)
+        kept += [h]
+    for i in range(len(widths)):
+        h = concat(h, kept[-1 - i], axis = 1) -> Step(widths[-1 - i] + 1)
+    y = concat(h, kept[1], axis = 1) -> linear(classes)
+""",
+    "residual_in_list": """
+model ResidualInList(depth = 3, width = 4):
+    in  x: f32[B, T, width]
+    out y: f32[B, T, width]
+    h = x
+    outs = [x]
+    repeat depth:
+        h = h + (h -> layer_norm -> linear(2 * width) -> relu -> linear(width))
+        outs += [h]
+    y = (outs[1] + outs[-1]) -> layer_norm
+""",
+    "no_turns": """
+block Unit(width, expand = 2):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    h = x -> linear(expand * C) -> tanh -> linear(width)
+    y = x + h if C == width else h
+model NoTurns(table = [(4, 1, 1), (6, 3, 2), (5, 2, 1)], extra = 2):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    for width, count, expand in table:
+        h = h -> Unit(width, expand = expand)
+        repeat count - 1:
+            h = h -> Unit(width, expand = expand)
+        start = h
+        repeat extra - expand:
+            h = h + (h -> linear(width))
+        h = h + start
+    y = h -> linear(2)
+""",
+    "never_turns": """
+model NeverTurns(depth = 0, width = 3):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    repeat depth:
+        h = h -> linear(width)
+    y = h -> linear(2)
+""",
+}
+"""By name: .mdl text with one model."""
