@@ -64,8 +64,8 @@ class Definition:
 
     `params` maps hyper-parameters to their default expressions (None: must be given), in source
     order. `sizes` maps each symbol that an `in` line binds to (input name, axis). `inputs` and
-    `outputs` are names in source order. `shapes` are the sizes that `in` and `out` lines declare, over
-    hyper-parameters and symbols. `doc` is the comment above the header, or empty.
+    `outputs` are names in source order. `shapes` are the sizes that `in` and `out` lines
+    declare, over hyper-parameters and symbols. `doc` is the comment above the header, or empty.
     """
 
     name: str
