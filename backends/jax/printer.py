@@ -22,6 +22,8 @@ from ...compiler.program import (
     Statement,
     Var,
     WeightVar,
+    outputs,
+    walk,
 )  # fmt: skip
 from ..source.compose import Assign, Return, Store, When
 from ..source.computation import Computation, singular
@@ -114,6 +116,9 @@ class Lines(Computation):
         self.place = self.sizes.place
         self.within: Chain | None = None
         self.causal = False
+        branches = (s for s in walk(cls.body) if isinstance(s, Chain) and sequential(s))
+        inside = {out for branch in branches for s in branch.body for out in outputs(s)}
+        self.made = {out: s for out, s in self.made.items() if out not in inside}
 
     def holder(self, member: Member) -> Expr:
         if self.within is None:
@@ -240,11 +245,12 @@ class Module:
         for name, default in self.optional.items():
             self._default(self.cls.inputs[name], default)
         self.call.body(self.cls.body)
-        results = [self.call.read(var) for var in self.cls.outputs.values()]
+        results = [self._kept(var) for var in self.cls.outputs.values()]
         out.final = {out.leader(var) for var in self.cls.outputs.values()}
-        for parameter, var in self.cls.updates:
+        values = [self._kept(var) for _, var in self.cls.updates]
+        for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             held = expr.parse(f"self.{self.scope.attribute(parameter.name)}[...]")
-            out.lines.append(Store(held, self.call.read(var)))
+            out.lines.append(Store(held, value))
         single = len(results) == 1
         out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
         self.call.sizes.settle()
@@ -253,6 +259,15 @@ class Module:
                      for var, name in names.items()]  # fmt: skip
         kind = "jax.Array" if single else f"tuple[{', '.join(['jax.Array'] * len(results))}]"
         return f"    def __call__({', '.join(['self', *arguments])}) -> {kind}:\n{block(body, 2)}"
+
+    def _kept(self, var: Var) -> Expr:
+        """A result; a state that is about to change is read before."""
+        if not isinstance(var, WeightVar) or all(p.var is not var for p, _ in self.cls.updates):
+            return self.call.read(var)
+        old = Var(f"old_{var.part}", var.type, var.order)
+        self.call.out.join(old)
+        self.call.define([old], self.call.read(var))
+        return self.call.out.ref(old)
 
     def _default(self, var: Var, given: Input) -> None:
         """`if keep is None: keep = jnp.full(…)`."""
