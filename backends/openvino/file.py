@@ -25,7 +25,7 @@ from .printer import Graph
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import element_type
 from .signature import bounds
-from .states import FIRST, METHOD, NEXT, USE, any_states, shared
+from .states import FIRST, METHOD, NEXT, READ, USE, any_states, shared
 
 
 def source(graph: Model, program: Program) -> str:
@@ -47,13 +47,13 @@ def imports(body: str) -> str:
     return "\n".join(lines)
 
 
-EXTRA = "extra := self.weights.keys() - {node.friendly_name for node in model.get_ops()}"
+EXTRA = "extra := self.weights.keys() - self.used.keys()"
+HELD = "self.weights, self.used = load_file(weights), {}"
 PROBLEM = 'ValueError(f"the model has no use for {sorted(extra)}")'
-"""A tensor of the weights file that nothing asks for means that it belongs to another model."""
+"""A tensor of the weights file that nothing asks for means that it belongs to another model.
 
-TRACKED = EXTRA.replace("keys() - ", "keys() - self.used - ")
-LIST = re.compile(r"^ +\w+\.append\(", re.MULTILINE)
-"""Where loops fill lists, an element may be asked for that no output needs in the end."""
+What is asked for need not be part of the graph: no output may depend on it in the end.
+"""
 
 
 class Printer:
@@ -81,11 +81,9 @@ class Printer:
         blocks = [self._block(cls) for cls in self.program.classes[:-1]]
         build = self._model()
         methods = self.methods.source()
-        given = "\n".join([*methods, *blocks, build])
-        if tracked := bool(self.program.weights and LIST.search(given)):
-            build = self._model(TRACKED)
         state = [METHOD] if self.states else []
-        parts = [self._init(tracked), *helpers(given, tracked), *state, *methods, *blocks, build]
+        given = "\n".join([*methods, *blocks, build])
+        parts = [self._init(), *helpers(given), *state, *methods, *blocks, build]
         model = self.program.model
         head = docstring(describe(model, facts=self.graph.facts, verb="Builds the graph"))
         inner = "\n\n".join(block_text(part) for part in parts if part)
@@ -95,13 +93,12 @@ class Printer:
         """The hyper-parameters that the weights do not tell."""
         return self.graphs[self.program.model.name].used()
 
-    def _init(self, tracked: bool) -> str:
+    def _init(self) -> str:
         model = self.program.model
         scope = self.graphs[model.name].scope
         weights = ["weights: str | Path"] if self.program.weights else []
         given = [*weights, *_signature(model, scope, self.config())]
-        lines = ["self.weights = load_file(weights)"] if weights else []
-        lines += ["self.used: set[str] = set()"] if tracked else []
+        lines = [HELD] if weights else []
         if config := self.config():
             held = ", ".join(f"self.{scope.kept[name]}" for name in config)
             lines.append(f"{held} = {', '.join(scope.locals[name] for name in config)}")
@@ -137,7 +134,7 @@ class Printer:
         own = self.names[cls.name]
         return f"def {own}({arguments}) -> {kind}:\n    {_title(cls)}\n{body}\n"
 
-    def _model(self, extra: str = EXTRA) -> str:
+    def _model(self) -> str:
         cls = self.program.model
         graph = self._graph(cls)
         names = {var: free(n, LOCALS) for n, var in cls.inputs.items()}
@@ -161,7 +158,7 @@ class Printer:
         taken = [graph.out.ref(v) for v in cls.inputs.values()]
         graph.out.lines += self._whole(results, taken)
         if self.program.weights:
-            graph.out.lines.append(When(expr.parse(f"({extra})"), [Raise(expr.parse(PROBLEM))]))
+            graph.out.lines.append(When(expr.parse(f"({EXTRA})"), [Raise(expr.parse(PROBLEM))]))
         graph.out.lines.append(Return(expr.name("model")))
         before = [
             parameter(self.graph, names[var], inputs[n], self._sizes(var, graph))
@@ -246,24 +243,21 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
-def helpers(body: str, tracked: bool = False) -> Iterator[str]:
-    """What the methods need besides ops; `tracked` where it is noted which weights are read."""
+def helpers(body: str) -> Iterator[str]:
+    """What the methods need besides ops."""
     if "self.constant(" in body:
         shaped = re.search(r"self\.constant\([^()]*, \[", body)
-        noted = "    self.used.add(name)\n" * tracked
         if shaped:
             yield (
                 "def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:\n"
-                f"{noted}"
-                "    array = self.weights[name]\n"
+                f"    array = {READ}\n"
                 "    array = array if shape is None else array.reshape(shape)\n"
                 "    return ops.constant(array, name=name, shared_memory=True)\n"
             )
         else:
             yield (
                 "def constant(self, name: str) -> ov.Node:\n"
-                f"{noted}"
-                "    return ops.constant(self.weights[name], name=name, shared_memory=True)\n"
+                f"    return ops.constant({READ}, name=name, shared_memory=True)\n"
             )
     if "self.masked_attention(" in body:
         yield (

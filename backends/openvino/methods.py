@@ -186,10 +186,10 @@ def _grouped(texts: Texts, grouped: bool) -> list[str]:
     """The kernel; OpenVINO wants an axis of groups before all others."""
     if not grouped:
         return [f"weight = {_weight('weight')}"]
+    split = f"[{texts['groups']}, -1, *shape[1:]]"
     return [
-        'weight = self.weights[f"{name}.weight"]',
-        f"weight = weight.reshape({texts['groups']}, -1, *weight.shape[1:])",
-        'weight = ops.constant(weight, name=f"{name}.weight", shared_memory=True)',
+        'shape = self.weights[f"{name}.weight"].shape',
+        f"weight = {_weight('weight', split)}",
     ]
 
 

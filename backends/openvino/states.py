@@ -9,11 +9,14 @@ from ...compiler.program import Call, Class, Program, Var, walk
 NEXT = ".next"
 """What the name of a state's output has behind the state's path."""
 
-METHOD = '''\
+READ = "self.used.setdefault(name, self.weights[name])"
+"""A tensor of the weights file, noted as one that is asked for."""
+
+METHOD = f'''\
 def state(self, name: str) -> list[ov.Output]:
     """A state before and after each call; the first is an input of the model."""
     if name not in self.states:
-        start = self.weights[name]
+        start = {READ}
         self.states[name] = [ops.parameter(start.shape, ov.Type(start.dtype), name=name)]
     return self.states[name]
 '''

@@ -18,11 +18,13 @@ class BERT:
     """
 
     def __init__(self, weights: str | Path, layers: int = 12, heads: int = 12) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.layers, self.heads = layers, heads
 
     def constant(self, name: str) -> ov.Node:
-        return ops.constant(self.weights[name], name=name, shared_memory=True)
+        return ops.constant(
+            self.used.setdefault(name, self.weights[name]), name=name, shared_memory=True
+        )
 
     def linear(self, x: ov.Output, name: str) -> ov.Node:
         y = ops.matmul(x, self.constant(f"{name}.weight"), transpose_a=False, transpose_b=True)
@@ -74,7 +76,7 @@ class BERT:
         model = ov.Model([h, pooled], [ids, segment, keep], "BERT")
         model.output(0).set_names({"hidden"})
         model.output(1).set_names({"pooled"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

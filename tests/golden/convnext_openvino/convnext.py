@@ -20,11 +20,11 @@ class ConvNeXt:
         depths: tuple[int, ...] = (3, 3, 9, 3),
         widths: tuple[int, ...] = (96, 192, 384, 768),
     ) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.depths, self.widths = depths, widths
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
-        array = self.weights[name]
+        array = self.used.setdefault(name, self.weights[name])
         array = array if shape is None else array.reshape(shape)
         return ops.constant(array, name=name, shared_memory=True)
 
@@ -37,9 +37,8 @@ class ConvNeXt:
         )
 
     def conv(self, x: ov.Output, name: str, groups: int) -> ov.Node:
-        weight = self.weights[f"{name}.weight"]
-        weight = weight.reshape(groups, -1, *weight.shape[1:])
-        weight = ops.constant(weight, name=f"{name}.weight", shared_memory=True)
+        shape = self.weights[f"{name}.weight"].shape
+        weight = self.constant(f"{name}.weight", [groups, -1, *shape[1:]])
         y = ops.group_convolution(x, weight, [1, 1], [3, 3], [3, 3], [1, 1])
         return ops.add(y, self.constant(f"{name}.bias", [1, -1, 1, 1]), name=name)
 
@@ -93,7 +92,7 @@ class ConvNeXt:
         logits = self.linear(self.layer_norm2(logits, "layer_norm"), "linear")
         model = ov.Model([logits], [image], "ConvNeXt")
         model.output(0).set_names({"logits"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

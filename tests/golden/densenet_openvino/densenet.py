@@ -15,11 +15,13 @@ class DenseNet:
     """Builds the graph: image (B, 3, H, W) -> logits (B, classes)."""
 
     def __init__(self, weights: str | Path, counts: tuple[int, ...] = (6, 12, 24, 16)) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.counts = counts
 
     def constant(self, name: str) -> ov.Node:
-        return ops.constant(self.weights[name], name=name, shared_memory=True)
+        return ops.constant(
+            self.used.setdefault(name, self.weights[name]), name=name, shared_memory=True
+        )
 
     def batch_norm(self, x: ov.Output, name: str) -> ov.Node:
         gamma, beta, mean, variance = (
@@ -70,7 +72,7 @@ class DenseNet:
         logits = self.linear(ops.reduce_mean(ops.relu(logits), [2, 3], keep_dims=False), "linear")
         model = ov.Model([logits], [image], "DenseNet")
         model.output(0).set_names({"logits"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

@@ -16,11 +16,11 @@ class Denoiser:
     """Builds the graph: image (B, 3, H, W), time (B,) -> noise (B, 3, H, W)."""
 
     def __init__(self, weights: str | Path, heads: int = 4, groups: int = 32) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.heads, self.groups = heads, groups
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
-        array = self.weights[name]
+        array = self.used.setdefault(name, self.weights[name])
         array = array if shape is None else array.reshape(shape)
         return ops.constant(array, name=name, shared_memory=True)
 
@@ -153,7 +153,7 @@ class Denoiser:
         noise = self.conv(ops.swish(noise), "conv4", pad=1)
         model = ov.Model([noise], [image, time], "Denoiser")
         model.output(0).set_names({"noise"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

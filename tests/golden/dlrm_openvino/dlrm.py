@@ -21,11 +21,13 @@ class DLRM:
         bottom: tuple[int, ...] = (512, 256),
         top: tuple[int, ...] = (512, 256),
     ) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.categories, self.bottom, self.top = categories, bottom, top
 
     def constant(self, name: str) -> ov.Node:
-        return ops.constant(self.weights[name], name=name, shared_memory=True)
+        return ops.constant(
+            self.used.setdefault(name, self.weights[name]), name=name, shared_memory=True
+        )
 
     def linear(self, x: ov.Output, name: str) -> ov.Node:
         y = ops.matmul(x, self.constant(f"{name}.weight"), transpose_a=False, transpose_b=True)
@@ -57,7 +59,7 @@ class DLRM:
         click = ops.sigmoid(ops.squeeze(self.linear(click, "linear2"), [1]))
         model = ov.Model([click], [dense, sparse], "DLRM")
         model.output(0).set_names({"click"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

@@ -14,11 +14,13 @@ class GPT:
     """Builds the graph: ids (B, T <= 1024) -> logits (B, T, vocab)."""
 
     def __init__(self, weights: str | Path, layers: int = 12, heads: int = 12) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.layers, self.heads = layers, heads
 
     def constant(self, name: str) -> ov.Node:
-        return ops.constant(self.weights[name], name=name, shared_memory=True)
+        return ops.constant(
+            self.used.setdefault(name, self.weights[name]), name=name, shared_memory=True
+        )
 
     def layer_norm(self, x: ov.Output, name: str) -> ov.Node:
         y = ops.mvn(x, [-1], normalize_variance=True, eps=1e-5, eps_mode="inside_sqrt")
@@ -68,7 +70,7 @@ class GPT:
         )
         model = ov.Model([logits], [ids], "GPT")
         model.output(0).set_names({"logits"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

@@ -14,13 +14,11 @@ class UNet:
     """Builds the graph: image (B, 3, H, W) -> logits (B, classes, H, W)."""
 
     def __init__(self, weights: str | Path, widths: tuple[int, ...] = (64, 128, 256, 512)) -> None:
-        self.weights = load_file(weights)
-        self.used: set[str] = set()
+        self.weights, self.used = load_file(weights), {}
         self.widths = widths
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
-        self.used.add(name)
-        array = self.weights[name]
+        array = self.used.setdefault(name, self.weights[name])
         array = array if shape is None else array.reshape(shape)
         return ops.constant(array, name=name, shared_memory=True)
 
@@ -74,9 +72,7 @@ class UNet:
         logits = self.conv2(h, "conv")
         model = ov.Model([logits], [image], "UNet")
         model.output(0).set_names({"logits"})
-        if extra := (
-            self.weights.keys() - self.used - {node.friendly_name for node in model.get_ops()}
-        ):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 

@@ -23,11 +23,11 @@ class ViT:
         layers: int = 12,
         heads: int = 12,
     ) -> None:
-        self.weights = load_file(weights)
+        self.weights, self.used = load_file(weights), {}
         self.size, self.patch, self.D, self.layers, self.heads = size, patch, D, layers, heads
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
-        array = self.weights[name]
+        array = self.used.setdefault(name, self.weights[name])
         array = array if shape is None else array.reshape(shape)
         return ops.constant(array, name=name, shared_memory=True)
 
@@ -92,7 +92,7 @@ class ViT:
         logits = self.linear(ops.gather(h, np.int32(0), 1), "linear")
         model = ov.Model([logits], [image], "ViT")
         model.output(0).set_names({"logits"})
-        if extra := (self.weights.keys() - {node.friendly_name for node in model.get_ops()}):
+        if extra := (self.weights.keys() - self.used.keys()):
             raise ValueError(f"the model has no use for {sorted(extra)}")
         return model
 
