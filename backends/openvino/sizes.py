@@ -55,7 +55,8 @@ class Sizes:
     # ----------------------------------------------------------------------- expressions
 
     def place(self, expression: Expr) -> Expr:
-        """The expression with every name where it can be read."""
+        """The expression in plain Python, with every name where it can be read."""
+        expression = expr.spoken(expr.substitute(expression, self.cls.chosen))
         names = {name: self._name(name) for name in sorted(expr.names(expression))}
         placed = expr.substitute(expression, names)
         return self._computed(placed) if self.open(placed) else placed
@@ -106,10 +107,18 @@ class Sizes:
             case ast.BinOp(left=left, op=op, right=right):
                 a, b = self._operand(left), self._operand(right)
                 if isinstance(op, ast.FloorDiv):
-                    # Sizes are not negative, so that truncating is rounding down.
-                    return tree("ops.divide({a}, {b})", a=a, b=b)
+                    exact = "ops.subtract({a}, ops.floor_mod({a}, {b}))"
+                    above = tree(exact, a=a, b=b) if self._subtracts(left) else a
+                    return tree("ops.divide({a}, {b})", a=above, b=b)
                 if type(op) in OPERATORS:
                     return tree(f"ops.{OPERATORS[type(op)]}({{a}}, {{b}})", a=a, b=b)
+            case ast.UnaryOp(
+                op=ast.USub(),
+                operand=ast.BinOp(
+                    left=ast.UnaryOp(op=ast.USub(), operand=left), op=ast.FloorDiv(), right=right
+                ),
+            ):
+                return self._computed(_rounded_up(left, right))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return tree("ops.negative({x})", x=self._computed(operand))
             case ast.Call(func=ast.Name(id=function), args=[first, *rest]) if function in FUNCTIONS:
@@ -120,6 +129,15 @@ class Sizes:
                 return result
         what = f"OpenVINO source for a size computed as {expr.show(node)}"
         raise MlcError("unsupported", what, help="choose another target")
+
+    def _subtracts(self, node: Expr) -> bool:
+        """Whether it may be negative, where sizes are not: a division by ops would round it up."""
+        return any(
+            isinstance(n, (ast.BinOp, ast.UnaryOp))
+            and isinstance(n.op, (ast.Sub, ast.USub))
+            and self.open(n)
+            for n in ast.walk(node)
+        )
 
     def _operand(self, node: Expr) -> Expr:
         if self.open(node):
@@ -160,6 +178,13 @@ class Sizes:
         ]
         shape = ast.List(short, ast.Load()) if short else tree("np.int32([])")
         return {"shape": shape, "zero": literal(any(kept))}
+
+
+def _rounded_up(a: Expr, b: Expr) -> Expr:
+    """`-(-a // b)` of a size and a number as `(a + b - 1) // b`."""
+    known = number(b)
+    less = literal(known - 1) if isinstance(known, int) else ast.BinOp(b, ast.Sub(), literal(1))
+    return ast.BinOp(ast.BinOp(a, ast.Add(), less), ast.FloorDiv(), b)
 
 
 def elements(node: Expr) -> list[Expr]:
