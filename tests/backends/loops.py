@@ -176,5 +176,21 @@ model NeverTurns(depth = 0, width = 3):
         h = h -> linear(width)
     y = h -> linear(2)
 """,
+    "ops_in_a_table": """
+block Unit(width, activation):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    y = x -> linear(width) -> activation
+model OpsInATable(classes = 2):
+    in  x: f32[B, 3]
+    out y: f32[B, classes]
+    h = x
+    for width, activation, count in [(4, relu, 1), (4, tanh, 2), (5, tanh, 1)]:
+        h = h -> Unit(width, activation)
+        repeat count - 1:
+            h = h -> Unit(width, activation)
+        h = h -> activation
+    y = h -> linear(classes)
+""",
 }
 """By name: .mdl text with one model."""

@@ -41,7 +41,7 @@ def _outline(tree: Tree) -> Program:
             try:
                 cls = Builder(tree, definition, group, classes, made, frozen).build()
             except Disagree as difference:
-                waiting = [*_part(difference), *waiting]
+                waiting = [*_part(group, difference), *waiting]
                 continue
             except Freeze as found:
                 frozen |= found.names
@@ -80,10 +80,13 @@ def _callees_first(tree: Tree) -> list[tuple[Definition, list[Scope]]]:
     return [(definition, instances[definition]) for definition in order]
 
 
-def _part(difference: Disagree) -> Sequence[list[Scope]]:
+def _part(group: Sequence[Scope], difference: Disagree) -> Sequence[list[Scope]]:
+    """The instances by what tells them apart; those that lack it stay with the first."""
     groups = difference.groups()
     if len(groups) > 1:
-        return groups
+        named = {scope for each in groups for scope in each}
+        first = {*groups[0], *(scope for scope in group if scope not in named)}
+        return [[scope for scope in group if scope in first], *groups[1:]]
     iteration = next((f.iteration for f in difference.frames if f.iteration), None)
     if iteration is None or iteration.scope.loop is None:
         raise MlcError("internal", f"instances of one class differ in {difference}")

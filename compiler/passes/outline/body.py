@@ -398,6 +398,7 @@ class Part:
         listed = holders[0].index is not None
         if listed and self.items[0].flat:
             name = agree(self.frames, [f"{h.member}_{h.index}" for h in holders])
+            self.builder.flat.add(holders[0].member)
             return Member(name)
         return Member(agree(self.frames, [h.member for h in holders]), listed)
 

@@ -63,6 +63,7 @@ class Builder:
         self.checks: list[Check] = []
         self.parameters: dict[str, Parameter] = {}
         self.given: set[Var] = set()
+        self.flat: set[str] = set()
         self._weight_vars: dict[str, WeightVar] = {}
         self._called: dict[Scope, dict[Value, str]] = {}
         self._members: set[tuple[str, ...]] = set()
@@ -294,12 +295,12 @@ class Builder:
         return [inside.with_(shape=declared)] if fits and len(declared) == inside.rank else []
 
     def _separate(self, statements: Sequence[Statement]) -> None:
-        """Writes out loops that would fill one list one after the other: parts of a loop that is
-        written out itself."""
+        """Writes out loops that would fill one list one after the other, or one of which some
+        members have names of their own: parts of a loop that is written out itself."""
         filled: dict[str, Repeat] = {}
         for loop in loops(statements):
             for name in lists(loop):
-                if filled.setdefault(name, loop) is not loop:
+                if filled.setdefault(name, loop) is not loop or name in self.flat:
                     raise Unroll(next(s for s in self.tree.scopes if s.loop is loop.loop))
 
     def _record(

@@ -142,4 +142,9 @@ def common(
     pairs = zip(frames, values, strict=True)
     if shared and first and all(same(f.evaluate(first), plain(v)) for f, v in pairs):
         return first
-    return make(values[0]) if all(same(plain(v), plain(values[0])) for v in values) else None
+    if not all(same(plain(v), plain(values[0])) for v in values):
+        return None
+    try:
+        return make(values[0])
+    except TypeError:  # an op
+        return None

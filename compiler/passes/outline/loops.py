@@ -74,6 +74,8 @@ def _table(part: Part, loops: Sequence[Loop]) -> Expr:
     if alike and all(same(g, r) for g, r in zip(given, rows, strict=True)):
         return first
     found = common(part.frames, rows, [None] * len(rows), part.literal)
+    if found is None and all(same(row, rows[0]) for row in rows):  # of ops, which have no literal
+        raise Unroll(part.items[0].iterations[0])
     if found is None or part.empty:
         frames = [*part.frames, *part.empty]
         disagree(frames, [*rows, *[0] * len(part.empty)])

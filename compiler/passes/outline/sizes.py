@@ -152,8 +152,9 @@ class Sizes:
         """Those of the names that the last op was typed for one value of: `heads == 4`."""
         found: set[str] = set()
         for fact in self.facts:
-            sides = [set(symbols(side)) & names for side in (fact.left, fact.right)]
-            if fact.relation == "==" and any(sides) and not all(sides):
+            read = [set(symbols(side)) for side in (fact.left, fact.right)]
+            sides = [each & names for each in read]
+            if fact.relation == "==" and any(sides) and not all(sides) and sides == read:
                 values = {n: self.frames[0].names[n] for n in sides[0] | sides[1]}
                 known = {n: v for n, v in values.items() if isinstance(v, int)}
                 if substitute(fact.left - fact.right, known) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...expr import Expr, literal, names
@@ -98,7 +99,8 @@ class Tree:
         """Adds `item` to the body that `scope` belongs to once loops are dissolved."""
         while self.dissolved(scope):
             for name, value in scope.values.items():
-                item.bindings.setdefault(name, literal(value))
+                with suppress(TypeError):  # an op has no literal, and no number depends on it
+                    item.bindings.setdefault(name, literal(value))
             assert scope.parent is not None and scope.loop is not None
             item.key, item.arms, item.flat = (scope.loop.site, 0), scope.arms, True
             scope = scope.parent
