@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ...compiler.dim import Dim
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.window import Window
+from ...compiler.program import Apply
 from ..source.tree import number, real, tree
 from .rules import Parts, Rule, windows
 
@@ -66,13 +68,23 @@ def has_row(node: Node) -> bool:
     return all(isinstance(shape[1], int) for shape in (given.type.shape, node.output.type.shape))
 
 
+def read_off(apply: Apply) -> Sequence[Dim]:
+    """The sizes that a row reads off the types of tensors."""
+    if "groups" not in apply.op.config:
+        return apply.outputs[0].type.shape
+    grouped = number(apply.attrs["groups"]) != 1
+    weight = apply.inputs[1]
+    assert weight is not None
+    cut = number(apply.attrs.get("output_pad", literal(0))) is None
+    return [*weight.type.shape[1:] * grouped, *apply.outputs[0].type.shape[2:] * cut]
+
+
 def _kernel(p: Parts, groups: int) -> Expr:
     """The weight; OpenVINO wants an axis of groups before all others."""
     weight = p.var("weight")
     if groups == 1 or weight is None:
         return p.fill("{weight}")
-    first, *rest = weight.type.shape
-    shape = literal([groups, first // groups, *rest])
+    shape = p.place(literal([groups, -1, *weight.type.shape[1:]]))
     return p.fill("ops.reshape({weight}, {shape}, special_zero=False)", shape=shape)
 
 

@@ -18,7 +18,6 @@ from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
 from ...compiler.program import Apply, Class, Program, Statement, Var
 from ..source.names import identifier
-from .convolution import has_row
 from .methods import native
 from .states import NEXT
 
@@ -38,7 +37,7 @@ def flatten(graph: Graph) -> Program:
     scope = _scope(graph)
     _unite(graph, scope)
     apply(graph, CLEAN)
-    while expand(graph, lambda node: has_row(node) or native(node)):
+    while expand(graph, native):
         _unite(graph, scope)
         apply(graph, CLEAN)
     names = {graph.current(value): identifier(path.replace(".", "_"))

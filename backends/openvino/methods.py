@@ -17,6 +17,7 @@ from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
 from . import attention, windows
+from .convolution import has_row
 from .places import PLACED
 from .ports import passes_ports
 from .rules import RULES
@@ -355,7 +356,7 @@ def native(node: Node) -> bool:
     if name in PLACED:
         return PLACED[name](node)
     if node.layer is None or name not in {*SPECS, *INLINE}:
-        return name in RULES
+        return name in RULES or (node.layer is None and has_row(node))
     weights = set(node.layer.weights)
     x = next(v for v in node.inputs if v is not None)
     match name:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from ...compiler import expr
+from ...compiler.dim import Dim
 from ...compiler.expr import Expr, literal
 from ...compiler.program import (
     Apply,
@@ -30,6 +31,7 @@ from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
 from ..source.tree import shown, tree
+from .convolution import ROWS, read_off
 from .methods import INLINE, SPECS, Methods
 from .ports import ports
 from .rules import RULES, Parts, Rule, scalar
@@ -44,7 +46,7 @@ class Graph(Computation):
     """The lines that build one class's part; `used` are the hyper-parameters that they read."""
 
     target: ClassVar[str] = "openvino"
-    rules: ClassVar[Mapping[str, Rule]] = RULES  # type: ignore[assignment]
+    rules: ClassVar[Mapping[str, Rule]] = {**RULES, **ROWS}  # type: ignore[assignment]
     layers: ClassVar[Mapping[str, None]] = dict.fromkeys(SPECS)
     chains: ClassVar[bool] = False
 
@@ -216,9 +218,7 @@ class Graph(Computation):
                     told = TOLD if op.weights else ()
                     read = [e for key, e in attrs.items() if key not in told]
                     found |= {n for e in read for n in expr.names(e)}
-                    if statement.op.name == "flatten":
-                        shape = statement.outputs[0].type.shape
-                        found |= {n for s in shape for n in expr.names(literal(s))}
+                    found |= {n for s in sizes_of(statement) for n in expr.names(literal(s))}
                 case Call(cls=cls, args=args):
                     other = self.known[cls.name].used()
                     found |= {n for key in args if key in other for n in expr.names(args[key])}
@@ -326,6 +326,13 @@ class Graph(Computation):
         lines: list[Line] = [line for line in self.sizes.lines() if line.targets[0] in count]
         self.out.lines[:0] = lines
         return quiet(self.out.finish(names, self.taken))
+
+
+def sizes_of(apply: Apply) -> Sequence[Dim]:
+    """The sizes that the spelling of an op reads off the types of its tensors."""
+    if apply.op.name == "flatten":
+        return apply.outputs[0].type.shape
+    return read_off(apply) if apply.op.name in ROWS else ()
 
 
 def _arguments(other: Graph, given: Mapping[str, Expr]) -> tuple[list[Expr], list[ast.keyword]]:

@@ -20,6 +20,7 @@ from mlc.equivalence import Report, verify
 from mlc.equivalence.engines.pool import Pool
 from mlc.frontends.mdl import load
 from tests.backends import settings, single
+from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
 from tests.backends.structures import STRUCTURES
 from tests.backends.truth import Truth, draw, near, weights_of
@@ -59,9 +60,12 @@ def test_op(op: Op, number: int, symbolic: bool, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- models
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+WHOLE = {**MODELS, **STRUCTURES, **ARCHITECTURES}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
 def test_model(name: str, tmp_path: Path) -> None:
-    graph = load(MODELS[name], name)
+    graph = load(WHOLE[name], name)
     weights, feed = weights_of(graph), draw(graph)
     artefact = emit(graph, "net")
     model = single.build(artefact, weights, tmp_path)
@@ -254,6 +258,87 @@ def test_weights_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None
     write(path, tensors)
     with pytest.raises((KeyError, ValueError), match=r"linear\.bias|\['other'\]"):
         single.load(artefact, tmp_path).build(path)
+
+
+UNUSED = """
+block Pair:
+    in  x: f32[B, 4, L]
+    out y: like x
+    out skip: like x
+    skip = x -> conv(4, 1)
+    y = x + (skip -> conv(4, 1, groups = 2))
+model M(depth = 2, last = false):
+    in  x: f32[B, 4, L]
+    out y: f32[B, 4, L]
+    h = x
+    total = x
+    for i in range(depth):
+        h, skip = Pair(h)
+        total = total + skip
+    y = total + h if last else total
+"""
+
+
+def test_a_weight_that_is_asked_for_and_reaches_no_result_is_no_stranger(tmp_path: Path) -> None:
+    graph = load(UNUSED)
+    weights, feed = weights_of(graph), draw(graph)
+    artefact = emit(graph, "net")
+    (found,) = call(single.build(artefact, weights, tmp_path), [feed["x"]])
+    near(found, Truth(graph, weights, feed, False).outputs["y"], "y", 1e-5)
+    assert any("conv2" in path and path.startswith("blocks.1") for path in weights)
+
+
+COMPUTED = """
+block Half(k):
+    in  x: f32[B, T]
+    out y: f32[B, ceil(T / 2)]
+    y = x[:, :ceil(T / k)] * sqrt(k)
+model M(k = 2):
+    in  x: f32[B, T]
+    out y: f32[B, ceil(T / 2)]
+    out z: f32[B, T // 2]
+    out w: f32[B, (T - 5) // 2 + 2]
+    require T >= 2
+    y = x -> Half(k)
+    z = x[:, :floor(T / 2)] * sqrt(k)
+    w = x[:, :(T - 5) // 2 + 2]
+"""
+
+
+def test_sizes_are_rounded_as_the_source_rounds_them(tmp_path: Path) -> None:
+    model = single.build(emit(load(COMPUTED), "net"), {}, tmp_path)
+    for size in (4, 5, 8):
+        x = np.arange(3 * size, dtype=np.float32).reshape(3, size)
+        y, z, w = call(model, [x])
+        np.testing.assert_allclose(y, x[:, : -(-size // 2)] * np.float32(2**0.5))
+        np.testing.assert_allclose(z, x[:, : size // 2] * np.float32(2**0.5))
+        np.testing.assert_array_equal(w, x[:, : (size - 5) // 2 + 2])
+
+
+GIVEN = """
+block C(n, half):
+    in  x: f32[B, c, L]
+    out y: f32[B, n, L]
+    param kernel: f32[n, half, 3] = normal(0.1)
+    param b: f32[n] = normal(0.1)
+    y = conv(x, n, 3, pad = "same", groups = 2, weight = kernel, bias = b)
+block E(n, more):
+    in  x: f32[B, c, L]
+    out y: f32[B, n, 2 * L + more]
+    param kernel: f32[c, n, 2] = normal(0.1)
+    y = conv_transpose(x, n, 2, stride = 2, output_pad = more, bias = false, weight = kernel)
+model M:
+    in  x: f32[B, 4, L]
+    out y: f32[B, 6, 2 * L + 1]
+    y = x -> C(8, 2) -> C(6, 4) -> E(6, 1)
+"""
+
+
+def test_convolutions_by_given_weights(tmp_path: Path) -> None:
+    graph = load(GIVEN)
+    weights, feed = weights_of(graph), draw(graph)
+    (found,) = call(single.build(emit(graph, "net"), weights, tmp_path), [feed["x"]])
+    near(found, Truth(graph, weights, feed, False).outputs["y"], "y", 1e-5)
 
 
 def test_a_fact_bounds_the_input() -> None:
