@@ -119,7 +119,7 @@ class Body:
                     return self.size(each)
             return expr.name(self.scope.locals.get(each, each))
 
-        expression = expr.substitute(expression, self.cls.chosen)
+        expression = expr.spoken(expr.substitute(expression, self.cls.chosen))
         return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
 
     def size(self, name: str) -> Expr:
@@ -271,8 +271,11 @@ class Body:
         return self._block(statement, given)
 
     def _block(self, statement: Call, given: list[Expr]) -> Expr:
-        args = {name: self.place(value) for name, value in statement.args.items()}
+        args = {name: self.place(value) for name, value in statement.given.items()}
         positional, keywords = arguments(statement.cls, args)
+        called = Scope(statement.cls, frozenset(), self.taken).locals
+        for keyword in keywords:
+            keyword.arg = called.get(str(keyword.arg), keyword.arg)
         if statement.cls not in self.names.nameless:
             keywords = [*keywords, ast.keyword("name", self.labels.name(statement.member))]
         function = expr.name(self.names.functions[statement.cls.name])

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 
 from ...compiler import expr
-from ...compiler.dim import Size, symbol, symbols
+from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Class, Parameter, Var, WeightVar
 from ..source.compose import Assign, Composer, Do, Return
@@ -41,11 +41,13 @@ class Custom:
             self.arguments[var] = _fresh(argument(var.name or "x"), self.arguments.values())
         used = sorted(self._attribute_names() | self._weight_names())
         self.read_from = {n: place for n in used if (place := self._place_of(n)) is not None}
-        config = [n for n in used if n not in self.read_from]
-        for name_ in {n for v in self.given for s in v.type.shape for n in symbols(s)}:
+        for name_ in sorted(self._given_names() - set(used)):
             found = self._place_of(name_)
             if found is not None:
                 self.read_from.setdefault(name_, found)
+            elif name_ not in self.open:
+                used.append(name_)
+        config = [n for n in used if n not in self.read_from]
         self.config = {n: free(n, {*ATTRIBUTES, *LOCALS}) for n in config}
 
     @property
@@ -77,6 +79,17 @@ class Custom:
         """The names that the shapes of its weights are made of."""
         shapes = (e for p in self.group.parameters for e in (*p.shape, *_started(p)))
         return {n for e in shapes for n in expr.names(e)}
+
+    def _given_names(self) -> set[str]:
+        """The names that say which shapes it gives."""
+        shapes = {(v.type.shape, v.order) for v in self.inputs}
+        own = [v for v in self.given if (v.type.shape, v.order) not in shapes]
+        sizes = (self._size(size) for v in own for size in v.type.shape)
+        return {n for size in sizes for n in expr.names(size) if not n.startswith("size_")}
+
+    def _size(self, size: int | Size) -> Expr:
+        """A size in names of the class, as far as it has any."""
+        return expr.substitute(literal(size), self.cls.chosen)
 
     @property
     def change(self) -> Var | None:
@@ -176,7 +189,7 @@ class Custom:
             var, axis = self.read_from[each]
             return expr.parse(f"{self._shape_of(var)}[{_end(axis, var)}]")
 
-        return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
+        return _put(expression, name)
 
     def _call(self) -> str:
         out = Composer()
@@ -190,7 +203,7 @@ class Custom:
             return tree("{x}.shape[{i}]", x=out.ref(var), i=literal(_end(axis, var)))
 
         def place(expression: Expr) -> Expr:
-            return expr.substitute(expression, {n: name(n) for n in expr.names(expression)})
+            return _put(expression, name)
 
         def read(var: Var) -> Expr:
             if var in self.numbers:
@@ -275,7 +288,7 @@ class Custom:
         return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
     def _known(self, size: int | Size) -> str:
-        expression = literal(size)
+        expression = self._size(size)
         found = expr.names(expression)
         bare = isinstance(expression, ast.Name)
         if found & self.open and not bare:
@@ -290,6 +303,12 @@ class Custom:
         items = ", ".join(f'"{n}": self.{n}' for n in self.config.values())
         return ("    def get_config(self):\n"
                 f"        return {{**super().get_config(), {items}}}\n")  # fmt: skip
+
+
+def _put(expression: Expr, name: Callable[[str], Expr]) -> Expr:
+    """The expression in plain Python, with its names put in."""
+    plain = expr.spoken(expression)
+    return expr.substitute(plain, {n: name(n) for n in expr.names(plain)})
 
 
 def _started(parameter: Parameter) -> Sequence[Expr]:

@@ -102,8 +102,8 @@ def needs_sizes(apply: Apply, names: frozenset[str]) -> bool:
         return False
     match apply.op.name:
         case "reshape":
-            shape = elements(apply.attrs["shape"])
-            return sum(map(is_open, shape[1:] if _batch_stays(apply) else shape)) > 1
+            shape = _told(apply, names)[1 if _batch_stays(apply) else 0 :]
+            return sum(is_open(size) or is_literal(size, -1) for size in shape) > 1
         case "slice":
             return any(is_open(e) for e in _bounds(apply))
         case "flatten":
@@ -125,6 +125,27 @@ def _batch_stays(apply: Apply) -> bool:
     assert x is not None
     first = [v.type.shape[v.order[0] if v.order else 0] for v in (x, y) if v.type.rank > 1]
     return len(first) == 2 and first[0] == first[1] and isinstance(first[0], Size)
+
+
+def _told(apply: Apply, names: frozenset[str]) -> list[Expr]:
+    """The shape that a reshape is given, in which -1 stands only for what Keras can tell.
+
+    It computes the shape of the result, too, and there no size that is left open.
+    """
+    x, y = apply.inputs[0], apply.outputs[0]
+    assert x is not None
+    shape = elements(apply.attrs["shape"])
+    order = x.order or range(x.type.rank)
+    given = [x.type.shape[axis] for axis in (order[1:] if _batch_stays(apply) else order)]
+    if len(shape) != y.type.rank or all(_closed(size, names) for size in given):
+        return shape
+    return [literal(size) if is_literal(each, -1) and _closed(size, names) else each
+            for each, size in zip(shape, y.type.shape, strict=True)]  # fmt: skip
+
+
+def _closed(size: Dim, names: frozenset[str]) -> bool:
+    """Whether it is known while the model is put together, and has a name."""
+    return all(n not in names and not n.startswith("size_") for n in symbols(size))
 
 
 def _kept(apply: Apply) -> list[Expr]:
@@ -256,7 +277,7 @@ def _maybe(p: Parts) -> Callable[[Expr | None], Expr | None]:
 
 def reshape(p: Parts) -> Expr:
     """`Reshape` where the batch stays; at most one size is open, and written as -1."""
-    shape = _placed(p, elements(p.apply.attrs["shape"]))
+    shape = _placed(p, _told(p.apply, p.open if isinstance(p, Pieces) else frozenset()))
     if _batch_stays(p.apply):
         rest = sizes(p, shape[1:])
         if sum(is_literal(size, -1) for size in rest) <= 1:

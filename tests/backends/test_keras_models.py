@@ -189,6 +189,24 @@ model ReadOutside(D = 3, width = 6):
     w = token.weight @ a.weight
     n = sum(a.bias * a.bias)
 """,
+    "split": """
+block Split(heads):
+    in  x: f32[B, T, D]
+    out y: like x
+    param scale: f32[ceil(D / 2)] = normal(1)
+    h = reshape(x, [B, T, heads, -1]) / sqrt(D / heads)
+    h = reshape(h, [B, T, -1]) -> linear(ceil(D / 2))
+    h = h * scale * ceil(D / 3) + sqrt(D)
+    y = h -> linear(D)
+
+model Sides(D = 8, heads = 4, layers = 2):
+    in  x: f32[B, T, D]
+    out y: f32[B, T, D]
+    h = x
+    repeat layers:
+        h = h -> linear(16) -> linear(D) -> Split(max(heads / 2, 1))
+    y = h / (sqrt(heads) + ceil(D / 3))
+""",
     "grouped_up": """
 block Up(width, groups):
     in  x: f32[B, C, H, W]
@@ -207,7 +225,7 @@ model GroupedUp(groups = 2):
 }  # fmt: skip
 """Further models: what Keras writes in its own way."""
 
-ALL = {**OFFERED, **STRUCTURES, **MORE}
+ALL = {**OFFERED, **STRUCTURES, **ARCHITECTURES, **MORE}
 
 
 SINGLE = {"volume": 3e-5}
