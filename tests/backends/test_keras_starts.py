@@ -111,6 +111,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet": {"widths": [8, 16]}, "densenet": {"counts": [2, 1]},
     "convnext": {"depths": [1, 1], "widths": [16, 24]},
     "diffusion": {"width": 16, "groups": 4},
+    "efficientnet": {"stages": [(16, 2, 3, 1, 1), (24, 2, 5, 2, 2)], "head": 32, "classes": 10},
 }  # fmt: skip
 NAMES = [*MODELS, *sorted(path.stem for path in EXAMPLES.glob("*.mdl"))]
 

@@ -18,6 +18,10 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
     "unet": ("unet", {"widths": [4, 7], "classes": 3}),
     "densenet": ("densenet", {"counts": [1, 2, 1], "growth": 5, "classes": 5}),
     "convnext": ("convnext", {"depths": [1, 2, 1], "widths": [6, 8, 10], "classes": 5}),
+    "efficientnet": (
+        "efficientnet",
+        {"stages": [(8, 1, 3, 1, 1), (8, 2, 5, 2, 2)], "head": 12, "classes": 5},
+    ),
     "vit": (
         "vit",
         {"size": 8, "patch": 4, "D": 12, "layers": 2, "heads": 3, "classes": 5, "drop": 0.1},

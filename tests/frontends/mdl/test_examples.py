@@ -109,6 +109,7 @@ def test_loops_and_scopes_agree(name: str, params: dict[str, Any]) -> None:
         ("gpt", {}, 50257 * 768 + 1024 * 768 + 12 * 7_087_872 + 2 * 768),
         ("densenet", {}, 7_978_856),
         ("convnext", {}, 28_589_128),
+        ("efficientnet", {}, 5_288_548),  # as torchvision's efficientnet_b0
         ("vit", {}, 86_567_656),  # as torchvision's vit_b_16
         ("bert", {}, 109_482_240),  # as transformers' bert-base-uncased
     ],
