@@ -9,7 +9,7 @@ from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
-from ..source.tree import tree
+from ..source.tree import is_literal, tree
 from .starts import biased, size
 
 
@@ -39,7 +39,7 @@ def _function(p: Parts) -> Expr | None:
 def _uneven(p: Parts) -> bool:
     """Whether the lengths of a causal attention may differ: NNX' own aligns it at the start."""
     context = p.var("context")
-    if context is None or not p.value("causal"):
+    if context is None or is_literal(p["causal"], False):
         return False
     return bool(context.type.shape[1] != p.x.type.shape[1])
 
@@ -53,16 +53,18 @@ def attend(p: Parts) -> Expr:
     if var is not None:
         missing = 4 - var.type.rank
         masks.append(p.fill(f"{{mask}}[{', '.join(['None'] * missing)}]" if missing else "{mask}"))
-    causal = bool(p.value("causal"))
-    if causal and (masks or _uneven(p)):
-        masks.append(_triangle(p))
-        causal = False
+    causal = p.unless("causal", False)
+    if causal is not None and (masks or _uneven(p)):
+        seen = _triangle(p)
+        always = is_literal(causal, True)
+        masks.append(seen if always else tree("({s} | (not {c}))", s=seen, c=causal))
+        causal = None
     mask = masks[0] if masks else None
     for other in masks[1:]:
         mask = tree("{a} & {b}", a=mask, b=other)
     return p.fill(
         "{name}({x}, {context}, mask={allowed}, is_causal={causal})",
-        allowed=mask, causal=literal(True) if causal else None,
+        allowed=mask, causal=causal,
     )  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def _attend(found: list[Apply]) -> str:
 def _sdpa(found: list[Apply]) -> str:
     """Scaled dot-product attention, with what the model does with it and no more."""
     masks = {apply.inputs[3] is not None for apply in found}
-    causal = {bool(apply.values["causal"]) for apply in found}
+    causal = {each for apply in found for each in _causal(apply)}
     scaled = any(_scaled(apply) for apply in found)
     arguments = ["q: jax.Array", "k: jax.Array", "v: jax.Array"]
     arguments += ["mask: jax.Array"] if masks == {True} else []
@@ -154,7 +156,12 @@ def _allowed(masks: set[bool], causal: set[bool]) -> list[str]:
 def causal_alone(program: Program) -> bool:
     """Whether every product of attention is causal, so that none needs to say so."""
     applied = (s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply))
-    return all(bool(s.values["causal"]) for s in applied if s.op.name == "sdpa")
+    return all(_causal(s) == {True} for s in applied if s.op.name == "sdpa")
+
+
+def _causal(apply: Apply) -> set[bool]:
+    """What `causal` may be: both where a hyper-parameter says it."""
+    return {bool(apply.values["causal"])} if "causal" in apply.values else {False, True}
 
 
 def _own_function(apply: Apply) -> bool:
@@ -163,7 +170,7 @@ def _own_function(apply: Apply) -> bool:
     given = {n for n, v in zip(names, apply.inputs, strict=False) if v is not None}
     x, context = apply.inputs[0], apply.inputs[1]
     uneven = context is not None and x is not None and context.type.shape[1] != x.type.shape[1]
-    masked = bool(given & {"keep", "mask"}) or (uneven and bool(apply.values["causal"]))
+    masked = bool(given & {"keep", "mask"}) or (uneven and True in _causal(apply))
     return masked or _scaled(apply)
 
 

@@ -23,7 +23,8 @@ def resizes(node: Node) -> bool:
 
 
 def resize(p: Parts) -> Expr:
-    values, rank = p.apply.values, p.x.type.rank
+    values = {name: p.fixed(name) for name in ("mode", "scale", "antialias")}
+    rank = p.x.type.rank
     order = p.x.order or tuple(range(rank))
     scale = values["scale"]
     each = (scale,) * (rank - 2) if isinstance(scale, int) else scale

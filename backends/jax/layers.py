@@ -8,12 +8,13 @@ from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.shape import product
 from ..source.parts import Parts, Rule
-from ..source.tree import is_literal, number, tree
+from ..source.tree import is_literal, tree
 from .attention import attend, attention
 from .images import resizes
 from .places import PLACED
-from .rules import RULES, each, elements, pairs, pools, spatial
+from .rules import RULES, pools
 from .starts import biased, size
+from .windows import each, reaches, spatial
 
 
 def _unless(p: Parts, name: str, default: object) -> Expr | None:
@@ -52,14 +53,6 @@ def _conv(p: Parts) -> Expr:
 def _conv_transpose(p: Parts) -> Expr:
     """NNX pads the stretched input: by what the kernel reaches beyond PyTorch's padding."""
     count = spatial(p.x.type)
-    columns = [elements(each(p[name], count)) for name in ("kernel", "dilation", "output_pad")]
-    rows = []
-    for kernel, dilation, more, pair in zip(
-        *columns, elements(pairs(p["pad"], count)), strict=True
-    ):
-        low, high = (number(side) for side in elements(pair))
-        reach = number(dilation) * (number(kernel) - 1)
-        rows.append((reach - low, reach - high + number(more)))
     if not is_literal(p["groups"], 1):
         return p.fill(
             "nnx.Conv({inputs}, {features}, {kernel}, padding={rows}, input_dilation={stride}, "
@@ -67,7 +60,7 @@ def _conv_transpose(p: Parts) -> Expr:
             "kernel_init=uniform({fan}), bias_init={start}, rngs=rngs)",
             **{
                 **biased(p, _fan(p)), "inputs": size(p, 1), "kernel": each(p["kernel"], count),
-                "rows": literal(rows), "dilation": _unless(p, "dilation", 1), "fan": _fan(p),
+                "rows": reaches(p), "dilation": _unless(p, "dilation", 1), "fan": _fan(p),
             },
         )  # fmt: skip
     return p.fill(
@@ -76,7 +69,7 @@ def _conv_transpose(p: Parts) -> Expr:
         "kernel_init=fan_uniform, bias_init={start}, rngs=rngs)",
         **{
             **biased(p, _fan(p)), "inputs": size(p, 1), "kernel": each(p["kernel"], count),
-            "stride": each(p["stride"], count), "rows": literal(rows),
+            "stride": each(p["stride"], count), "rows": reaches(p),
             "dilation": None if is_literal(p["dilation"], 1) else each(p["dilation"], count),
         },
     )  # fmt: skip
@@ -113,7 +106,7 @@ def _kept(p: Parts) -> Expr:
 
 def _prelu(p: Parts) -> Expr:
     """NNX' own has one slope for all channels."""
-    if not p.value("per_channel"):
+    if not p.fixed("per_channel"):
         return tree("nnx.PReLU(0.25)")
     return p.fill("PReLU({features})", features=size(p, 1))
 

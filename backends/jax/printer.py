@@ -38,6 +38,7 @@ from .chains import one_member, owned, place, sequential, stages
 from .layers import APPLIED, LAYERS
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted, sdpa
+from .tuples import Tuples
 from .weights import VARIABLES, VIEWS
 
 Make: TypeAlias = Callable[[Apply, Expr], Expr]
@@ -52,15 +53,20 @@ class Members(Constructor):
     def __init__(self, cls: Class, scope: Scope, make: Make) -> None:
         super().__init__(cls, scope)
         self.make = make
+        self.tuples = Tuples(cls)
 
     def layer(self, apply: Apply) -> Expr:
         if apply.op.name not in LAYERS or apply.member is None:
             return self._stage(apply)
-        return self.make(apply, spell(LAYERS, Parts(apply, _hole, self.scope.init), "jax"))
+        return self.make(apply, self._spelled(LAYERS, apply))
+
+    def _spelled(self, rules: Mapping[str, Rule], apply: Apply) -> Expr:
+        parts = Parts(self.tuples.spread(apply), _hole, self.scope.init)
+        return self.tuples.join(spell(rules, parts, "jax"), self.scope.init)
 
     def _stage(self, apply: Apply) -> Expr:
         """A function of one tensor, in a chain: `nnx.relu`, or a lambda."""
-        value = spell(RULES, Parts(apply, _hole, self.scope.init), "jax")
+        value = self._spelled(RULES, apply)
         match value:
             case ast.Call(func=function, args=[ast.Name(id="x")], keywords=[]):
                 return function
@@ -116,6 +122,7 @@ class Lines(Computation):
         self.place = self.sizes.place
         self.within: Chain | None = None
         self.causal = False
+        self.tuples = Tuples(cls)
         branches = (s for s in walk(cls.body) if isinstance(s, Chain) and sequential(s))
         inside = {out for branch in branches for s in branch.body for out in outputs(s)}
         self.made = {out: s for out, s in self.made.items() if out not in inside}
@@ -138,6 +145,9 @@ class Lines(Computation):
         outside, self.within = self.within, statement
         self.body(statement.body)
         self.within = outside
+
+    def parts(self, statement: Apply) -> Parts:
+        return super().parts(self.tuples.spread(statement))
 
     def weight(self, var: WeightVar) -> Expr:
         """`self.position[...]`; a layer's as the source has it: `self.linear.kernel[...].T`."""
@@ -188,7 +198,7 @@ class Lines(Computation):
             if member is not None and self.ops.get(member.name) == "embedding":
                 assert rows is not None
                 return tree("{f}.attend({x})", f=self.holder(member), x=self.read(rows))
-        return super().spelled(statement)
+        return self.tuples.join(super().spelled(statement), self.place)
 
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
         if isinstance(member, ast.Call):  # `next(blocks)`, which may be read once

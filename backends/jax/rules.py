@@ -7,12 +7,13 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ...compiler.expr import Expr, literal
-from ...compiler.graph import Type
 from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
+from .explicit import conv, conv_transpose
 from .images import resize
 from .places import PLACES
+from .windows import each, elements, pairs, spatial
 
 DTYPES: Mapping[str, str] = {
     "bool": "bool", "u8": "jnp.uint8", "i8": "jnp.int8", "i16": "jnp.int16", "i32": "jnp.int32",
@@ -48,7 +49,7 @@ def _unary(name: str) -> Rule:
 
 def keep(p: Parts) -> Expr | None:
     """`keepdims=True`, or nothing."""
-    return literal(True) if p.value("keep") else None
+    return p.unless("keep", False)
 
 
 def one(axes: Expr | None) -> Expr | None:
@@ -95,7 +96,7 @@ def _arg(p: Parts) -> Expr:
 
 
 def _cast(p: Parts) -> Expr:
-    return p.fill("{x}.astype({d})", d=dtype(p.value("dtype")))
+    return p.fill("{x}.astype({d})", d=dtype(p.fixed("dtype")))
 
 
 def _clamp(p: Parts) -> Expr:
@@ -140,11 +141,6 @@ def permuted(x: Expr, axes: Sequence[int]) -> Expr:
     return tree("{x}.transpose(*{axes})", x=x, axes=[literal(axis) for axis in axes])
 
 
-def elements(node: Expr) -> list[Expr]:
-    """The items of a tuple or list."""
-    return list(node.elts) if isinstance(node, (ast.Tuple, ast.List)) else [node]
-
-
 def _reshape(p: Parts) -> Expr:
     sizes = elements(p["shape"])
     order = p.apply.outputs[0].order or range(len(sizes))
@@ -153,7 +149,7 @@ def _reshape(p: Parts) -> Expr:
 
 def _flatten(p: Parts) -> Expr:
     """Axes that stay keep their size, and -1 stands for those that are joined."""
-    start, end = p.value("start") % p.x.type.rank, p.value("end") % p.x.type.rank
+    start, end = (p.fixed(name) % p.x.type.rank for name in ("start", "end"))
     sizes: list[Expr] = []
     for axis, size in enumerate(p.x.type.shape):
         if axis == start:
@@ -228,7 +224,7 @@ def _pad(p: Parts) -> Expr:
     rows = elements(pads) if isinstance(pads, (ast.Tuple, ast.List)) else [pads] * p.x.type.rank
     pairs = [row if isinstance(row, ast.Tuple) else tree("({n}, {n})", n=row) for row in rows]
     stored = ast.Tuple([pairs[axis] for axis in _order(p)], ast.Load())
-    mode = p.value("mode")
+    mode = p.fixed("mode")
     fill = None if mode != "constant" or number(p["value"]) == 0 else p["value"]
     return p.fill(
         "jnp.pad({x}, {pads}, mode={mode}, constant_values={fill})",
@@ -270,11 +266,11 @@ def _positions(p: Parts, axis: int, rank: int) -> Expr:
 
 
 def _iota(p: Parts) -> Expr:
-    return p.fill("jnp.arange({size}, dtype={d})", d=dtype(p.value("dtype")))
+    return p.fill("jnp.arange({size}, dtype={d})", d=dtype(p.fixed("dtype")))
 
 
 def _one_hot(p: Parts) -> Expr:
-    name = p.value("dtype")
+    name = p.fixed("dtype")
     return p.fill(
         "nnx.one_hot({index}, {depth}, dtype={d})", d=None if name == "f32" else dtype(name)
     )
@@ -295,7 +291,11 @@ def _triangle(name: str) -> Rule:
 
 def _gelu(p: Parts) -> Expr:
     """JAX's own default is the approximation by tanh."""
-    return p.fill("nnx.gelu({x}, approximate={a})", a=literal(p.value("approximate") == "tanh"))
+    how = p.value("approximate")
+    by_tanh = (
+        tree("{how} == 'tanh'", how=p["approximate"]) if how is None else literal(how == "tanh")
+    )
+    return p.fill("nnx.gelu({x}, approximate={a})", a=by_tanh)
 
 
 def _softmax(name: str) -> Rule:
@@ -331,37 +331,19 @@ def _linear(p: Parts) -> Expr:
 
 def sdpa(p: Parts, told: bool = True) -> Expr:
     """By a function of the file, which must be `told` that it is causal where it may not be."""
-    causal = literal(True) if p.value("causal") and told else None
+    causal = p.unless("causal", False) if told else None
     return p.fill("sdpa({q}, {k}, {v}, {mask}, causal={c}, scale={scale})", c=causal)
 
 
 # ----------------------------------------------------------------------- windows over images
 
 
-def spatial(x: Type) -> int:
-    """How many spatial axes an image has."""
-    return x.rank - 2
-
-
-def each(value: Expr, count: int) -> Expr:
-    """A number, or one for each spatial axis, as a tuple."""
-    if isinstance(value, (ast.Tuple, ast.List)):
-        return ast.Tuple(value.elts, ast.Load())
-    return ast.Tuple([value] * count, ast.Load())
-
-
-def pairs(pad: Expr, count: int) -> Expr:
-    """Padding as a pair for each spatial axis."""
-    rows = elements(each(pad, count))
-    return ast.Tuple(
-        [row if isinstance(row, ast.Tuple) else tree("({n}, {n})", n=row) for row in rows],
-        ast.Load(),
-    )
-
-
 def _pool(p: Parts) -> tuple[int, Expr | None, Expr | None]:
     """Spatial axes, strides, and padding (None where there is none)."""
     count = spatial(p.x.type)
+    for name in ("ceil", "dilation"):
+        if name in p.op.config:
+            p.fixed(name)
     stride = p["kernel"] if p["stride"] is None else p["stride"]
     pad = p["pad"]
     if is_literal(pad, "same"):
@@ -380,10 +362,10 @@ def _max_pool(p: Parts) -> Expr:
 
 def _avg_pool(p: Parts) -> Expr:
     count, stride, pad = _pool(p)
-    same = pad is None or p.value("count_pad")
+    counted = None if pad is None else p.unless("count_pad", True)
     return p.fill(
         "nnx.avg_pool({x}, {kernel}, strides={stride}, padding={pad}, count_include_pad={c})",
-        kernel=each(p["kernel"], count), stride=stride, pad=pad, c=None if same else literal(False),
+        kernel=each(p["kernel"], count), stride=stride, pad=pad, c=counted,
     )  # fmt: skip
 
 
@@ -430,6 +412,7 @@ RULES: Mapping[str, Rule] = {
     "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
     "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": sdpa, "resize": resize,
+    "conv": conv, "conv_transpose": conv_transpose,
     **PLACES,
     "log_sigmoid": _unary("nnx.log_sigmoid"),
 }  # fmt: skip

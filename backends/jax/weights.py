@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Weight
 from ...compiler.passes.layout import Folds
@@ -59,6 +60,9 @@ def _conv_transpose(weight: Weight) -> Place:
     """
     assert weight.layer is not None
     groups: int = weight.layer.attrs["groups"]
+    if groups == 1 and "groups" in weight.layer.exprs:
+        what = "JAX source for conv_transpose with groups that depend on hyper-parameters and are 1"
+        raise MlcError("unsupported", what, help="write groups as a literal")
     if weight.part != "weight" or groups == 1:
         return _conv(weight)
     rank = weight.type.rank
