@@ -35,14 +35,18 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
 
     stored, program = prepare(graph, native, layout)
     stem = module_name(name)
+    text, arguments = source(stored, program)
     return Artefact(
         "jax",
         stem,
-        {f"{stem}.py": source(stored, program)},
+        {f"{stem}.py": text},
         WeightMap([entry(program, weight, folds) for weight in program.weights]),
         Interface(
             program.model.name,
-            tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
+            tuple(
+                Port.of(v, v.name, argument=arguments[v.name], optional=v.default is not None)
+                for v in stored.inputs
+            ),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             _deviations(program.weights),
         ),
@@ -56,8 +60,8 @@ def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
     return (Deviation("running_var", formula, paths),) if paths else ()
 
 
-def source(graph: Graph, program: Program) -> str:
-    """The text of the file."""
+def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
+    """The text of the file, and what the model's inputs are called in it."""
     names = rename((cls.name for cls in program.classes), LOCALS)
     for cls in program.classes:
         cls.name = names[cls.name]
@@ -67,16 +71,18 @@ def source(graph: Graph, program: Program) -> str:
 
     causal = attention.causal_alone(program)
 
-    def modules(make: Make, names: frozenset[str]) -> list[str]:
+    def modules(make: Make, names: frozenset[str]) -> list[Module]:
         return [
-            Module(cls, names, make, causal, optional, graph.facts).source()
+            Module(cls, names, make, causal, optional, graph.facts)
             if cls is program.model
-            else Module(cls, names, make, causal).source()
+            else Module(cls, names, make, causal)
             for cls in program.classes
         ]
 
-    modules(partials.count, classes)
-    printed = modules(partials.made, classes | partials.settle(LOCALS | classes))
+    for module in modules(partials.count, classes):
+        module.source()
+    settled = modules(partials.made, classes | partials.settle(LOCALS | classes))
+    printed = [module.source() for module in settled]
     shared = list(partials.source())
     made = "\n".join([*shared, *printed])
     if START in made:
@@ -84,7 +90,8 @@ def source(graph: Graph, program: Program) -> str:
     pieces = [*_functions(made, program), *printed, _build(program.model)]
     head = title(program.model, "jax")
     body = join(pieces)
-    return formatted(join([head, "\n\n".join([_imports(body + made), "\n".join(shared)]), body]))
+    text = join([head, "\n\n".join([_imports(body + made), "\n".join(shared)]), body])
+    return formatted(text), settled[-1].arguments
 
 
 def _imports(body: str) -> str:

@@ -234,6 +234,9 @@ class Module:
         self.members = Members(cls, self.scope, make)
         self.call = Lines(cls, self.scope, self.taken)
         self.call.causal = causal
+        given = {*self.scope.locals.values()}
+        self.arguments = {n: self.scope.locals.get(n) or free(n, {*self.taken, *given})
+                          for n in cls.inputs}  # fmt: skip
 
     def source(self) -> str:
         """The class as text."""
@@ -249,9 +252,7 @@ class Module:
 
     def _call(self) -> str:
         out = self.call.out
-        given = dict.fromkeys([*self.scope.locals.values()])
-        names = {var: self.scope.locals.get(n) or free(n, {*self.taken, *given})
-                 for n, var in self.cls.inputs.items()}  # fmt: skip
+        names = {var: self.arguments[n] for n, var in self.cls.inputs.items()}
         for name, default in self.optional.items():
             self._default(self.cls.inputs[name], default)
         self.call.body(self.cls.body)

@@ -23,7 +23,9 @@ from mlc.compiler.op import Op
 from mlc.compiler.tensor import write
 from mlc.frontends.mdl import load
 from tests.backends import settings, single
+from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
+from tests.backends.structures import STRUCTURES
 from tests.backends.truth import Truth, draw, near, weights_of
 from tests.compiler.ops.sample import cases
 from tests.compiler.ops.test_meaning import close
@@ -109,18 +111,33 @@ def test_op(op: Op, number: int, symbolic: bool, results: dict[Key, Any]) -> Non
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_model(name: str, training: bool, tmp_path: Path) -> None:
     """Outputs, new buffers, and gradients by inputs and parameters."""
-    graph = load(MODELS[name], name)
+    check(MODELS[name], training, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(STRUCTURES))
+def test_structure(name: str, tmp_path: Path) -> None:
+    check(STRUCTURES[name], True, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_architecture(name: str, tmp_path: Path) -> None:
+    check(ARCHITECTURES[name], True, tmp_path)
+
+
+def check(text: str, training: bool, folder: Path) -> None:
+    """Compares the emitted model with the reference, at one choice of sizes."""
+    graph = load(text, "net")
     weights, feed = weights_of(graph), draw(graph)
     artefact = emit(graph, "net")
     truth = Truth(graph, weights, feed, training)
-    model = mode(single.build(artefact, weights, tmp_path), training)
+    model = mode(single.build(artefact, weights, folder), training)
     for _, part in nnx.iter_modules(model):
         if isinstance(part, nnx.Dropout):
             part.rate = 0.0
     found = differentiated(artefact, model, feed, truth.cotangents)
     for key, want in truth.compared(artefact).items():
         tolerance = 2e-4 if key[0] == "gradient" else 1e-5
-        near(found[key], want, f"{key} of {name}", tolerance, 0.1)
+        near(found[key], want, str(key), tolerance, 0.1)
 
 
 def differentiated(
