@@ -35,11 +35,16 @@ class Reads:
     def _is_size(self, name: str) -> bool:
         return name in self.cls.sizes and self.cls.sizes[name][0] in self.cls.inputs
 
+    def _alike(self, name: str) -> str:
+        """The first of the sizes that are read from the same place."""
+        return next(n for n, place in self.cls.sizes.items() if place == self.cls.sizes[name])
+
     def _put(self, expression: Expr, own: set[str]) -> Expr:
         values = {}
         for name in expr.names(expression):
             if name in own:
-                var = self.sizes.setdefault(name, Var(identifier(name), Type("i32", ())))
+                alike = self._alike(name)
+                var = self.sizes.setdefault(alike, Var(identifier(alike), Type("i32", ())))
                 values[name] = self.out.ref(var)
             else:
                 values[name] = self._plain(expr.name(name))
