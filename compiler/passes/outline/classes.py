@@ -63,6 +63,7 @@ class Builder:
         self.checks: list[Check] = []
         self.parameters: dict[str, Parameter] = {}
         self.given: set[Var] = set()
+        self.merged: dict[str, str] = {}
         self.flat: set[str] = set()
         self._weight_vars: dict[str, WeightVar] = {}
         self._called: dict[Scope, dict[Value, str]] = {}
@@ -309,7 +310,9 @@ class Builder:
         definition = self.definition
         self._checks()
         prune(body, set(outputs.values()) | {var for _, var in updates})
-        sizes = {n: place for n, place in definition.sizes.items()
+        places = {n: (self.merged.get(source, source), axis)
+                  for n, (source, axis) in definition.sizes.items()}  # fmt: skip
+        sizes = {n: place for n, place in places.items()
                  if place[0] in inputs and n not in self.frozen}  # fmt: skip
         init, call = names_read(body, self.init_names, self.checks)
         params = [
@@ -394,9 +397,11 @@ class Builder:
         if root:
             return [{value.name: value for value in graph.inputs}]
         found: list[dict[str, Value | None]] = []
+        merged: list[dict[str, str]] = []
         for scope in self.scopes:
             outside = external(self.tree, scope)
-            named = {graph.current(value): name for name, value in scope.inputs.items()}
+            named, again = self._named_inputs(scope)
+            merged.append({n: first for n, first in again.items() if n != first})
             given = {named[v]: v for v in outside if v in named}
             rest = [v for v in outside if v not in named]
             ordered: dict[str, Value | None] = {
@@ -404,7 +409,18 @@ class Builder:
             }
             found.append({**ordered, **{self._extra(v, i): v for i, v in enumerate(rest)}})
         agree(self.frames, [tuple(names) for names in found])
+        self.merged = agree(self.frames, merged)
         return found
+
+    def _named_inputs(self, scope: Scope) -> tuple[dict[Value, str], dict[str, str]]:
+        """The name of each tensor that is given: the first, where it is given under several. Then
+        the name that each input goes by."""
+        named: dict[Value, str] = {}
+        goes_by = {}
+        for name in filter(scope.inputs.__contains__, self.definition.inputs):
+            value = self.tree.graph.current(scope.inputs[name])
+            goes_by[name] = named.setdefault(value, name)
+        return named, goes_by
 
     def _extra(self, value: Value, number: int) -> str:
         plain_name = value.name.rsplit(".", 1)[-1]
