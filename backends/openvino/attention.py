@@ -12,6 +12,34 @@ from ...compiler.program import Apply
 from ..source.parts import Parts
 from ..source.tree import number
 
+MASKED = '''\
+def masked_attention(
+    self, q: ov.Output, k: ov.Output, v: ov.Output, mask: ov.Output, scale: np.float32 | None = None
+) -> ov.Node:
+    """Attention in which a query that may attend to nothing gets zeros."""
+    y = ops.scaled_dot_product_attention(q, k, v, mask, scale)
+    some = ops.reduce_logical_or(mask, [-1], keep_dims=True)
+    return ops.select(some, y, np.float32(0))
+'''
+
+EARLIER = """\
+    if causal:
+        T, S = (ops.gather(ops.shape_of(y, "i32"), np.int32(-2), np.int32(0)) for y in (q, k))
+        row, column = (ops.range(0, n, 1, "i32") for n in (T, S))
+        row = ops.add(ops.unsqueeze(row, 1), ops.subtract(S, T))
+        mask = ops.logical_and(mask, ops.less_equal(column, row))
+"""
+
+
+def masked(body: str) -> str:
+    """The method for a product with a mask; causal where a call in the body says so."""
+    calls = [line for line in body.splitlines() if "self.masked_attention(" in line]
+    if not any("causal=" in line for line in calls):
+        return MASKED
+    head, rest = MASKED.split("    y = ", 1)
+    head = head.replace("| None = None", "| None = None, causal: bool = False")
+    return f"{head}{EARLIER}    y = {rest}"
+
 
 def traits(apply: Apply) -> tuple[Any, ...]:
     """What it attends to, how it may, and whether its projections have a bias."""

@@ -19,6 +19,7 @@ from ..source.module import block, describe, docstring, formatted, join, title
 from ..source.names import free, snake
 from ..source.scope import Scope, hint
 from ..source.tree import tree
+from .attention import masked
 from .convolution import ADD_WINDOWS, WINDOWS
 from .methods import Methods
 from .printer import Graph
@@ -260,16 +261,7 @@ def helpers(body: str) -> Iterator[str]:
                 f"    return ops.constant({READ}, name=name, shared_memory=True)\n"
             )
     if "self.masked_attention(" in body:
-        yield (
-            "def masked_attention(\n"
-            "    self, q: ov.Output, k: ov.Output, v: ov.Output, mask: ov.Output, "
-            "scale: np.float32 | None = None\n"
-            ") -> ov.Node:\n"
-            '    """Attention in which a query that may attend to nothing gets zeros."""\n'
-            "    y = ops.scaled_dot_product_attention(q, k, v, mask, scale)\n"
-            "    some = ops.reduce_logical_or(mask, [-1], keep_dims=True)\n"
-            "    return ops.select(some, y, np.float32(0))\n"
-        )
+        yield masked(body)
     if "self.windows(" in body:
         yield WINDOWS
     if "self.add_windows(" in body:

@@ -260,11 +260,18 @@ def _gelu(p: Parts) -> Expr:
 
 
 def _sdpa(p: Parts) -> Expr:
-    """With a mask or causal, not both; a method sees to queries that may attend to nothing."""
+    """A method sees to queries that may attend to nothing, and to what is causal besides."""
+    causal = None if p.value("causal") is False else p["causal"]
     factor = None if p["scale"] is None else scalar(p["scale"], p.x.type.dtype)
     if p["mask"] is not None:
-        return p.fill("self.masked_attention({q}, {k}, {v}, {mask}, {factor})", factor=factor)
-    causal = literal(True) if p.value("causal") else None
+        return p.fill(
+            "self.masked_attention({q}, {k}, {v}, {mask}, {factor}, causal={c})",
+            factor=factor, c=causal,
+        )  # fmt: skip
+    q, k = p.var("q"), p.var("k")
+    if causal is not None and q and k and q.type.shape[-2] != k.type.shape[-2]:
+        what = "OpenVINO source for attention to another sequence, causal by a hyper-parameter"
+        raise MlcError("unsupported", what, help="write causal as a literal")
     return p.fill(
         "ops.scaled_dot_product_attention({q}, {k}, {v}, scale={factor}, causal={c})",
         factor=factor, c=causal,

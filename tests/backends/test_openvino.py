@@ -315,6 +315,56 @@ def test_sizes_are_rounded_as_the_source_rounds_them(tmp_path: Path) -> None:
         np.testing.assert_array_equal(w, x[:, : (size - 5) // 2 + 2])
 
 
+CAUSAL = """
+block A(causal = false):
+    in  x: f32[B, 2, T, 4]
+    in  c: f32[B, 2, S, 4]
+    in  keep: bool[B, S]
+    out y: like x
+    h = sdpa(x, x, x * 2.0, causal = causal)
+    y = sdpa(h, c + 1.0, c * 2.0, mask = keep[:, none, none], causal = causal)
+model M(flag = false):
+    in  x: f32[B, 2, T, 4]
+    in  c: f32[B, 2, S, 4]
+    in  keep: bool[B, S]
+    out y: f32[B, 2, T, 4]
+    y = A(x, c, keep, causal = flag) + A(x, c, keep)
+"""
+
+
+def test_attention_is_causal_by_a_hyper_parameter(tmp_path: Path) -> None:
+    module = single.load(emit(load(CAUSAL), "net"), tmp_path)
+    for flag in (False, True):
+        graph = load(CAUSAL, params={"flag": flag})
+        feed = draw(graph)
+        (found,) = call(module.build(flag=flag), [*feed.values()])
+        near(found, Truth(graph, {}, feed, False).outputs["y"], f"flag = {flag}", 1e-5)
+
+
+TWICE = """
+block A(heads):
+    in  x: f32[B, T, D]
+    in  memory: f32[B, S, D]
+    out y: like x
+    q = x -> linear(D) -> rearrange("b t (h k) -> b h t k", h = heads)
+    k = memory -> linear(D) -> rearrange("b s (h k) -> b h s k", h = heads)
+    h = softmax(q @ transpose(k), axis = -1) * (1.0 / sqrt(D)) + cast(iota(S), "f32")
+    y = h @ k -> rearrange("b h t k -> b t (h k)")
+model M(heads = 2):
+    in  x: f32[B, T, 8]
+    out y: f32[B, T, 8]
+    n = x -> relu
+    y = x + ((n, n) -> A(heads))
+"""
+
+
+def test_one_tensor_given_under_two_names(tmp_path: Path) -> None:
+    graph = load(TWICE)
+    weights, feed = weights_of(graph), draw(graph)
+    (found,) = call(single.build(emit(graph, "net"), weights, tmp_path), [feed["x"]])
+    near(found, Truth(graph, weights, feed, False).outputs["y"], "y", 1e-5)
+
+
 GIVEN = """
 block C(n, half):
     in  x: f32[B, c, L]
