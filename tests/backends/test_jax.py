@@ -18,6 +18,7 @@ from flax import nnx
 
 from mlc.backends.artefact import Artefact, import_package
 from mlc.backends.jax import emit
+from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph
 from mlc.compiler.op import Op
 from mlc.compiler.tensor import write
@@ -122,6 +123,122 @@ def test_structure(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_architecture(name: str, tmp_path: Path) -> None:
     check(ARCHITECTURES[name], True, tmp_path)
+
+
+def by_weights(op: str, weight: str, image: str, config: str) -> str:
+    """A convolution by a `param` that the model has itself."""
+    return f"""
+model M:
+    in  x: f32[B, 4, {image}]
+    out y: f32[B, 6]
+    param kernel: f32[{weight}] = normal(0.3)
+    param shift: f32[6] = normal(0.1)
+    h = {op}(x, 6, {config}, weight = kernel, bias = shift)
+    y = h -> relu -> flatten(start = 2) -> mean(axes = [2])
+"""
+
+
+OWN = {
+    "conv": by_weights("conv", "6, 4, 3", "12", "3, pad = [(1, 2)], stride = 2, dilation = 2"),
+    "conv_same": by_weights("conv", "6, 4, 3, 2", "12, 9", '(3, 2), stride = (2, 1), pad = "same"'),
+    "conv_groups": by_weights("conv", "6, 2, 3, 2", "12, 9", "(3, 2), groups = 2"),
+    "conv_volume": by_weights("conv", "6, 4, 3, 2, 1", "6, 7, 5", "(3, 2, 1)"),
+    "up": by_weights(
+        "conv_transpose", "4, 6, 3", "12", "3, pad = [(1, 0)], stride = 2, output_pad = 1"
+    ),
+    "up_groups": by_weights(
+        "conv_transpose",
+        "4, 3, 3, 2",
+        "7, 9",
+        "(3, 2), stride = (2, 1), groups = 2, dilation = (2, 1)",
+    ),
+    "tied": """
+model Tied:
+    in  x: f32[B, 4, 8, 8]
+    out y: f32[B, 4, 8, 8]
+    down = conv(6, 3, stride = 2, pad = 1)
+    h = down(x)
+    y = conv_transpose(
+        h, 4, 3, stride = 2, pad = 1, output_pad = 1, bias = false, weight = down.weight)
+""",
+    "tuples": """
+block Up(width, kernel, pad, stride = 2):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width]
+    h = x -> conv_transpose(width, kernel, pad = pad, stride = stride)
+    y = h -> relu -> mean(axes = [2, 3])
+block Down(width, kernel, pad, stride = 2):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width]
+    y = x -> conv(width, kernel, pad = pad, stride = stride) -> relu -> mean(axes = [2, 3])
+model TupleT(kernel = [3, 1], pads = [[1, 0], [0, 1]], window = [2, 1], k = 3, d = 2):
+    in  x: f32[B, 4, 12, 12]
+    out y: f32[B, 6]
+    param w: f32[4, 6, k, k] = normal(0.1)
+    a = Down(x, 6, kernel, [1, 0]) + Down(x, 6, [2, 3], pads, [1, 2]) + Down(x, 6, k, 1)
+    b = Up(x, 6, kernel, [1, 0]) + Up(x, 6, [2, 3], pads, [1, 2]) + Up(x, 6, k, 1)
+    c = x -> max_pool(window, stride = 1)
+    c = c -> conv_transpose(6, kernel, stride = window, pad = [1, 0]) -> avg_pool(window)
+    e = x -> conv_transpose(6, k, stride = 2, dilation = d)
+    f = conv_transpose(x, 6, k, dilation = d, bias = false, weight = w)
+    y = a + b + mean(c, axes = [2, 3]) + mean(e, axes = [2, 3]) + mean(f, axes = [2, 3])
+""",
+    "table": """
+model KernLoop(kernels = [[3, 1], [1, 3], [3, 3]], pads = [[1, 0], [0, 1], [1, 1]], shape = [2, 3]):
+    in  x: f32[B, 4, 9, 9]
+    out y: f32[B, 2, 3]
+    h = x
+    for kernel, pad in zip(kernels, pads):
+        h = h -> conv(6, kernel, pad = pad) -> relu -> max_pool(kernel, stride = 1, pad = pad)
+    y = h -> mean(axes = [2, 3]) -> reshape([B, shape[0], shape[1]])
+""",
+    "causal": """
+block Att(causal = false):
+    in  x: f32[B, T, 8]
+    in  c: f32[B, S, 8]
+    in? keep: bool[B, S] = true
+    out y: like x
+    y = attention(x, c, 2, causal = causal, keep = keep) + attention(x, x, 2, causal = causal)
+block Att2(causal = false):
+    in  x: f32[B, T, 8]
+    in  c: f32[B, S, 8]
+    out y: like x
+    q = x -> linear(8)
+    y = sdpa(q, c, c, causal = causal)  + attention(x, c, 2, causal = causal)
+block Att3(causal = false, scale = 1.0):
+    in  x: f32[B, T, 8]
+    out y: like x
+    y = attention(x, x, 2, causal = causal, scale = scale)
+model Causal:
+    in  x: f32[B, 4, 8]
+    in  c: f32[B, 6, 8]
+    in keep: bool[B, 6]
+    out y: like x
+    h = Att(x, c, true, keep = keep) + Att(x, c, false, keep = keep)
+    y = h + Att2(x, c, false) + Att2(x, c, true) + Att3(x, true) + Att3(x, false, 2.0)
+""",
+    "chosen": """
+model Chosen(how = "tanh", keepit = true, low = -1.0):
+    in  x: f32[B, 4, 5]
+    out y: f32[B, 4, 5]
+    y = gelu(x, approximate = how) + max(x, axes = [1], keep = keepit) + clamp(x, min = low)
+""",
+    "buffers": """
+model Buffers:
+    in  x: f32[B, 4, L]
+    out y: f32[B, 4, L]
+    out m: f32[4]
+    n = batch_norm()
+    y = n(x)
+    m = n.running_mean * 2
+""",
+}
+"""What other models leave out: weights from elsewhere, and attributes by hyper-parameters."""
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_weights_and_attributes_from_elsewhere(name: str, tmp_path: Path) -> None:
+    check(OWN[name], True, tmp_path)
 
 
 def check(text: str, training: bool, folder: Path) -> None:
@@ -264,6 +381,20 @@ def test_weights_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None
     write(path, tensors)
     with pytest.raises(ValueError, match=r"does not fit the model: .*\('(linear.bias|other)'"):
         single.load(artefact, tmp_path).build(path)
+
+
+def test_a_tuple_is_passed_on_by_its_name() -> None:
+    made = source(STRUCTURES["lists"])
+    assert "nnx.Conv(\n            4, 4, kernel, padding=(1, 0)," in made
+
+
+def test_groups_by_name_are_refused_where_they_are_one() -> None:
+    text = (
+        "model M(groups = 1):\n    in x: f32[B, 4, 5]\n    out y: f32[B, 6, 7]\n"
+        "    y = x -> conv_transpose(6, 3, groups = groups)\n"
+    )
+    with pytest.raises(MlcError, match="groups that depend on hyper-parameters"):
+        source(text)
 
 
 def test_names_that_are_taken_get_an_underscore() -> None:
