@@ -20,6 +20,7 @@ from ..source.prepare import prepare
 from ..source.scope import hint
 from .attention import attention
 from .body import Make
+from .clashes import Respelled, respelled
 from .clusters import Group
 from .conv_transpose import stretch
 from .custom import camel
@@ -51,7 +52,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
     stem = module_name(name)
     file = File(stored, program, stem)
     text = file.source()
-    places = Places(program, file.holders, folds)
+    places = Places(program, file.holders, folds, file.respelled.members)
     held = kept(stored, file.groups)
     entries = [places.entry(w, path) for w, path in program.weights.items() if w in held]
     _distinct(entries)
@@ -98,14 +99,15 @@ class File:
         self.groups: list[tuple[Class, Group]] = []
         self.sizes: dict[Class, Counter[str]] = {}
         self.names: set[str] = set()
+        self.respelled = Respelled()
 
     def source(self) -> str:
         """The text of the file; what it needs besides the model's own is known once it is tried."""
         partials = Partials(CONVENTIONS, "keras")
         for function in self._printed(_plainly, LOCALS):
             self.sizes[function.cls] = function.count()
-        for function in self._printed(partials.count, LOCALS):
-            function.source()
+        texts = [function.source() for function in self._printed(partials.count, LOCALS)]
+        self.respelled = respelled(self.program, texts, self.names)
         functions = self._functions(LOCALS)
         given = {hyper.name for cls in self.program.classes for hyper in cls.params}
         names = partials.settle({*LOCALS, *functions.values(), *given})
@@ -139,7 +141,14 @@ class File:
         self.names = {"Path", "Attention", "Stretch"}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
-        names = Names(functions, used, nameless(self.program.classes), self.name)
+        names = Names(
+            functions,
+            used,
+            nameless(self.program.classes),
+            self.name,
+            self.respelled.members,
+            self.respelled.inputs,
+        )
         for cls in self.program.classes:
             sizes = self.sizes.get(cls)
             graph = self.graph if cls is self.program.model else None

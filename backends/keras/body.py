@@ -85,7 +85,7 @@ class Body:
         self.rectified = {o for s in walk(cls.body) if isinstance(s, Apply)
                           and s.op.name in ("relu", "relu6") for o in s.outputs}  # fmt: skip
         self.running: dict[str, tuple[Var, int]] = {}
-        self.labels = Labels(cls.definition.kind == "model")
+        self.labels = Labels(names.members if cls.definition.kind == "model" else None)
         calls = (s for s in walk(cls.body) if isinstance(s, Call) and s.cls in names.nameless)
         self.unnamed = {call.member.name for call in calls}
         self.held = held(cls.body) - self.unnamed

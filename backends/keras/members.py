@@ -31,21 +31,26 @@ class Names:
     """What the file's functions are called, and what else its names depend on.
 
     `functions` are by class; `taken` no variable may be called; `nameless` classes take no name;
-    `model` is the model's.
+    `model` is the model's; `members` and `inputs` say how names of the model's members and inputs
+    are spelled that Keras gives to operations, too.
     """
 
     functions: Mapping[str, str]
     taken: frozenset[str]
     nameless: frozenset[Class]
     model: str
+    members: Mapping[str, str]
+    inputs: Mapping[str, str]
 
 
 class Labels:
     """The names of one function's layers: `conv1`, `f"{name}_conv1"`, `f"{name}_steps_{2 * i}"`."""
 
-    def __init__(self, model: bool) -> None:
+    def __init__(self, respelled: Mapping[str, str] | None) -> None:
+        """`respelled` for the model, which gives no names to its own, but may spell them anew."""
         self.prefix: list[Expr] = []
-        if not model:
+        self.respelled = respelled or {}
+        if respelled is None:
             self.prefix = [ast.FormattedValue(expr.name("name"), -1), ast.Constant("_")]
         self.stages: Mapping[str, str] = {}
         self.numbers: dict[str, tuple[Expr, int]] = {}
@@ -104,7 +109,8 @@ class Labels:
         return ast.JoinedStr(pieces)
 
     def _pieces(self, member: Member) -> list[Expr]:
-        plain: Expr = ast.Constant(self.stages.get(member.name, member.name))
+        name = self.stages.get(member.name, member.name)
+        plain: Expr = ast.Constant(name if self.prefix else self.respelled.get(name, name))
         if not member.listed:
             return [plain]
         index = self._place(member.name)

@@ -141,7 +141,7 @@ class Function:
             shape=shape if fixed else shape[1:],
             dtype=None if var.type.dtype == "f32" else dtype(var.type.dtype),
             optional=literal(True) if source.name in self.optional else None,
-            name=literal(source.name),
+            name=literal(self.names.inputs.get(source.name, source.name)),
         )
         yield ast.Assign([expr.name(name)], call)
 

@@ -25,15 +25,21 @@ class Places:
     """The variables of a program's weights.
 
     `holders` says under which name a layer of a class's own holds a parameter of it, and `folds`
-    which linear layers take their features in the order in which they are stored.
+    which linear layers take their features in the order in which they are stored; `respelled` are
+    members of the model that have other names.
     """
 
     def __init__(
-        self, program: Program, holders: Mapping[tuple[Class, str], str], folds: Folds
+        self,
+        program: Program,
+        holders: Mapping[tuple[Class, str], str],
+        folds: Folds,
+        respelled: Mapping[str, str],
     ) -> None:
         self.program = program
         self.holders = holders
         self.folds = folds
+        self.respelled = respelled
         self.classes = {scope: cls for cls in program.classes for scope in cls.scopes}
 
     def entry(self, weight: Weight, path: Path) -> Entry:
@@ -42,6 +48,7 @@ class Places:
         pieces = list(self._pieces(weight, members))
         if weight.layer is None or part != weight.part:
             held = self.holders[self._class(weight.scope), part]
+            held = held if pieces else self.respelled.get(held, held)
             turned = (Step("permute", weight.order),) if weight.order else ()
             return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), turned)
         variable, steps = _KINDS[weight.layer.op.name](weight, self._applied(weight))
@@ -56,7 +63,7 @@ class Places:
         """The names of the members from the model down, those of a chain's stages by their ops."""
         own = {self.classes[s] for s in weight.scope.ancestors() if s in self.classes}
         body: Sequence[Statement] = self.program.model.body
-        names: Mapping[str, str] = {}
+        names = self.respelled
         for name, index in members:
             plain = names.get(name, name)
             yield plain if index is None else f"{plain}_{index}"

@@ -189,6 +189,27 @@ model ReadOutside(D = 3, width = 6):
     w = token.weight @ a.weight
     n = sum(a.bias * a.bias)
 """,
+    "same_names": """
+block Log(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    param max: f32[width] = normal(1)
+    y = (x -> linear(width) as softmax -> dropout(0.1)) * max
+
+model Same(layers = 3):
+    in  mean: f32[B, 4]
+    in  image: f32[B, 4]
+    out y: f32[B, 4]
+    out z: f32[]
+    param exp: f32[4] = ones
+    h = image -> linear(5) as image -> linear(4) as mean_
+    log = Log(4)
+    h = log_softmax(log(h) + log(h)) * exp(exp)
+    repeat layers as tanh:
+        h = h -> linear(4) -> tanh
+    y = h - mean
+    z = mean(h) + max(mean(y, axes = [1]))
+""",
     "split": """
 block Split(heads):
     in  x: f32[B, T, D]
