@@ -65,8 +65,10 @@ class Custom:
         for var in self.inputs:
             for axis, found in enumerate(var.type.shape):
                 if found == symbol(size):
-                    return var, var.order.index(axis) if var.order else axis
-        return None
+                    return var, _stored(var, axis)
+        name, axis = self.cls.sizes.get(size, ("", 0))
+        given = self.cls.inputs.get(name)  # of two sizes that are equal, its type names but one
+        return (given, _stored(given, axis)) if given in self.inputs and given else None
 
     def _attribute_names(self) -> set[str]:
         """The names that its ops read."""
@@ -303,6 +305,11 @@ class Custom:
         items = ", ".join(f'"{n}": self.{n}' for n in self.config.values())
         return ("    def get_config(self):\n"
                 f"        return {{**super().get_config(), {items}}}\n")  # fmt: skip
+
+
+def _stored(var: Var, axis: int) -> int:
+    """The place of an axis as the tensor is stored."""
+    return var.order.index(axis) if var.order else axis
 
 
 def _put(expression: Expr, name: Callable[[str], Expr]) -> Expr:
