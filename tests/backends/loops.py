@@ -192,5 +192,16 @@ model OpsInATable(classes = 2):
         h = h -> activation
     y = h -> linear(classes)
 """,
+    "halves": """
+model Halves(width = 16, depth = 3):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    wide = width / 2
+    repeat depth:
+        h = h -> linear(wide) -> tanh
+        wide = wide / 2
+    y = h -> linear(2)
+""",
 }
 """By name: .mdl text with one model."""

@@ -54,7 +54,10 @@ class Numbers:
                 update = updates[name]
                 if update is None:
                     raise Unroll(self.frames[0].scope)
-                found[name] = RunningSize(self.names[name], self._start(name), update)
+                start = self._start(name)
+                if all(type(frame.scope.values[name]) is int for frame in self.frames):
+                    start, update = expr.integral(start), expr.integral(update)
+                found[name] = RunningSize(self.names[name], start, update)
                 read |= expr.names(update)
         return self._ordered(list(found.values()))
 
