@@ -21,6 +21,7 @@ from ...compiler.program import (
     Statement,
     Var,
     WeightVar,
+    followed,
     walk,
 )  # fmt: skip
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
@@ -203,10 +204,15 @@ class Graph(Computation):
 
     def used(self) -> list[str]:
         """The hyper-parameters that the lines read, in source order."""
-        found: set[str] = set()
+        found = followed(walk(self.cls.body), self._names(self.cls.body))
         for check in self.cls.checks:
             found |= expr.names(check.condition)
-        for statement in walk(self.cls.body):
+        return [hyper.name for hyper in self.cls.params if hyper.name in found]
+
+    def _names(self, body: Sequence[Statement]) -> set[str]:
+        """Those that the lines read; not what the weights of a layer tell."""
+        found: set[str] = set()
+        for statement in walk(list(body)):
             match statement:
                 case Apply(op=op) if statement.member is not None and op.name in INLINE:
                     continue
@@ -226,7 +232,7 @@ class Graph(Computation):
                     found |= expr.names(condition)
                 case Repeat(table=table):
                     found |= expr.names(table)
-        return [hyper.name for hyper in self.cls.params if hyper.name in found]
+        return found
 
     def checks(self) -> None:
         """`require` lines that can be decided while the graph is built."""
@@ -272,27 +278,14 @@ class Graph(Computation):
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
         self.out.lines += self.lists.started(loop)
-        running = [s for s in loop.sizes if s.name in self._read_names(loop.body)]
-        for size in running:
-            start = self.place(size.start)
-            self.out.lines.append(Store(expr.name(self.scope.locals[size.name]), start))
+        running = self.running(loop)
+        self.run_along((size.name, size.start) for size in running)
         line = self._numbered(loop)
         outside, self.out.lines = self.out.lines, line.body
         self.body(loop.body)
-        for size in running:
-            update = self.place(size.update or size.start)
-            self.out.lines.append(Store(expr.name(self.scope.locals[size.name]), update))
+        self.run_along((size.name, size.update or size.start) for size in running)
         self.out.lines = outside
         self.out.lines.append(line)
-
-    def _read_names(self, body: Sequence[Statement]) -> set[str]:
-        found: set[str] = set()
-        for statement in walk(list(body)):
-            if isinstance(statement, If):
-                found |= expr.names(statement.condition)
-            if isinstance(statement, Apply) and statement.member is None:
-                found |= {n for e in statement.attrs.values() for n in expr.names(e)}
-        return found
 
     def _numbered(self, loop: Repeat) -> For:
         """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""

@@ -203,5 +203,18 @@ model Halves(width = 16, depth = 3):
         wide = wide / 2
     y = h -> linear(2)
 """,
+    "dilations": """
+model Dilations(depth = 3, base = 2):
+    in  x: f32[B, 4, L]
+    out y: f32[B, 2, L]
+    h = x
+    d = 1
+    e = base
+    repeat depth:
+        h = h + (h -> conv(4, 3, dilation = d, pad = d) -> tanh)
+        d = d * e
+        e = e + 1
+    y = h -> conv(2, 1)
+""",
 }
 """By name: .mdl text with one model."""
