@@ -26,8 +26,9 @@ from ...compiler.program import (
     walk,
 )  # fmt: skip
 from ..source.compose import Assign, Return, Store, When
-from ..source.computation import Computation, singular
+from ..source.computation import Computation
 from ..source.constructor import Constructor
+from ..source.lists import singular
 from ..source.module import block, describe, docstring
 from ..source.names import free
 from ..source.parts import Parts, Rule, spell

@@ -29,7 +29,7 @@ from ...compiler.program import (
 from ...compiler.program import outputs as outputs_of
 from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
-from .lists import Lists, zipped
+from .lists import Lists, singular, zipped
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
@@ -313,11 +313,6 @@ def taken(statement: Statement) -> list[Var]:
     raise AssertionError(statement)
 
 
-def singular(name: str) -> str:
-    """What one element of a list is called."""
-    return name[:-1] if name.endswith("s") and len(name) > 1 else name
-
-
 # ------------------------------------------------------------------------------------- numbers
 
 MIXED = frozenset(
@@ -362,4 +357,4 @@ def number(statement: Apply, place: Callable[[Expr], Expr]) -> Expr:
     return real(value) if isinstance(value, float) else expr.literal(value)
 
 
-__all__ = ["Computation", "number", "numbers", "singular"]
+__all__ = ["Computation", "number", "numbers"]

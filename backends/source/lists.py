@@ -39,7 +39,7 @@ class Lists:
         """What a loop takes along from earlier ones: `skip` from `reversed(skips)`."""
         for element, backwards in loop.elements.items():
             assert element.of is not None
-            self._elements[element] = self._name(singular(element.of.name))
+            self._elements[element] = self._name(_element(element.of.name))
             source = self.names[element.of]
             turned = tree("reversed({xs})", xs=source) if backwards else source
             yield self._elements[element], turned
@@ -114,7 +114,13 @@ def quiet(statements: list[ast.stmt]) -> list[ast.stmt]:
 
 def singular(name: str) -> str:
     """What one element of a list is called."""
-    return name[:-1] if name.endswith("s") and len(name) > 1 else f"{name}_element"
+    return name[:-1] if name.endswith("s") and len(name) > 1 else name
 
 
-__all__ = ["Lists", "counts", "numbered", "quiet", "strict", "zipped"]
+def _element(name: str) -> str:
+    """The same for a list of tensors, beside which the list's own name is taken."""
+    one = singular(name)
+    return one if one != name else f"{name}_element"
+
+
+__all__ = ["Lists", "counts", "numbered", "quiet", "singular", "strict", "zipped"]
