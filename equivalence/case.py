@@ -61,17 +61,18 @@ def settle(
     *,
     optional: bool,
     free: Container[str] = (),
+    mean: float = feeds.MEAN,
 ) -> Case:
     """Draws inputs until none lies on a step, and runs the reference on them.
 
     `optional` says whether inputs that may be left out are given, `free` are the paths of weights
-    that may be moved a little.
+    that may be moved a little, `mean` is that of float inputs.
     """
     best: tuple[int, Feed, Noise, Truth] | None = None
     positive = False
     for draw in range(DRAWS):
         rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), draw)
-        given = feeds.inputs(graph, sizes, rng, optional=optional, positive=positive)
+        given = feeds.inputs(graph, sizes, rng, optional=optional, positive=positive, mean=mean)
         feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
         feed = clear(joint, feed, rng, free)
         truth = joint.run(feed)

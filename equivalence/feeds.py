@@ -27,11 +27,17 @@ SMALL = 1 / 32
 
 
 def inputs(
-    graph: Graph, sizes: Sizes, rng: np.random.Generator, *, optional: bool, positive: bool = False
+    graph: Graph,
+    sizes: Sizes,
+    rng: np.random.Generator,
+    *,
+    optional: bool,
+    positive: bool = False,
+    mean: float = MEAN,
 ) -> Arrays:
     """An array for each input, or only for those that may not be left out.
 
-    Floats are normal around MEAN (`positive`: uniform between 0.1 and 0.9, for models that are
+    Floats are normal around `mean` (`positive`: uniform between 0.1 and 0.9, for models that are
     defined only there), integers uniform in the range that their users allow, bools mostly true,
     and true at the start of each row: as masks they leave something to attend to.
     """
@@ -39,16 +45,21 @@ def inputs(
     for given in graph.inputs:
         if optional or given.default is None:
             shape = tuple(dim.evaluate(size, sizes) for size in given.type.shape)
-            feed[given.name] = _draw(given, shape, sizes, rng, positive)
+            feed[given.name] = _draw(given, shape, sizes, rng, positive, mean)
     return feed
 
 
 def _draw(
-    given: Input, shape: tuple[int, ...], sizes: Sizes, rng: np.random.Generator, positive: bool
+    given: Input,
+    shape: tuple[int, ...],
+    sizes: Sizes,
+    rng: np.random.Generator,
+    positive: bool,
+    mean: float,
 ) -> Any:
     dtype = numpy_dtype(given.type.dtype)
     if given.type.floating:
-        x = rng.uniform(0.1, 0.9, shape) if positive else rng.normal(MEAN, 1.0, shape)
+        x = rng.uniform(0.1, 0.9, shape) if positive else rng.normal(mean, 1.0, shape)
         return np.asarray(x).astype(np.float32).astype(dtype)
     if given.type.dtype == "bool":
         chosen = rng.random(shape) < 0.75

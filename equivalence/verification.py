@@ -49,6 +49,7 @@ def verify(
     sizes: int = 2,
     progress: Progress | None = None,
     pool: Pool | None = None,
+    mean: float = feeds.MEAN,
 ) -> Report:
     """Runs each artefact (target -> folder) and compares it with the reference in float64.
 
@@ -58,7 +59,7 @@ def verify(
     without them only its inference is compared. `weights` are canonical tensors; without them, ones
     are generated for each seed that make faults visible. `progress` is called with steps done,
     steps in all, and what was done. `pool` lends engines that run already; without it they are
-    started, and ended. MlcError if no inputs can be chosen.
+    started, and ended. `mean` is that of float inputs. MlcError if no inputs can be chosen.
     """
     with ExitStack() as stack:
         if pool is None:
@@ -66,7 +67,7 @@ def verify(
         pool.start(artefacts)
         directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
         targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
-        run = _Run(graph, targets, pool, weights, progress)
+        run = _Run(graph, targets, pool, weights, progress, mean)
         return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
 
 
@@ -80,12 +81,14 @@ class _Run:
         pool: Pool,
         weights: Mapping[str, Any] | None,
         progress: Progress | None,
+        mean: float,
     ) -> None:
         self.graph = graph
         self.targets = targets
         self.pool = pool
         self.weights = weights
         self.progress = progress
+        self.mean = mean
         self.report = Report(graph.name)
         self.joints: dict[str, Joint] = {}
         self.trained: Case | None = None
@@ -141,7 +144,7 @@ class _Run:
         free = [path for path, weight in self.graph.weights.items() if weight.data is None]
         case = settle(
             self.graph, self.joints[mode], mode, sizes, seed, self._weights(seed),
-            optional=optional, free=free if self.weights is None else (),
+            optional=optional, free=free if self.weights is None else (), mean=self.mean,
         )  # fmt: skip
         self.report.gradient_error = max(self.report.gradient_error, case.gradient_error)
         return case
