@@ -8,7 +8,7 @@ from typing import Any
 
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply
-from ..source.parts import Parts, Rule
+from ..source.parts import Parts, Rule, exponent
 from ..source.tree import is_literal, number, tree
 from .explicit import conv, conv_transpose
 from .images import resize
@@ -41,6 +41,11 @@ def _constant(p: Parts) -> Expr:
 
 def _binary(operator: str) -> Rule:
     return f"{{a}} {operator} {{b}}"
+
+
+def _pow(p: Parts) -> Expr:
+    """A whole power is products, which are as exact as any other way only if they are few."""
+    return p.fill("{a} ** {n}", n=exponent(p, most=4))
 
 
 def _unary(name: str) -> Rule:
@@ -381,7 +386,7 @@ RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": _moved, "cast": _cast,
     "stop_gradient": "jax.lax.stop_gradient({x})",
     "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
-    "pow": _binary("**"), "floor_div": _binary("//"), "mod": _binary("%"),
+    "pow": _pow, "floor_div": _binary("//"), "mod": _binary("%"),
     "matmul": _binary("@"), "neg": "-{x}",
     "equal": _binary("=="), "not_equal": _binary("!="), "less": _binary("<"),
     "less_equal": _binary("<="), "greater": _binary(">"), "greater_equal": _binary(">="),

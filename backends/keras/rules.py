@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...compiler.expr import Expr, literal
-from ..source.parts import Parts, Rule
+from ..source.parts import Parts, Rule, exponent
 from ..source.tree import number, tree
 from . import images, shapes
 from .places import PLACES
@@ -53,6 +53,7 @@ def _binary(operator: str, name: str) -> Callable[[Parts], Expr]:
 
 
 _SUM: Callable[[Parts], Expr] = _binary("+", "add")
+_POWER: Callable[[Parts], Expr] = _binary("**", "power")
 
 
 def _add(p: Parts) -> Expr:
@@ -64,6 +65,11 @@ def _add(p: Parts) -> Expr:
     if shapes.biased(b, a):
         return p.fill("{a} - -{b}")
     return p.fill("{b} + {a}") if b not in p.eager else p.fill("keras.ops.add({b}, {a})")
+
+
+def _pow(p: Parts) -> Expr:
+    whole = exponent(p, most=4)
+    return _POWER(p) if whole is p["b"] else p.fill("{a} ** {n}", n=whole)
 
 
 def _unary(name: str) -> Rule:
@@ -178,6 +184,13 @@ def _triangle(name: str) -> Rule:
     return rule
 
 
+def _bce(p: Parts) -> Expr:
+    """Keras gives the single losses."""
+    each = p.fill("keras.ops.binary_crossentropy({target}, {logits}, from_logits=True)")
+    reduction = p.fixed("reduction")
+    return each if reduction == "none" else tree(f"keras.ops.{reduction}({{y}})", y=each)
+
+
 def _linear(p: Parts) -> Expr:
     """A product with a weight that is not the layer's own."""
     product = p.fill("keras.ops.matmul({x}, keras.ops.transpose({weight}))")
@@ -189,7 +202,7 @@ RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": shapes.relayout, "cast": _cast,
     "stop_gradient": _unary("stop_gradient"),
     "add": _add, "sub": _binary("-", "subtract"), "mul": _binary("*", "multiply"),
-    "div": _binary("/", "divide"), "pow": _binary("**", "power"), "neg": "-{x}",
+    "div": _binary("/", "divide"), "pow": _pow, "neg": "-{x}",
     "floor_div": _binary("//", "floor_divide"), "mod": "keras.ops.mod({a}, {b})",
     "matmul": _binary("@", "matmul"),
     "equal": "keras.ops.equal({a}, {b})", "not_equal": "keras.ops.not_equal({a}, {b})",
@@ -231,7 +244,8 @@ RULES: Mapping[str, Rule] = {
     "soft_shrink": "keras.ops.soft_shrink({x}, {bound})",
     "hard_shrink": "keras.ops.hard_shrink({x}, {bound})",
     "threshold": "keras.ops.threshold({x}, {bound}, {value})", "resize": images.upsampling,
-    "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear, **PLACES,
+    "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
+    "bce_with_logits": _bce, **PLACES,
 }  # fmt: skip
 """Op -> how it is written on tensors."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from ...compiler import expr
-from ...compiler.dim import Dim
+from ...compiler.dim import Dim, symbols
 from ...compiler.expr import Expr, literal
 from ...compiler.program import (
     Apply,
@@ -203,10 +203,12 @@ class Graph(Computation):
         return call
 
     def used(self) -> list[str]:
-        """The hyper-parameters that the lines read, in source order."""
+        """The hyper-parameters that the lines, or a model's inputs, read, in source order."""
         found = followed(walk(self.cls.body), self._names(self.cls.body))
         for check in self.cls.checks:
             found |= expr.names(check.condition)
+        if self.model:
+            found |= {n for v in self.cls.inputs.values() for s in v.type.shape for n in symbols(s)}
         return [hyper.name for hyper in self.cls.params if hyper.name in found]
 
     def _names(self, body: Sequence[Statement]) -> set[str]:

@@ -283,6 +283,23 @@ def _softplus(p: Parts) -> Expr:
     return p.fill("ops.subtract(ops.relu({x}), ops.log(ops.sigmoid(ops.abs({x}))))")
 
 
+def _bce(p: Parts) -> Expr:
+    """Of logits, with softplus as above."""
+    each = p.fill(
+        "ops.subtract(ops.subtract(ops.relu({logits}), ops.multiply({logits}, {target})), "
+        "ops.log(ops.sigmoid(ops.abs({logits}))))"
+    )
+    return _reduced(p, each)
+
+
+def _reduced(p: Parts, each: Expr) -> Expr:
+    """What becomes of single losses."""
+    reduction, axes = p.fixed("reduction"), literal([*range(p.x.type.rank)])
+    if reduction == "none" or not p.x.type.rank:
+        return each
+    return tree(f"ops.reduce_{reduction}({{y}}, {{axes}}, keep_dims=False)", y=each, axes=axes)
+
+
 def _with_number(name: str, attribute: str) -> Rule:
     def rule(p: Parts) -> Expr:
         return p.fill(f"ops.{name}({{x}}, {{n}})", n=scalar(p[attribute], p.x.type.dtype))
@@ -353,7 +370,8 @@ RULES: Mapping[str, Rule] = {
         "sinh", "cosh", "tanh", "erf", "relu", "sigmoid", "mish", "softsign")},
     "hard_swish": _unary("hswish"), "ceil": _unary("ceiling"),
     "round": "ops.round({x}, 'half_to_even')",
-    "softplus": _softplus, "silu": "ops.swish({x})", "gelu": _gelu, "elu": "ops.elu({x}, {alpha})",
+    "bce_with_logits": _bce, "softplus": _softplus,
+    "silu": "ops.swish({x})", "gelu": _gelu, "elu": "ops.elu({x}, {alpha})",
     "leaky_relu": _with_number("prelu", "slope"),
     "selu": f"ops.selu({{x}}, np.float32({ALPHA!r}), np.float32({SCALE!r}))",
     "hard_sigmoid": "ops.hard_sigmoid({x}, np.float32(1 / 6), np.float32(0.5))",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ...compiler.expr import Expr, literal
 from ..source.computation import number as written
-from ..source.parts import Parts, Rule
+from ..source.parts import Parts, Rule, exponent
 from ..source.tree import number, real
 from .attention import sdpa
 from .dtypes import dtype
@@ -71,10 +71,7 @@ def _unary(name: str) -> Rule:
 
 
 def _pow(p: Parts) -> Expr:
-    """`x**2` for `x**2.0`."""
-    power = number(p["b"])
-    whole = isinstance(power, float) and power.is_integer() and p.is_number("b")
-    return p.fill("{a} ** {n}", n=literal(int(power)) if whole else p["b"])
+    return p.fill("{a} ** {n}", n=exponent(p))
 
 
 def _floor_div(p: Parts) -> Expr:

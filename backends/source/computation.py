@@ -158,7 +158,7 @@ class Computation(ABC):
     def parts(self, statement: Apply) -> Parts:
         """What a rule is given; `p.name` is the layer that is applied."""
         holder = self.holder(statement.member) if statement.member else None
-        return Parts(statement, self.read, self.place, holder)
+        return Parts(statement, self.read, self.place, holder, self.numbers)
 
     def spelled(self, statement: Apply) -> Expr:
         """An op that is no layer."""

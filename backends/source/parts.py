@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeAlias
 
@@ -116,6 +117,13 @@ class Parts:
         if isinstance(value, tuple):
             return literal(tuple(sorted(order.index(axis) for axis in value)))
         return literal(order.index(value))
+
+
+def exponent(p: Parts, most: float = math.inf) -> Expr:
+    """The exponent of `x**2.0` as it is written in `x**2`, for whole numbers up to `most`."""
+    power = number(p["b"])
+    whole = isinstance(power, float) and power.is_integer() and abs(power) <= most
+    return literal(int(power)) if whole and p.is_number("b") else p["b"]
 
 
 def spell(rules: Mapping[str, Rule], parts: Parts, target: str) -> Expr:

@@ -13,7 +13,7 @@ from ...compiler import expr as expressions
 from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import Dim, Size, bounds, symbol
 from ...compiler.expr import Expr, Undecided
-from ...compiler.op import TypeMismatch, collecting, require_divides, require_equal
+from ...compiler.op import TypeMismatch, collecting, for_class, require_divides, require_equal
 from ...compiler.ops.shape import product
 from . import syntax as s
 from .bind import Missing
@@ -305,7 +305,7 @@ def _quotient(total: Expr | None, known: Expr | None) -> Expr | None:
     if total is None or known is None:
         return None
     names = {name: symbol(name) for expr in (total, known) for name in expressions.names(expr)}
-    with suppress(Undecided, *FAILURES):
+    with suppress(Undecided, *FAILURES), for_class():
         a, b = (expressions.evaluate(expr, names) for expr in (total, known))
         if a // b * b == a:
             return expressions.literal(a // b)

@@ -31,6 +31,7 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         "dlrm",
         {"numbers": 4, "categories": 3, "rows": 17, "width": 5, "bottom": [7], "top": [6, 4]},
     ),
+    "vae": ("vae", {"size": 8, "latent": 3, "width": 2}),
     "diffusion": ("diffusion", {"width": 4, "heads": 2, "groups": 2}),
     "resnet18": ("resnet", {"depth": 18, "classes": 10}),
     "resnet50": ("resnet", {"depth": 50, "classes": 10}),

@@ -150,6 +150,11 @@ def test_facts_say_what_must_divide() -> None:
     assert [str(fact) for fact in graph.facts] == ["21 == N"]
 
 
+def test_hyper_parameters_of_sizes_are_no_facts() -> None:
+    text = model("b (c h) k -> b c h k", "h = half / 2", x="B, half, C", y="B, 2, half / 2, C")
+    assert load(text.replace("model M:", "model M(half = 6):")).facts == []
+
+
 def test_axes_keep_their_labels_and_new_ones_are_called_as_in_the_pattern() -> None:
     source = model("b (h w) c -> b h w c", "h = 7", y="B, C")
     assert load(source.replace(")\n", ") -> mean(h, w)\n")).warnings == []

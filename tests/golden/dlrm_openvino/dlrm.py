@@ -17,12 +17,13 @@ class DLRM:
     def __init__(
         self,
         weights: str | Path,
+        numbers: int = 13,
         categories: int = 26,
         bottom: tuple[int, ...] = (512, 256),
         top: tuple[int, ...] = (512, 256),
     ) -> None:
         self.weights, self.used = load_file(weights), {}
-        self.categories, self.bottom, self.top = categories, bottom, top
+        self.numbers, self.categories, self.bottom, self.top = numbers, categories, bottom, top
 
     def constant(self, name: str) -> ov.Node:
         return ops.constant(
@@ -41,7 +42,7 @@ class DLRM:
         return h
 
     def build(self) -> ov.Model:
-        dense = ops.parameter([-1, 13], ov.Type.f32, name="dense")
+        dense = ops.parameter([-1, self.numbers], ov.Type.f32, name="dense")
         sparse = ops.parameter([-1, self.categories], ov.Type.i32, name="sparse")
         known = ops.relu(self.linear(self.tower(dense, "tower1", self.bottom), "linear1"))
         features = ops.unsqueeze(known, [1])
