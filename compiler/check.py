@@ -56,6 +56,8 @@ class _Check:
             self._types(node)
             self._scope(node)
             self._outputs(node)
+            for block in node.blocks:
+                self._block(block, node)
         if count != len(self.graph):
             self.fail(f"{count} nodes on the list, and {len(self.graph)} counted")
         for value in self.known:
@@ -81,6 +83,8 @@ class _Check:
                 self.fail(f"the use of {name} is not recorded", node)
 
     def _attributes(self, node: Node) -> None:
+        if len(node.blocks) != node.op.blocks:
+            self.fail(f"{len(node.blocks)} blocks for {node.op.blocks}", node)
         if set(node.attrs) != set(node.op.config):
             self.fail(f"attributes {sorted(node.attrs)} for {sorted(node.op.config)}", node)
         if not set(node.exprs) <= set(node.attrs):
@@ -88,7 +92,7 @@ class _Check:
 
     def _types(self, node: Node) -> None:
         given = [None if value is None else value.type for value in node.inputs]
-        found = infer(node.op, given, node.attrs, [])
+        found = infer(node.op, given, node.attrs, [], blocks=node.blocks)
         if len(found) != len(node.outputs):
             self.fail(f"{len(node.outputs)} outputs for {len(found)}", node)
         for output, type in zip(node.outputs, found, strict=True):
@@ -108,6 +112,14 @@ class _Check:
             if output.node is not node or output.index != i:
                 self.fail(f"output {i} belongs elsewhere", node)
             self.known.add(output)
+
+    def _block(self, block: Graph, node: Node) -> None:
+        """A region is a sound graph that reads its inputs alone."""
+        if block.root is not self.graph.root:
+            self.fail("the scopes of its block do not hang on the graph's", node)
+        if block.weights or block.updates:
+            self.fail("its block has weights of its own", node)
+        check(block, self.step)
 
     def _uses(self, value: Value) -> None:
         for user, i in value.uses:

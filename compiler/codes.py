@@ -14,6 +14,10 @@ CODES: Mapping[str, str] = {
         "Something that is neither op nor block nor held layer is applied, or a function of"
         " static values is given tensors."
     ),
+    "carry": (
+        "What a loop carries from step to step changes its shape or element type in a step. Make it"
+        " the same at the start and the end; no size depends on data."
+    ),
     "dtype": (
         "An operator does not take tensors of this element type, or was given several that"
         " differ. Nothing is converted silently: write cast(x, f32)."

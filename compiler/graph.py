@@ -284,6 +284,7 @@ class Node:
     inputs  one for each of the op's `inputs` and then of its `weights`, None where an optional one
             is absent; any number for a variadic op
 
+    blocks  graphs without weights that read their own inputs alone: this node's, by position
     exprs   attribute -> expression over the names of `scope`, where it is not a plain literal
     layer   the layer that this node applies, for ops that have weights or are modules (dropout)
     scope, site, arms   where in the source it was written: its scope, its position among the
@@ -427,6 +428,13 @@ class Graph:
 
     def __len__(self) -> int:
         return self._size
+
+    def nested(self) -> Iterator[Node]:
+        """The nodes in order, and before each of them those of its blocks."""
+        for node in self:
+            for block in node.blocks:
+                yield from block.nested()
+            yield node
 
     def append(self, node: Node) -> Node:
         """Puts `node` at the end."""

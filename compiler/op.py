@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 from .diagnose import MlcError, Span
 from .dim import Dim, Size, bounds, mod
 from .expr import Expr
-from .graph import Fact, Graph, Init, Layer, Node, Scope, Type, Value
+from .graph import Fact, Graph, Init, Input, Layer, Node, Scope, Type, Value
 
 
 class Marker:
@@ -29,6 +29,9 @@ REQUIRED = Marker("REQUIRED")
 
 BODY = Marker("BODY")
 """As `grad`: differentiate through the body, which is accurate on extreme samples too."""
+
+REGION = Marker("REGION")
+"""As `grad`: the reverse mode of the node's blocks (passes/region.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,20 @@ class Param:
     trainable: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What `infer` knows of a block: the types of what it takes and gives."""
+
+    inputs: tuple[Type, ...]
+    outputs: tuple[Type, ...]
+
+    @classmethod
+    def of(cls, block: Graph) -> Self:
+        """That of a graph."""
+        given = (value.type for value in block.inputs)
+        return cls(tuple(given), tuple(value.type for value in block.outputs.values()))
+
+
 Infer: TypeAlias = Callable[..., Type | tuple[Type, ...]]
 Grad: TypeAlias = Callable[..., Sequence[Value | None]]
 
@@ -86,7 +103,8 @@ class Op:
                 the core ops that every backend spells
     grad        (b, g, y, *inputs, **attrs) -> a gradient or None for each input; `g` and `y` are
                 the output's gradient and the output (tuples where there are several, a missing
-                gradient None); BODY; or None where no gradient is defined (integers, comparisons)
+                gradient None); BODY; REGION; or None where no gradient is defined (integers,
+                comparisons)
     patterns    further spellings by which imported graphs write it: callables like `body`
     rounding    what f32 does to its result: "exact", "elementwise", "sum" (a sum of products or
                 terms, whose error is bounded by the op on absolute values), "body" (as its body)
@@ -96,6 +114,8 @@ class Op:
                 "axes" (any order, its axis attributes are renumbered), "channels" (wants channels
                 last where the framework does: conv, pool, channel norms), "source" (source order)
     kinks       where its derivative is a convention, in words; empty if nowhere
+    blocks      how many regions a node has. `infer`, `eval` and `body` then get `blocks`:
+                signatures, functions from arrays to a tuple of arrays, or graphs
     samples     ({input or weight: tensor, attribute: value}, ...) for the tests. A tensor is a
                 shape (drawn at random), (shape, dtype), (shape, dtype, low, high), or a list with
                 its values, (list, dtype); a variadic input is a tuple of tensors. A weight that is
@@ -117,6 +137,7 @@ class Op:
     effect: str = "pure"
     layout: str = "source"
     kinks: str = ""
+    blocks: int = 0
     samples: tuple[Mapping[str, Any], ...] = ()
     doc: str = ""
 
@@ -250,9 +271,9 @@ class Build:
             before=before or node, rank=node.rank,
         )  # fmt: skip
 
-    def __call__(self, op: Op, *inputs: Any, **attrs: Any) -> Any:
+    def __call__(self, op: Op, *inputs: Any, blocks: Any = (), **attrs: Any) -> Any:
         """The output of `op`, or a tuple where it has several; raises MlcError on a type clash."""
-        node = self.node(op, inputs, attrs)
+        node = self.node(op, inputs, attrs, blocks=blocks)
         return node.output if len(node.outputs) == 1 else node.outputs
 
     def node(
@@ -263,20 +284,33 @@ class Build:
         *,
         exprs: Mapping[str, Expr] | None = None,
         layer: Layer | None = None,
+        blocks: Sequence[Graph] = (),
     ) -> Node:
-        """Appends one node; `inputs` hold the weights too."""
+        """Appends one node; `inputs` hold the weights too. What its blocks ask of sizes becomes
+        facts of the graph."""
         values = self._values(op, inputs)
         types = [value.type if value else None for value in values]
         full = _count_axes(op, types, complete(op, attrs))
-        results = infer(op, types, full, self.graph.facts, self.span)
+        results = infer(op, types, full, self.graph.facts, self.span, blocks)
+        self.graph.facts += [f for b in blocks for f in b.facts if f not in self.graph.facts]
         node = Node(
             op, values, results, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
-            rank=self.rank, arms=self.arms, span=self.span,
+            rank=self.rank, arms=self.arms, span=self.span, blocks=tuple(blocks),
         )  # fmt: skip
         self.rank += 1
         if self.before is None:
             return self.graph.append(node)
         return self.graph.insert_before(node, self.before)
+
+    def block(self, types: Mapping[str, Type], make: Callable[..., Sequence[Value]]) -> Graph:
+        """A region: `make(b, *values)` builds it on inputs of these names and types, and returns
+        its outputs; it may use no other values."""
+        region = Graph(self.graph.name, self.graph.root)
+        region.inputs = [Input(name, type, span=self.span) for name, type in types.items()]
+        b = Build(region, self.scope, site=self.site, arms=self.arms, span=self.span)
+        results = make(b, *region.inputs)
+        region.outputs = {str(i): value for i, value in enumerate(results)}
+        return region
 
     def _values(self, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
         """The inputs as values, padded with None to the op's full signature."""
@@ -344,11 +378,13 @@ def infer(
     attrs: Mapping[str, Any],
     facts: list[Fact],
     span: Span | None = None,
+    blocks: Sequence[Graph] = (),
 ) -> tuple[Type, ...]:
     """The output types; what is undecided goes to `facts`, a clash is an MlcError at `span`."""
+    regions = {"blocks": tuple(map(Signature.of, blocks))} if op.blocks else {}
     with collecting(facts):
         try:
-            result = op.infer(*types, **attrs)
+            result = op.infer(*types, **attrs, **regions)
         except TypeMismatch as clash:
             raise MlcError(clash.code, str(clash), span, help=clash.help) from clash
     return result if isinstance(result, tuple) else (result,)

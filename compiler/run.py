@@ -43,7 +43,8 @@ def run(
 
     Every f32 tensor is held in `dtype`; other dtypes stay. `inputs` go by name (one with a default
     may be left out), `weights` by path. `perturb` replaces a node's results, given what went in;
-    `tap` only sees them. Raises MlcError "feed" for arrays that do not fit the graph.
+    `tap` only sees them; of nodes in blocks, each time that they run, only `perturb` is told.
+    Raises MlcError "feed" for arrays that do not fit the graph.
     """
     import numpy as np
 
@@ -79,7 +80,7 @@ def _walk(
     waiting = _uses(graph)
     for node in graph:
         arrays = tuple(None if v is None else values[v] for v in node.inputs)
-        results = _evaluate(node, arrays, sizes, dtype)
+        results = _evaluate(node, arrays, sizes, dtype, perturb)
         if perturb is not None:
             results = tuple(perturb(node, arrays, results))
         if tap is not None:
@@ -101,12 +102,19 @@ def _uses(graph: Graph) -> dict[Value, int]:
 
 
 def _evaluate(
-    node: Node, arrays: Sequence[Array | None], sizes: Mapping[str, int], dtype: str
+    node: Node,
+    arrays: Sequence[Array | None],
+    sizes: dict[str, int],
+    dtype: str,
+    perturb: Perturb | None,
 ) -> Arrays:
     """The node's results, each of the shape and the dtype that its type says."""
     import numpy as np
 
-    results = node.op.eval(*arrays, **attributes(node, sizes, dtype))
+    regions = {}
+    if node.blocks:
+        regions["blocks"] = tuple(_region(b, sizes, dtype, perturb) for b in node.blocks)
+    results = node.op.eval(*arrays, **attributes(node, sizes, dtype), **regions)
     results = results if isinstance(results, tuple) else (results,)
     held = []
     for output, result in zip(node.outputs, results, strict=True):
@@ -115,6 +123,19 @@ def _evaluate(
         assert array.shape == shape, f"{node.op.name} made {array.shape}, not {shape}"
         held.append(array.astype(_held(output.type, dtype), copy=False))
     return tuple(held)
+
+
+def _region(
+    block: Graph, sizes: dict[str, int], dtype: str, perturb: Perturb | None
+) -> Callable[..., Arrays]:
+    """A block as a function of arrays; `perturb` sees each of its nodes each time it runs."""
+
+    def call(*arrays: Array) -> Arrays:
+        values: dict[Value, Array] = dict(zip(block.inputs, arrays, strict=True))
+        _walk(block, values, sizes, dtype, perturb, None)
+        return tuple(values[value] for value in block.outputs.values())
+
+    return call
 
 
 def attributes(node: Node, sizes: Mapping[str, int], dtype: str = "f32") -> dict[str, Any]:

@@ -25,8 +25,8 @@ class Recording(Build):
 def expand(graph: Graph, keep: Container[Op] | Callable[[Node], bool]) -> int:
     """Replaces every node whose op is not in `keep` by the op's body, and so on within it.
 
-    `keep` may also be a question about a node. Ops without a body stay. Returns how many nodes were
-    replaced.
+    `keep` may also be a question about a node. Ops without a body stay; those in blocks are asked
+    about too. Returns how many nodes were replaced.
     """
     kept = keep if callable(keep) else lambda node: node.op in keep
     return sum(_expand(node, kept) for node in tuple(graph))
@@ -34,7 +34,7 @@ def expand(graph: Graph, keep: Container[Op] | Callable[[Node], bool]) -> int:
 
 def _expand(node: Node, kept: Callable[[Node], bool]) -> int:
     if kept(node) or node.op.body is None:
-        return 0
+        return sum(expand(block, kept) for block in node.blocks)
     assert node.graph is not None
     b = Recording.like(node)
     for old, value in zip(node.outputs, apply_body(b, node), strict=True):
@@ -56,5 +56,6 @@ def _pass_on(node: Node, made: Sequence[Node]) -> None:
 def apply_body(b: Build, node: Node) -> tuple[Value, ...]:
     """Builds the body of `node` on its inputs with `b`, and returns what stands for its outputs."""
     assert node.op.body is not None
-    results = node.op.body(b, *node.inputs, **node.attrs)
+    regions = {"blocks": node.blocks} if node.blocks else {}
+    results = node.op.body(b, *node.inputs, **node.attrs, **regions)
     return results if isinstance(results, tuple) else (results,)

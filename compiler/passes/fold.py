@@ -23,7 +23,13 @@ def fold(graph: Graph) -> int:
 
 
 def _fold(node: Node) -> Recipe | None:
-    if not node.inputs or node.op.effect != "pure" or node.exprs or len(node.outputs) != 1:
+    if (
+        not node.inputs
+        or node.blocks
+        or node.op.effect != "pure"
+        or node.exprs
+        or len(node.outputs) != 1
+    ):
         return None
     if not all(value is not None and _plain(value) for value in node.inputs):
         return None

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..diagnose import MlcError
 from ..graph import Graph, Node, Value
-from ..op import BODY, Build
+from ..op import BODY, REGION, Build
 from ..ops.elementwise import ADD
 from ..ops.shape import zeros
 from .dce import sweep
 from .expand import Recording, apply_body
+from .region import Given, reverse
 
 
 def gradients(
@@ -26,7 +27,7 @@ def gradients(
     """
     nodes = tuple(graph)
     made: list[Node] = []
-    reverse = _Reverse(graph, _dependents(nodes, wrt), made)
+    reverse = _Reverse(graph, dependents(nodes, wrt), made)
     for name, cotangent in cotangents.items():
         reverse.add(graph.outputs[name], cotangent, _builder(graph, made, graph.outputs[name].node))
     reverse.walk(nodes)
@@ -44,16 +45,20 @@ class _Builder(Recording):
         self.made = made
 
 
-def _builder(graph: Graph, made: list[Node], node: Node | None) -> Recording:
-    """A builder at the end of the graph whose nodes belong where `node` does in the source."""
+def _builder(
+    graph: Graph, made: list[Node], node: Node | None, before: Node | None = None
+) -> Recording:
+    """A builder at the end of the graph, or in front of a node of it, whose nodes belong where
+    `node` does in the source."""
     if node is None:
         return _Builder(graph, made=made)
     return _Builder(
-        graph, node.scope, site=node.site, arms=node.arms, span=node.span, rank=node.rank, made=made
-    )
+        graph, node.scope, site=node.site, arms=node.arms, span=node.span, rank=node.rank,
+        before=before, made=made,
+    )  # fmt: skip
 
 
-def _dependents(nodes: Iterable[Node], wrt: Iterable[Value]) -> set[Value]:
+def dependents(nodes: Iterable[Node], wrt: Iterable[Value]) -> set[Value]:
     """The values that a change of `wrt` can move, by a derivative."""
     found = {value for value in wrt if value.type.floating}
     for node in nodes:
@@ -89,8 +94,10 @@ class _Reverse:
         b = _builder(self.graph, self.made, node)
         if node.op.grad is BODY and node.op.body is not None:
             self._through_body(node, b)
-        elif callable(node.op.grad):
-            for value, gradient in zip(node.inputs, self._rule(node, b), strict=True):
+        elif callable(node.op.grad) or node.op.grad is REGION:
+            inputs = node.inputs
+            found = self._rule(node, b) if callable(node.op.grad) else self._region(node, b)
+            for value, gradient in zip(inputs, found, strict=True):
                 if value is not None and gradient is not None:
                     _check(node, value, gradient)
                     self.add(value, gradient, b)
@@ -105,6 +112,13 @@ class _Reverse:
         g, y = (given, node.outputs) if len(node.outputs) > 1 else (given[0], node.output)
         result = tuple(grad(b, g, y, *node.inputs, **node.attrs))
         return result + (None,) * (len(node.inputs) - len(result))
+
+    def _region(self, node: Node, b: Recording) -> Sequence[Value | None]:
+        """What the blocks of the node say."""
+        outputs = [self.gradients.get(output) for output in node.outputs]
+        wanted = [value in self.wanted for value in node.inputs]
+        before = _builder(self.graph, self.made, node, node)
+        return reverse(node, Given(outputs, wanted, before, b))
 
     def _through_body(self, node: Node, b: Recording) -> None:
         """Writes the body beside the node and walks back through that."""

@@ -9,7 +9,7 @@ from ..op import infer
 
 def require_open(graph: Graph) -> None:
     """Raises MlcError `unsupported` if a node is fixed to one mode: emitted code has both."""
-    for node in graph:
+    for node in graph.nested():
         if node.attrs.get("training") is not None:
             mode = "training" if node.attrs["training"] else "inference"
             text = f"{node.op.name} is fixed to {mode}, and emitted code leaves the mode open"
@@ -23,7 +23,7 @@ def resolve(graph: Graph, training: bool) -> int:
     call are dropped. What training asks of sizes (two elements a channel) joins the graph's facts.
     """
     changes = 0
-    for node in graph:
+    for node in graph.nested():
         if "training" in node.op.config and node.attrs["training"] is None:
             node.attrs["training"] = training
             given = [None if value is None else value.type for value in node.inputs]
