@@ -26,6 +26,25 @@ STEPS = 100_000
 """How many assignments are looked at before the search gives up."""
 
 
+def complete(graph: Graph, given: Mapping[str, int]) -> Sizes:
+    """`given` sizes, and for the other symbols ones that fit; MlcError "sizes" where none do, or
+    for a name that is no symbol of the graph."""
+    for name in given:
+        if name not in graph.symbols:
+            known = ", ".join(graph.symbols) or "none"
+            raise MlcError("sizes", f"{graph.name} has no size {name}; it has {known}")
+    conditions = _Conditions(graph)
+    missing = [name for name in graph.symbols if name not in given]
+    steps = iter(range(STEPS))
+    order = tuple(dict.fromkeys((*EVEN, *ODD, *range(2, 64), *MULTIPLES, 1)))
+    for found in _assign(missing, order, conditions, dict(given), False, steps):
+        if all(_true(fact, found) for fact, _ in conditions.known):
+            return {name: found[name] for name in graph.symbols}
+    facts = ", ".join(map(str, graph.facts)) or "sizes of at least 1"
+    where = f" where {describe(given)}" if given else ""
+    raise MlcError("sizes", f"found no sizes of {graph.name}{where} with {facts}")
+
+
 def choose(graph: Graph, count: int = 2) -> list[Sizes]:
     """Up to `count` assignments of the graph's symbols, pairwise different and of either parity.
 

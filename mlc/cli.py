@@ -115,6 +115,15 @@ def _weights_command(p: Parser) -> None:
 
 def _check(p: Parser) -> None:
     _model(p)
+    p.add_argument(
+        "--tpu", action="store_true",
+        help="also say what a TPU's matrix unit makes of it: FLOPs, bytes, share of padding",
+    )  # fmt: skip
+    p.add_argument(
+        "--size", action="append", default=[], metavar="NAME=N", dest="sizes",
+        help="with --tpu, a size of the inputs (B=8); may be given again, others are chosen",
+    )  # fmt: skip
+    p.add_argument("--json", action="store_true", help="with --tpu, print all of that as JSON")
 
 
 def _fmt(p: Parser) -> None:

@@ -176,8 +176,21 @@ def weights(options: Namespace) -> int:
 
 
 def check(options: Namespace) -> int:
-    """Prints the signature of a model."""
+    """Prints the signature of a model, and what it costs on a TPU if that is asked for."""
     graph = _graph(options)
+    if not options.tpu and (options.sizes or options.json):
+        raise MlcError("usage", "--size and --json are for the report of --tpu")
+    if not options.json:
+        _signature_of(graph)
+    if options.tpu:
+        from .tpu import report
+
+        report(graph, options.sizes, _console(sys.stdout), as_json=options.json)
+    return EQUAL
+
+
+def _signature_of(graph: Graph) -> None:
+    """Prints hyper-parameters, inputs, outputs, facts, and how many parameters there are."""
     definition = graph.root.definition
     params = definition.params if definition else {}
     settings = ", ".join(f"{name} = {_literal(graph.root.values[name])}" for name in params)
@@ -191,7 +204,6 @@ def check(options: Namespace) -> int:
     if graph.facts:
         print(f"  where {', '.join(map(str, graph.facts))}")
     print(f"  {_count(graph)}")
-    return EQUAL
 
 
 def _count(graph: Graph) -> str:
