@@ -239,7 +239,7 @@ def _step(graph: Graph, name: str) -> int:
 def _valid(graph: Graph, sizes: Mapping[str, int]) -> bool:
     if not all(holds(fact, sizes) for fact in graph.facts):
         return False
-    values = (*graph.inputs, *(output for node in graph for output in node.outputs))
+    values = (*graph.inputs, *(output for node in graph.nested() for output in node.outputs))
     return all(evaluate(size, sizes) >= 1 for value in values for size in value.type.shape)
 
 

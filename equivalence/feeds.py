@@ -97,6 +97,10 @@ _ALIKE = frozenset(
 def _bounds(value: Value) -> Iterator[Dim]:
     """The sizes of the axes into which the elements of `value` are indices."""
     for node, slot in value.uses:
+        for block in node.blocks:
+            place = slot - len(node.inputs) + len(block.inputs)
+            if place >= 0:
+                yield from _bounds(block.inputs[place])
         if node.op.name in _ALIKE:
             for output in node.outputs:
                 yield from _bounds(output)

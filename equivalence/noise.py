@@ -7,6 +7,7 @@ where it sums. What lies on a discrete choice (a relu at zero, a tie) is found o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from ..compiler.graph import Node, Value
 from ..compiler.run import attributes
 from .margin import distance
-from .reference import Feed, Joint, Key
+from .reference import Feed, Joint, Key, parts
 from .summation import in_order
 
 RUNS = 6
@@ -79,12 +80,13 @@ def measure(joint: Joint, feed: Feed, rng: np.random.Generator, *, strict: bool)
 
 
 def observe(joint: Joint, feed: Feed, rng: np.random.Generator) -> Mapping[Node, Step]:
-    """How near the discrete choices at `feed` are to choosing otherwise, after some noisy runs."""
+    """How near the discrete choices at `feed` are to choosing otherwise, after some noisy runs; of
+    one that is made again and again, the first time."""
     still = _Still(joint, feed)
     joint.run(feed, expanded=True, perturb=still)
     for _ in range(WATCHED):
         joint.run(_perturbed(feed, rng), expanded=True, perturb=_Moved(still, rng))
-    return still.steps
+    return {node: step for (node, time), step in still.steps.items() if not time}
 
 
 def _away(array: Any, clean: Any) -> Any:
@@ -114,22 +116,26 @@ def _move(x: Any, rng: np.random.Generator, bound: Any = None) -> Any:
 
 
 class _Still:
-    """The hook of the run without noise: remembers bounds of sums, and distances from steps."""
+    """The hook of the run without noise: remembers bounds of sums, and distances from steps, of
+    each node each time that it runs."""
 
     def __init__(self, joint: Joint, feed: Feed) -> None:
         self.joint = joint
         self.sizes = feed.sizes
-        self.bounds: dict[Node, tuple[Any, ...]] = {}
-        self.steps: dict[Node, Step] = {}
+        self.times: Counter[Node] = Counter()
+        self.bounds: dict[tuple[Node, int], tuple[Any, ...]] = {}
+        self.steps: dict[tuple[Node, int], Step] = {}
 
     def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
+        now = (node, self.times[node])
+        self.times[node] += 1
         if node.op.rounding == "sum":
-            self.bounds[node] = self._bound(node, arrays)
+            self.bounds[now] = self.bound(node, arrays)
         if node in self.joint.discrete:
-            self.steps[node] = Step(distance(node, arrays), results, arrays[0])
+            self.steps[now] = Step(distance(node, arrays), results, arrays[0])
         return results
 
-    def _bound(self, node: Node, arrays: Any) -> tuple[Any, ...]:
+    def bound(self, node: Node, arrays: Any) -> tuple[Any, ...]:
         """The op on absolute values; more where adding in order loses more than an eps of that."""
         positive = [np.abs(x) if x is not None and x.dtype.kind == "f" else x for x in arrays]
         attrs = attributes(node, self.sizes, "f64")
@@ -141,8 +147,10 @@ class _Still:
 
     def hazards(self) -> list[Hazard]:
         """The nodes that the runs so far have moved, or may move, over a step."""
-        counts = ((node, step.near()) for node, step in self.steps.items())
-        return [Hazard(node, count) for node, count in counts if count]
+        counts: Counter[Node] = Counter()
+        for (node, _), step in self.steps.items():
+            counts[node] += step.near()
+        return [Hazard(node, count) for node, count in counts.items() if count]
 
 
 def _widened(bound: Any, places: Any, lost: Any) -> Any:
@@ -205,14 +213,17 @@ class _Moved:
     def __init__(self, still: _Still, rng: np.random.Generator) -> None:
         self.still = still
         self.rng = rng
+        self.times: Counter[Node] = Counter()
 
     def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
-        step = self.still.steps.get(node)
+        now = (node, self.times[node])
+        self.times[node] += 1
+        step = self.still.steps.get(now)
         if step is not None:
             step.see(distance(node, arrays), results)
         match node.op.rounding:
             case "sum":
-                bounds = self.still.bounds[node]
+                bounds = self.still.bounds.get(now) or self.still.bound(node, arrays)
                 return tuple(_move(y, self.rng, b) for y, b in zip(results, bounds, strict=True))
             case "exact" if node.op.name == "constant":
                 return tuple(y if _fits(y) else _move(y, self.rng) for y in results)
@@ -232,7 +243,8 @@ def downstream(hazards: Iterable[Hazard], joint: Joint) -> dict[Key, str]:
     reached: dict[Value, str] = {}
     texts = {hazard.node: str(hazard) for hazard in hazards}
     for node in graph:
-        text = texts.get(node) or next((reached[v] for v in node.values if v in reached), None)
+        own = (texts[part] for part in parts(node) if part in texts)
+        text = next(own, None) or next((reached[v] for v in node.values if v in reached), None)
         if text is not None:
             reached.update(dict.fromkeys(node.outputs, text))
     found = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -64,7 +64,8 @@ class Joint:
         graph, values = clone(self.expanded)
         discrete = {_made(values[new.outputs[0]]): old for new, old in self.discrete.items()}
         graph.updates.clear()
-        graph.outputs = {f"step {i}": node.outputs[0] for i, node in enumerate(discrete)}
+        whole = [node for node in graph if any(part in discrete for part in parts(node))]
+        graph.outputs = {f"step {i}": node.outputs[0] for i, node in enumerate(whole)}
         dce(graph)
         keys = {name: Key("step", name) for name in graph.outputs}
         return Joint(self.forward, graph, graph, keys, self.no_gradient, discrete)
@@ -92,10 +93,19 @@ def joint(graph: Graph, training: bool) -> Joint:
         both, reason = alone, error.message
     expanded, values = clone(both)
     discrete = {
-        _made(values[node.outputs[0]]): node for node in both if node.outputs and is_discrete(node)
+        _made(values[node.outputs[0]]): node
+        for node in both.nested()
+        if node.outputs and is_discrete(node)
     }
     expand(expanded, _Spelt())
     return Joint(alone, both, expanded, keys, reason, discrete)
+
+
+def parts(node: Node) -> Iterator[Node]:
+    """The node, and those of its blocks."""
+    for block in node.blocks:
+        yield from block.nested()
+    yield node
 
 
 def _made(value: Value) -> Node:
@@ -129,7 +139,7 @@ def _settle(graph: Graph, training: bool) -> None:
 
     A row that takes no gradient is written out, so that a difference can hold it still.
     """
-    for node in graph:
+    for node in graph.nested():
         if node.op.effect == "random":
             node.attrs.update({name: 0.0 for name in _RATES if name in node.attrs})
     resolve(graph, training)
@@ -230,25 +240,26 @@ def _moved(feed: Feed, directions: Mapping[Key, Any], step: float) -> Feed:
     return Feed(feed.sizes, inputs, feed.cotangents, weights)
 
 
-def _held(joint: Joint, feed: Feed) -> dict[Node, Any]:
-    """What each stop_gradient gives at `feed`."""
-    held: dict[Node, Any] = {}
+def _held(joint: Joint, feed: Feed) -> dict[Node, list[Any]]:
+    """What each stop_gradient gives at `feed`, each time that it runs."""
+    held: dict[Node, list[Any]] = {}
 
     def keep(node: Node, arrays: Any, results: Any) -> Any:
         if node.op.name == "stop_gradient":
-            held[node] = results
+            held.setdefault(node, []).append(results)
         return results
 
     run(joint.forward, feed.inputs, feed.weights, perturb=keep)
     return held
 
 
-def _loss(joint: Joint, feed: Feed, held: Mapping[Node, Any]) -> float:
+def _loss(joint: Joint, feed: Feed, held: Mapping[Node, Sequence[Any]]) -> float:
     """sum(output * cotangent), with the results in `held` kept as they are."""
+    kept = {node: iter(results) for node, results in held.items()}
     result = run(
         joint.forward,
         feed.inputs,
         feed.weights,
-        perturb=lambda node, arrays, results: held.get(node, results),
+        perturb=lambda node, arrays, results: next(kept.get(node, iter(())), results),
     )
     return float(sum(np.sum(result.outputs[name] * c) for name, c in feed.cotangents.items()))

@@ -117,7 +117,7 @@ class _Conditions:
 def _values(graph: Graph) -> Iterator[tuple[Dim, ...]]:
     for given in graph.inputs:
         yield given.type.shape
-    for node in graph:
+    for node in graph.nested():
         for output in node.outputs:
             yield output.type.shape
 

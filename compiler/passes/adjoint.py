@@ -111,7 +111,7 @@ def _flat(graph: Graph) -> Graph:
 
     copy, _ = clone(graph)
     scopes: dict[str, Scope] = {}
-    for node in copy:
+    for node in copy.nested():
         path = node.layer.path if node.layer else node.scope.path
         if path not in scopes:
             scopes[path] = Scope("model", parent=copy.root, path=path) if path else copy.root
