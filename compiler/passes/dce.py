@@ -22,7 +22,8 @@ def dce(graph: Graph) -> int:
 
 
 def sweep(graph: Graph, nodes: Iterable[Node], wanted: Iterable[Value] = ()) -> int:
-    """Erases those of `nodes`, given in order, that no output, update or other node needs.
+    """Erases those of `nodes`, given in order, that no output, update or other node needs, and
+    that are still there.
 
     `wanted` are values to keep besides.
     """
@@ -30,7 +31,8 @@ def sweep(graph: Graph, nodes: Iterable[Node], wanted: Iterable[Value] = ()) -> 
     return sum(
         _erase(graph, [node])
         for node in reversed(tuple(nodes))
-        if not any(output.uses or output in live for output in node.outputs)
+        if node.graph is graph
+        and not any(output.uses or output in live for output in node.outputs)
     )
 
 
