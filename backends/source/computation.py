@@ -103,6 +103,28 @@ class Computation(ABC):
         """The member that an If passes by, if that is all it does."""
         return statement.optional
 
+    def layer(self, statement: Apply, member: Member) -> None:
+        """Adds the application of a layer."""
+        rule = self.layers[statement.op.name]
+        if rule is None:
+            value = self.called(member, statement.inputs[: len(statement.op.inputs)])
+        else:
+            value = spell({statement.op.name: rule}, self.parts(statement), self.target)
+        self.define(statement.outputs[:1], value)
+
+    def element(self, name: str) -> str:
+        """What an element of a list of members is called."""
+        return free(singular(name), {*self.taken, *self.scope.locals, *self.cls.inputs})
+
+    def whole(self, loop: Repeat) -> str | None:
+        """The one list of members that a loop only runs through."""
+        return loop.chain if loop.chain not in self.elements else None
+
+    def turn(self, loop: Repeat, chain: str) -> None:
+        """Adds what one turn of such a loop does."""
+        (carried,) = loop.carried
+        self.define([carried.next], self.called(Member(chain), (carried.current,)))
+
     def chain(self, statement: Chain) -> None:
         """Adds the application of a linear branch."""
         self.define((statement.output,), self.called(statement.member, (statement.input,)))
@@ -148,12 +170,7 @@ class Computation(ABC):
         if member is None or statement.op.name not in self.layers:
             self.define(statement.outputs, self.spelled(statement))
             return
-        rule = self.layers[statement.op.name]
-        if rule is None:
-            value = self.called(member, statement.inputs[: len(statement.op.inputs)])
-        else:
-            value = spell({statement.op.name: rule}, self.parts(statement), self.target)
-        self.define(statement.outputs[:1], value)
+        self.layer(statement, member)
 
     def parts(self, statement: Apply) -> Parts:
         """What a rule is given; `p.name` is the layer that is applied."""
@@ -192,7 +209,7 @@ class Computation(ABC):
     # -------------------------------------------------------------------------------- loops
 
     def _loop(self, loop: Repeat) -> None:
-        chain = loop.chain if loop.chain not in self.elements else None
+        chain = self.whole(loop)
         if chain and self.chains:
             (carried,) = loop.carried
             self.define((carried.result,), self.called(Member(chain), (carried.initial,)))
@@ -204,14 +221,13 @@ class Computation(ABC):
             if all(result is not c.result for c in loop.carried):
                 self.out.join(inside, result)
         self.out.lines += self.lists.started(loop)
-        self._iterators(loop)
+        self.iterators(loop)
         running = [] if chain else self.running(loop)
         self.run_along((size.name, size.start) for size in running)
         line = self.header(loop, chain)
         outside, self.out.lines = self.out.lines, line.body
         if chain:
-            (carried,) = loop.carried
-            self.define([carried.next], self.called(Member(chain), (carried.current,)))
+            self.turn(loop, chain)
         else:
             self.body(loop.body)
         self.run_along((size.name, size.update or size.start) for size in running)
@@ -229,7 +245,7 @@ class Computation(ABC):
         for name, value in sizes:
             self.out.lines.append(Store(expr.name(self.scope.locals[name]), self.place(value)))
 
-    def _iterators(self, loop: Repeat) -> None:
+    def iterators(self, loop: Repeat) -> None:
         """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
         inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
         for name in listed(loop):
@@ -248,17 +264,18 @@ class Computation(ABC):
         read = followed([loop, *walk(loop.body)], self._names(loop.body))
         reads = set(loop.variables) & read and not chain
         if reads or not (lists or loop.elements):
-            targets.append(self._variables(loop))
+            targets.append(self.variables(loop))
             table = self.place(loop.table)
             sources.append(table if loop.variables else tree("range({n})", n=table))
         for name in lists:
-            element = free(singular(name), {*self.taken, *self.scope.locals, *self.cls.inputs})
+            element = self.element(name)
             sources.append(self.holder(Member(name)))
             self.elements[name] = expr.name(element)
             targets.append(expr.name(element))
         return zipped([*zip(targets, sources, strict=True), *self.lists.taken(loop)])
 
-    def _variables(self, loop: Repeat) -> Expr:
+    def variables(self, loop: Repeat) -> Expr:
+        """What its variables are called in the header."""
         names: list[Expr] = [expr.name(self.scope.locals[v]) for v in loop.variables]
         if not names:
             return expr.name("_")
