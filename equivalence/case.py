@@ -27,7 +27,8 @@ MODES = ("inference", "training")
 class Case:
     """`unseen` holds what lies behind a step that no draw kept clear of, and why.
 
-    `moved` says that some weights are not those that were given, see `clear`.
+    `moved` says that some weights are not those that were given, see `clear`; `variant` numbers the
+    ways in which cases are drawn.
     """
 
     mode: str
@@ -40,6 +41,7 @@ class Case:
     unseen: Mapping[Key, str]
     gradient_error: float
     moved: bool = False
+    variant: int = 0
 
     @property
     def title(self) -> str:

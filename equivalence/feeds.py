@@ -19,8 +19,13 @@ Arrays: TypeAlias = dict[str, Any]
 MEAN = 0.5
 """The mean of float inputs: not zero, so that a variance computed in a bad way shows."""
 
-SMALL = 1 / 32
-"""The scale of what goes into a normalisation: its variance is so small that eps shows."""
+SMALL = 10.0
+"""The scale of what goes into a normalisation, in roots of its eps: a variance of a hundred eps is
+so small that eps shows, and not so small that little is left of what is normalised."""
+
+LEAST = (1 / 32, 1e-5)
+"""The least such scale, of one draw and of another. Where an eps is all but zero, so must be what
+shows it; and then little else does: what a layer in front of it adds is lost beside its bias."""
 
 
 # -------------------------------------------------------------------------------------- inputs
@@ -146,20 +151,27 @@ def _starts(x: Value, size: Dim, axis: int) -> Dim:
 # ------------------------------------------------------------------------------------- weights
 
 
-def weights(graph: Graph, rng: np.random.Generator) -> Arrays:
+def weights(graph: Graph, rng: np.random.Generator, *, least: float = LEAST[0]) -> Arrays:
     """An array for each weight: no gain is 1, no bias 0, and activations keep about unit scale.
 
-    What makes the input of a normalisation is scaled by SMALL, its running statistics with it.
+    What makes the input of a normalisation is scaled as SMALL says, its running statistics with it,
+    but not by less than `least`.
     """
-    small = _in_front_of_norms(graph)
+    small = _in_front_of_norms(graph, least)
     result = {}
     for path, weight in graph.weights.items():
         x = _weight(weight, rng)
         if weight in small:
-            x = x * (SMALL**2 if weight.part == "running_var" else SMALL)
+            x = x * small[weight] ** (2 if weight.part == "running_var" else 1)
         kind = numpy_dtype(weight.type.dtype)
         result[path] = np.asarray(x).astype(np.float32).astype(kind)
     return result
+
+
+def varied(graph: Graph) -> bool:
+    """Whether weights that are scaled by less show more: some eps is so small."""
+    usual, tiny = (_in_front_of_norms(graph, least) for least in LEAST)
+    return usual != tiny
 
 
 def _weight(weight: Weight, rng: np.random.Generator) -> Any:
@@ -196,9 +208,7 @@ def _scale(weight: Weight, shape: tuple[int, ...]) -> float:
     return 1 / math.sqrt(max(fan, 1))
 
 
-_NORMS = frozenset(
-    ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
-)
+_NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
 _LINEAR = _ALIKE | frozenset(
     {
         *("add", "sub", "neg", "relu", "dropout", "mean", "sum", "maximum", "where", "pad"),
@@ -208,15 +218,17 @@ _LINEAR = _ALIKE | frozenset(
 """Ops that scale their result as they scale all their inputs."""
 
 
-def _in_front_of_norms(graph: Graph) -> set[Weight]:
-    """The weights that set the scale of what is normalised, and the statistics that go with it."""
-    found: set[Weight] = set()
+def _in_front_of_norms(graph: Graph, least: float) -> dict[Weight, float]:
+    """The weights that set the scale of what is normalised, the statistics that go with it, and the
+    scale: of several, the largest."""
+    found: dict[Weight, float] = {}
     for node in graph:
         given = node.inputs[0] if node.inputs and node.op.name in _NORMS else None
         scaling = _scaling(given) if given is not None else set()
         if scaling:
-            found |= scaling
-            found.update(v for v in node.inputs if isinstance(v, Weight) and _is_statistic(v))
+            scaling.update(v for v in node.inputs if isinstance(v, Weight) and _is_statistic(v))
+            scale = min(1.0, max(least, SMALL * math.sqrt(node.attrs["eps"])))
+            found |= {weight: max(scale, found.get(weight, 0.0)) for weight in scaling}
     return found
 
 

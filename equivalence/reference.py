@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,20 +85,26 @@ def joint(graph: Graph, training: bool) -> Joint:
     """The reference of `graph` in one mode; every dropout has rate 0."""
     alone, _ = clone(graph)
     _settle(alone, training)
-    keys = {name: Key("output", name) for name in alone.outputs}
-    try:
-        both = _differentiate(alone, keys)
-        reason = ""
-    except MlcError as error:
-        both, reason = alone, error.message
-    expanded, values = clone(both)
+    made = derive(alone)
+    expanded, values = clone(made.graph)
     discrete = {
         _made(values[node.outputs[0]]): node
-        for node in both.nested()
+        for node in made.graph.nested()
         if node.outputs and is_discrete(node)
     }
     expand(expanded, _Spelt())
-    return Joint(alone, both, expanded, keys, reason, discrete)
+    return replace(made, expanded=expanded, discrete=discrete)
+
+
+def derive(forward: Graph) -> Joint:
+    """The reference of a graph whose mode is settled, with no bodies written out."""
+    keys = {name: Key("output", name) for name in forward.outputs}
+    try:
+        both = _differentiate(forward, keys)
+        reason = ""
+    except MlcError as error:
+        both, reason = forward, error.message
+    return Joint(forward, both, both, keys, reason)
 
 
 def parts(node: Node) -> Iterator[Node]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..compiler.graph import Graph, Node, Weight
 from ..compiler.passes.dce import reached
@@ -33,6 +33,16 @@ AGAIN = 7919
 
 AHEAD = 2
 """How many cases the engines may be behind the reference: each holds every gradient."""
+
+
+class Plan(NamedTuple):
+    """A case that is to be drawn. Of variant 0, with every input and no weight tiny; of variant 1,
+    without inputs that may be left out, and with weights so small that every eps shows."""
+
+    mode: str
+    sizes: dict[str, int]
+    seed: int
+    variant: int
 
 
 Jobs: TypeAlias = "list[tuple[Target, Future[Result]]]"
@@ -94,6 +104,7 @@ class _Run:
         self.trained: Case | None = None
         self.second: Case | None = None
         self.broken: set[str] = set()
+        self.varied = weights is None and feeds.varied(graph)
         nodes = reached(graph.outputs.values())
         self.needed = {v.name for node in nodes for v in node.values if isinstance(v, Weight)}
         self.needed |= {v.name for v in graph.outputs.values()}
@@ -103,10 +114,10 @@ class _Run:
         plans = list(self._plans(seeds, modes, count))
         self.steps = len(plans) * (1 + len(self.targets))
         under_way: deque[tuple[Case, list[tuple[Target, Jobs]]]] = deque()
-        for mode, sizes, seed, optional in plans:
-            case = self._case(mode, sizes, seed, optional)
-            self._step(f"reference, {mode} {case.title}")
-            if mode == "training" and self.trained is None:
+        for plan in plans:
+            case = self._case(plan)
+            self._step(f"reference, {plan.mode} {case.title}")
+            if plan.mode == "training" and self.trained is None:
                 self.trained = case
             under_way.append((case, self._submit(case)))
             if len(under_way) > AHEAD:
@@ -125,35 +136,35 @@ class _Run:
                 target.discard_weights(self._label(case))
         self.second = None
 
-    def _plans(
-        self, seeds: Sequence[int], modes: Sequence[str], count: int
-    ) -> Iterator[tuple[str, dict[str, int], int, bool]]:
-        """Mode, sizes, seed, and whether optional inputs are given: both ways are tried."""
+    def _plans(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Iterator[Plan]:
+        """The cases: optional inputs are given and not, what is normalised is small and tiny."""
         choices = choose(self.graph, count)
         may = any(given.default is not None for given in self.graph.inputs)
-        if may and len(choices) == 1:
+        if (may or self.varied) and len(choices) == 1:
             choices = choices * 2
         for seed in seeds:
             for mode in modes:
                 for i, sizes in enumerate(choices):
-                    yield mode, sizes, seed, i % 2 == 0
+                    yield Plan(mode, sizes, seed, i % 2)
 
-    def _case(self, mode: str, sizes: dict[str, int], seed: int, optional: bool) -> Case:
-        if mode not in self.joints:
-            self.joints[mode] = joint(self.graph, mode == "training")
+    def _case(self, plan: Plan) -> Case:
+        if plan.mode not in self.joints:
+            self.joints[plan.mode] = joint(self.graph, plan.mode == "training")
         free = [path for path, weight in self.graph.weights.items() if weight.data is None]
         case = settle(
-            self.graph, self.joints[mode], mode, sizes, seed, self._weights(seed),
-            optional=optional, free=free if self.weights is None else (), mean=self.mean,
+            self.graph, self.joints[plan.mode], plan.mode, plan.sizes, plan.seed,
+            self._weights(plan), optional=plan.variant == 0,
+            free=free if self.weights is None else (), mean=self.mean,
         )  # fmt: skip
         self.report.gradient_error = max(self.report.gradient_error, case.gradient_error)
-        return case
+        return replace(case, variant=plan.variant)
 
-    def _weights(self, seed: int) -> Mapping[str, Any]:
+    def _weights(self, plan: Plan) -> Mapping[str, Any]:
         """The user's weights, those that the graph holds, or generated ones."""
         if self.weights is not None:
             return self.weights
-        drawn = feeds.weights(self.graph, feeds.seeded(seed))
+        rng = feeds.seeded(plan.seed)
+        drawn = feeds.weights(self.graph, rng, least=feeds.LEAST[plan.variant])
         held = {p: w.data for p, w in self.graph.weights.items() if w.data is not None}
         return drawn | held
 
@@ -173,6 +184,7 @@ class _Run:
     def _label(self, case: Case) -> str:
         """What tells one file of weights from another."""
         own = [case.mode, *map(str, case.sizes.values())] if case.moved else []
+        own += [f"variant{case.variant}"] if self.varied else []
         return "-".join([str(case.seed) if self.weights is None else "given", *own])
 
     def _judge(self, case: Case, target: Target, jobs: Jobs) -> None:
@@ -180,10 +192,10 @@ class _Run:
         rows = self._rows(case, jobs)
         if any(row.ratio > LIMIT for row in rows.values()):
             if self.second is None:
-                optional = len(case.feed.inputs) == len(self.graph.inputs)
-                self.second = self._case(case.mode, case.sizes, case.seed + AGAIN, optional)
-            again = [(part, self._send(self.second, part)) for part, _ in jobs]
-            second = self._rows(self.second, again)
+                again = Plan(case.mode, case.sizes, case.seed + AGAIN, case.variant)
+                self.second = self._case(again)
+            sent = [(part, self._send(self.second, part)) for part, _ in jobs]
+            second = self._rows(self.second, sent)
             self._find(case, jobs)
             rows = {key: _confirm(row, second.get(key)) for key, row in rows.items()}
         self.report.rows += rows.values()

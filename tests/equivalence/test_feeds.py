@@ -1,6 +1,7 @@
 """Inputs and weights."""
 
 import numpy as np
+import pytest
 
 from mlc.compiler.dim import symbol
 from mlc.compiler.graph import Graph, Init, Input, Scope, Type, Weight
@@ -84,10 +85,25 @@ def test_what_goes_into_a_norm_is_small_so_that_eps_shows() -> None:
     normed = b(OPS["layer_norm"], summed, gain, shift)
     b(OPS["matmul"], normed, weight(g, "last", (16, 16)))
     drawn = feeds.weights(g, feeds.seeded(0))
-    assert drawn["first"].std() < 2 * feeds.SMALL
-    assert drawn["second"].std() < 2 * feeds.SMALL
+    scale = feeds.SMALL * 1e-5**0.5 * drawn["last"].std()
+    assert drawn["first"].std() == pytest.approx(scale, rel=0.2)
+    assert drawn["second"].std() == pytest.approx(scale, rel=0.2)
     assert drawn["norm.weight"].mean() > 0.5
     assert drawn["last"].std() > 0.5
+    assert not feeds.varied(g)
+
+
+def test_an_eps_that_is_all_but_zero_shows_in_one_draw_of_two() -> None:
+    g = empty()
+    x = Input("x", Type("f32", (B, 16)))
+    g.inputs.append(x)
+    b = Build(g)
+    made = b(OPS["matmul"], x, weight(g, "first", (16, 16)))
+    b(OPS["rms_norm"], made, weight(g, "norm.weight", (16,), "ones"), eps=1e-12)
+    assert feeds.varied(g)
+    usual, tiny = (feeds.weights(g, feeds.seeded(0), least=least) for least in feeds.LEAST)
+    assert usual["first"].std() > 1e-3
+    assert tiny["first"].std() < 1e-3 * usual["first"].std()
 
 
 PLACES = """model M:
