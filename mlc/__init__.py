@@ -64,6 +64,7 @@ def compile(
     ir: bool = False,
     gradients: bool = False,
     training: bool = False,
+    tpu: bool = False,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
 
@@ -76,12 +77,15 @@ def compile(
     for targets whose framework has none; `artefact.interface.gradients` says which they are.
     `training` makes a file of the training mode, for the target `onnx`, whose files have one mode:
     masks of dropout are inputs, and buffers after the call are outputs.
+    `tpu` makes a file for TPUs, for the target `jax`: matrices are multiplied in bfloat16, and the
+    functions `apply` and `export` compile a call and lower it for a TPU.
     """
     from .request import artefact
 
     return artefact(
-        graph, target, weights, name, keep_layout, ir=ir, gradients=gradients, training=training
-    )
+        graph, target, weights, name, keep_layout, ir=ir, gradients=gradients, training=training,
+        tpu=tpu,
+    )  # fmt: skip
 
 
 def verify(

@@ -75,6 +75,11 @@ def _compile(p: Parser) -> None:
         "--training", action="store_true",
         help="for onnx and openvino, the model in training mode, with masks of dropout as inputs",
     )  # fmt: skip
+    p.add_argument(
+        "--tpu", action="store_true",
+        help="for jax, multiply matrices in bfloat16, with functions that compile a call and export"
+        " it for TPUs",
+    )  # fmt: skip
     _layout(p)
 
 

@@ -73,7 +73,7 @@ def compile(options: Namespace) -> int:
         artefact(
             graph, name, given, _stem(options), options.keep_layout,
             ir=options.ir and name == "openvino",
-            gradients=options.gradients, training=options.training,
+            gradients=options.gradients, training=options.training, tpu=options.tpu,
         )
         for name in names
     ]  # fmt: skip

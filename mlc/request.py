@@ -113,6 +113,7 @@ def artefact(
     ir: bool = False,
     gradients: bool = False,
     training: bool = False,
+    tpu: bool = False,
 ) -> Artefact:
     """As `mlc.compile`."""
     from dataclasses import replace
@@ -131,6 +132,7 @@ def artefact(
         graph = _holding(graph, tensors)
     more = _gradients(target) if gradients else {}
     more |= _training(target) if training else {}
+    more |= _tpu(target) if tpu else {}
     made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
@@ -157,6 +159,15 @@ def _training(target: str) -> dict[str, bool]:
         help = "source for keras, pytorch and jax has both modes; onnx and openvino a file for each"
         raise MlcError("usage", text, help=help)
     return {"training": True}
+
+
+def _tpu(target: str) -> dict[str, bool]:
+    """What asks a target's `emit` for a file for TPUs; MlcError `usage` if it writes none."""
+    if target != "jax":
+        raise MlcError(
+            "usage", f"only jax runs on TPUs as mlc writes it, and the target is {target}"
+        )
+    return {"tpu": True}
 
 
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:

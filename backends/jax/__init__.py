@@ -16,16 +16,18 @@ from ..source.names import rename
 from ..source.partials import START, Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
-from . import attention
+from . import attention, compiled
 from .layers import CONVENTIONS, native
+from .policy import PLAIN, TPU, Policy
 from .printer import Make, Module
 from .reserved import LOCALS
 from .weights import entry
 
 
-def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
+def emit(graph: Graph, name: str, *, keep_layout: bool = False, tpu: bool = False) -> Artefact:
     """The artefact for JAX; images are stored channels last, inputs and outputs unless
-    `keep_layout`."""
+    `keep_layout`. With `tpu` products are in bfloat16, and the file has functions that compile and
+    export a call."""
     folds: Folds = {}
 
     def layout(copied: Graph) -> int:
@@ -35,7 +37,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
 
     stored, program = prepare(graph, native, layout)
     stem = module_name(name)
-    text, arguments = source(stored, program)
+    text, arguments = source(stored, program, TPU if tpu else PLAIN)
     return Artefact(
         "jax",
         stem,
@@ -60,22 +62,23 @@ def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
     return (Deviation("running_var", formula, paths),) if paths else ()
 
 
-def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
+def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str, Mapping[str, str]]:
     """The text of the file, and what the model's inputs are called in it."""
-    names = rename((cls.name for cls in program.classes), LOCALS)
+    own = LOCALS | policy.names
+    names = rename((cls.name for cls in program.classes), own)
     for cls in program.classes:
         cls.name = names[cls.name]
-    classes = frozenset(names.values())
+    classes = frozenset(names.values()) | policy.names
     optional = {v.name: v for v in graph.inputs if v.default is not None}
-    partials = Partials(CONVENTIONS, "nnx")
+    partials = Partials(CONVENTIONS, "nnx", "jnp")
 
-    causal = attention.causal_alone(program)
+    causal = attention.uses(program, policy).causal <= {True}
 
     def modules(make: Make, names: frozenset[str]) -> list[Module]:
         return [
-            Module(cls, names, make, causal, optional, graph.facts)
+            Module(cls, names, make, causal, optional, graph.facts, policy, outermost=True)
             if cls is program.model
-            else Module(cls, names, make, causal)
+            else Module(cls, names, make, causal, policy=policy)
             for cls in program.classes
         ]
 
@@ -87,11 +90,14 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
     made = "\n".join([*shared, *printed])
     if START in made:
         shared.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
-    pieces = [*_functions(made, program), *printed, _build(program.model)]
+    pieces = [*_functions(made, program, policy), *printed, _build(program.model)]
+    arguments = settled[-1].arguments
+    if policy.narrow:
+        pieces += compiled.functions(program.model, arguments, optional)
     head = title(program.model, "jax")
     body = join(pieces)
     text = join([head, "\n\n".join([_imports(body + made), "\n".join(shared)]), body])
-    return formatted(text), settled[-1].arguments
+    return formatted(text), arguments
 
 
 def _imports(body: str) -> str:
@@ -101,7 +107,7 @@ def _imports(body: str) -> str:
     return "\n".join([*lines, "from flax import nnx", "from safetensors.flax import load_file"])
 
 
-def _functions(body: str, program: Program) -> Iterator[str]:
+def _functions(body: str, program: Program, policy: Policy) -> Iterator[str]:
     """What the classes need besides layers."""
     if re.search(r"\buniform\(", body):
         yield (
@@ -111,7 +117,7 @@ def _functions(body: str, program: Program) -> Iterator[str]:
         )
     if re.search(r"(?<!\.)\bPReLU\(", body):
         yield PRELU
-    yield from attention.functions(program)
+    yield from attention.functions(program, policy)
 
 
 PRELU = '''class PReLU(nnx.Module):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
 from ..source.tree import is_literal, tree
+from .policy import Policy
 from .starts import biased, size
 
 
@@ -81,15 +83,57 @@ def _triangle(p: Parts) -> Expr:
 # --------------------------------------------------------------------- functions of the file
 
 
-def functions(program: Program) -> Iterator[str]:
+@dataclass(frozen=True)
+class Uses:
+    """What `sdpa` is called with: a mask or none, causal or not, and another scale or its own."""
+
+    masks: frozenset[bool] = frozenset()
+    causal: frozenset[bool] = frozenset()
+    scaled: bool = False
+
+
+def uses(program: Program, policy: Policy) -> Uses:
+    """What the model's products of attention need; where all are narrow, its layers are such."""
+    applied = [s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply)]
+    products = [s for s in applied if s.op.name == "sdpa"]
+    layers = [s for s in applied if s.op.name == "attention"] if policy.narrow else []
+    masks = {s.inputs[3] is not None for s in products} | {_masked(s) for s in layers}
+    alone = [s for s in layers if not _masked(s)]
+    causal = {each for s in (*products, *alone) for each in _causal(s)}
+    causal |= {False for s in layers if _masked(s)}
+    scaled = any(_scaled(s) for s in (*products, *layers))
+    return Uses(frozenset(masks), frozenset(causal), scaled)
+
+
+def functions(program: Program, policy: Policy) -> Iterator[str]:
     """`attend` and `sdpa`, where the model needs them."""
     applied = [s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply)]
-    layers = [s for s in applied if s.op.name == "attention" and _own_function(s)]
-    products = [s for s in applied if s.op.name == "sdpa"]
-    if layers:
-        yield _attend(layers)
-    if products:
-        yield _sdpa(products)
+    layers = [s for s in applied if s.op.name == "attention"]
+    own = [s for s in layers if _own_function(s)]
+    needed = uses(program, policy)
+    if policy.narrow and layers:
+        yield _by_sdpa(needed)
+    elif own:
+        yield _attend(own)
+    if needed.masks:
+        yield _sdpa(needed, policy)
+
+
+def _by_sdpa(needed: Uses) -> str:
+    """What NNX' layers attend by where shares are in float32: JAX' own multiplies by such, too."""
+    options = ["mask: jax.Array | None = None"] if True in needed.masks else []
+    options += ["scale: float | None = None"] if needed.scaled else []
+    options += ["is_causal: bool = False"] if len(needed.causal) == 2 else []
+    given = ["q", "k", "v"]
+    given += ["mask"] if True in needed.masks else []
+    given += ["causal=is_causal"] if len(needed.causal) == 2 else []
+    given += ["scale=scale"] if needed.scaled else []
+    head = ", ".join(["query: jax.Array, key: jax.Array, value: jax.Array", *options, "**_"])
+    return f'''def attend({head}) -> jax.Array:
+    """Attention of (B, T, heads, d)."""
+    q, k, v = (x.swapaxes(1, 2) for x in (query, key, value))
+    return sdpa({", ".join(given)}).swapaxes(1, 2)
+'''
 
 
 def _attend(found: list[Apply]) -> str:
@@ -112,11 +156,9 @@ def _attend(found: list[Apply]) -> str:
 '''
 
 
-def _sdpa(found: list[Apply]) -> str:
+def _sdpa(needed: Uses, policy: Policy) -> str:
     """Scaled dot-product attention, with what the model does with it and no more."""
-    masks = {apply.inputs[3] is not None for apply in found}
-    causal = {each for apply in found for each in _causal(apply)}
-    scaled = any(_scaled(apply) for apply in found)
+    masks, causal, scaled = needed.masks, needed.causal, needed.scaled
     arguments = ["q: jax.Array", "k: jax.Array", "v: jax.Array"]
     arguments += ["mask: jax.Array"] if masks == {True} else []
     arguments += ["mask: jax.Array | None = None"] if len(masks) == 2 else []
@@ -125,10 +167,16 @@ def _sdpa(found: list[Apply]) -> str:
     arguments += ["*", *options] if options else []
     scale = "(q.shape[-1] ** -0.5 if scale is None else scale)" if scaled else "q.shape[-1] ** -0.5"
     plain = masks == causal == {False}
-    lines = [f"scores = q @ k.mT * {scale}", *_allowed(masks, causal)]
-    lines += ["return nnx.softmax(scores) @ v"] if plain else [
+    scores, narrow = "q @ k.mT", ""
+    lines = []
+    if policy.narrow:
+        lines = ["q, k, v = (x.astype(jnp.bfloat16) for x in (q, k, v))"]
+        scores, narrow = "(q @ k.mT).astype(jnp.float32)", ".astype(v.dtype)"
+    unmasked = f"return nnx.softmax(scores){narrow} @ v"
+    lines += [f"scores = {scores} * {scale}", *_allowed(masks, causal, unmasked)]
+    lines += [unmasked] if plain else [
         "shares = nnx.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))",
-        "return jnp.where(mask, shares, 0) @ v",
+        f"return jnp.where(mask, shares, 0){narrow} @ v",
     ]  # fmt: skip
     what = "Attention of (..., T, width)"
     what += "." if plain else "; a query that may attend to nothing gets zeros."
@@ -136,10 +184,10 @@ def _sdpa(found: list[Apply]) -> str:
     return f'def sdpa({", ".join(arguments)}) -> jax.Array:\n    """{what}"""\n{body}\n'
 
 
-def _allowed(masks: set[bool], causal: set[bool]) -> list[str]:
-    """The lines that make `mask`; where nothing is masked, they return."""
-    unmasked = ["    return nnx.softmax(scores) @ v"]
-    lines = ["if not causal:", *unmasked] if masks == {False} and len(causal) == 2 else []
+def _allowed(masks: Set[bool], causal: Set[bool], unmasked: str) -> list[str]:
+    """The lines that make `mask`; where nothing is masked, they return as `unmasked` says."""
+    returned = f"    {unmasked}"
+    lines = ["if not causal:", returned] if masks == {False} and len(causal) == 2 else []
     if True in causal:
         name = "seen" if True in masks else "mask"
         seen = ["T, S = scores.shape[-2:]", f"{name} = jnp.tri(T, S, S - T, dtype=bool)"]
@@ -149,14 +197,8 @@ def _allowed(masks: set[bool], causal: set[bool]) -> list[str]:
         optional = len(causal) == 2 and True in masks
         lines += ["if causal:", *(f"    {line}" for line in seen)] if optional else seen
     if len(masks) == 2 and False in causal:
-        lines += ["if mask is None:", *unmasked]
+        lines += ["if mask is None:", returned]
     return lines
-
-
-def causal_alone(program: Program) -> bool:
-    """Whether every product of attention is causal, so that none needs to say so."""
-    applied = (s for cls in program.classes for s in walk(cls.body) if isinstance(s, Apply))
-    return all(_causal(s) == {True} for s in applied if s.op.name == "sdpa")
 
 
 def _causal(apply: Apply) -> set[bool]:
@@ -166,12 +208,16 @@ def _causal(apply: Apply) -> set[bool]:
 
 def _own_function(apply: Apply) -> bool:
     """Whether the layer is told to use `attend`."""
+    return _masked(apply) or _scaled(apply)
+
+
+def _masked(apply: Apply) -> bool:
+    """Whether the layer is given a mask."""
     names = [n.rstrip("?") for n in apply.op.inputs]
     given = {n for n, v in zip(names, apply.inputs, strict=False) if v is not None}
     x, context = apply.inputs[0], apply.inputs[1]
     uneven = context is not None and x is not None and context.type.shape[1] != x.type.shape[1]
-    masked = bool(given & {"keep", "mask"}) or (uneven and True in _causal(apply))
-    return masked or _scaled(apply)
+    return bool(given & {"keep", "mask"}) or (uneven and True in _causal(apply))
 
 
 def _scaled(apply: Apply) -> bool:

@@ -138,7 +138,7 @@ LAYERS: Mapping[str, Rule] = {
 
 CONVENTIONS = frozenset(
     {"use_bias", "use_scale", "kernel_init", "embedding_init", "epsilon", "momentum", "decode"}
-    | {"use_fast_variance", "transpose_kernel"}
+    | {"use_fast_variance", "transpose_kernel", "dtype"}
 )
 """Arguments that are the same for all layers of a kind."""
 

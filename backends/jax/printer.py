@@ -37,6 +37,7 @@ from ..source.scope import Scope, signature
 from ..source.tree import tree
 from .chains import one_member, owned, place, sequential, stages
 from .layers import APPLIED, LAYERS
+from .policy import PLAIN, Policy
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted, sdpa
 from .tuples import Tuples
@@ -51,18 +52,19 @@ class Members(Constructor):
 
     lists: ClassVar[str] = "nnx.List"
 
-    def __init__(self, cls: Class, scope: Scope, make: Make) -> None:
+    def __init__(self, cls: Class, scope: Scope, make: Make, policy: Policy) -> None:
         super().__init__(cls, scope)
         self.make = make
+        self.policy = policy
         self.tuples = Tuples(cls)
 
     def layer(self, apply: Apply) -> Expr:
         if apply.op.name not in LAYERS or apply.member is None:
             return self._stage(apply)
-        return self.make(apply, self._spelled(LAYERS, apply))
+        return self.make(apply, self.policy.layer(apply, self._spelled(LAYERS, apply)))
 
     def _spelled(self, rules: Mapping[str, Rule], apply: Apply) -> Expr:
-        parts = Parts(self.tuples.spread(apply), _hole, self.scope.init)
+        parts = self.policy.cast(Parts(self.tuples.spread(apply), _hole, self.scope.init))
         return self.tuples.join(spell(rules, parts, "jax"), self.scope.init)
 
     def _stage(self, apply: Apply) -> Expr:
@@ -117,8 +119,9 @@ class Lines(Computation):
     layers: ClassVar[Mapping[str, Rule | None]] = APPLIED
     chains: ClassVar[bool] = False
 
-    def __init__(self, cls: Class, scope: Scope, taken: frozenset[str]) -> None:
+    def __init__(self, cls: Class, scope: Scope, taken: frozenset[str], policy: Policy) -> None:
         super().__init__(cls, scope, taken)
+        self.policy = policy
         self.sizes = Reads(cls, scope, self.out)
         self.place = self.sizes.place
         self.within: Chain | None = None
@@ -160,7 +163,7 @@ class Lines(Computation):
                 self.define([made], self.weight(held))
 
     def parts(self, statement: Apply) -> Parts:
-        return super().parts(self.tuples.spread(statement))
+        return self.policy.cast(super().parts(self.tuples.spread(statement)))
 
     def weight(self, var: WeightVar) -> Expr:
         """`self.position[...]`; a layer's as the source has it: `self.linear.kernel[...].T`."""
@@ -208,7 +211,8 @@ class Lines(Computation):
         if statement.op.name == "linear" and statement.inputs[2] is None:
             rows, table, _ = statement.inputs
             member = table.member if isinstance(table, WeightVar) else None
-            if member is not None and self.ops.get(member.name) == "embedding":
+            embedded = member is not None and self.ops.get(member.name) == "embedding"
+            if member is not None and embedded and not self.policy.narrow:
                 assert rows is not None
                 return tree("{f}.attend({x})", f=self.holder(member), x=self.read(rows))
         return self.tuples.join(super().spelled(statement), self.place)
@@ -228,7 +232,7 @@ class Lines(Computation):
 
 class Module:
     """Prints one class; `optional` are the model's inputs that may be left out, `causal` says that
-    all products of attention are."""
+    all products of attention are, `outermost` that it is the model's."""
 
     def __init__(
         self,
@@ -238,14 +242,19 @@ class Module:
         causal: bool,
         optional: Mapping[str, Input] = {},
         facts: Sequence[Fact] = (),
+        policy: Policy = PLAIN,
+        *,
+        outermost: bool = False,
     ) -> None:
         self.cls = cls
+        self.outermost = outermost
+        self.policy = policy
         self.facts = facts
         self.taken = frozenset({*LOCALS, *taken})
         self.optional = optional
         self.scope = Scope(cls, ATTRIBUTES, self.taken)
-        self.members = Members(cls, self.scope, make)
-        self.call = Lines(cls, self.scope, self.taken)
+        self.members = Members(cls, self.scope, make, policy)
+        self.call = Lines(cls, self.scope, self.taken, policy)
         self.call.causal = causal
         given = {*self.scope.locals.values()}
         self.arguments = {n: self.scope.locals.get(n) or free(n, {*self.taken, *given})
@@ -274,7 +283,12 @@ class Module:
         values = [self._kept(var) for _, var in self.cls.updates]
         for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             held = expr.parse(f"self.{self.scope.attribute(parameter.name)}[...]")
-            out.lines.append(Store(held, value))
+            out.lines.append(Store(held, self.policy.leaving(value, parameter.type.dtype)))
+        if self.outermost:
+            results = [
+                self.policy.leaving(x, var.type.dtype)
+                for x, var in zip(results, self.cls.outputs.values(), strict=True)
+            ]
         single = len(results) == 1
         out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
         self.call.sizes.settle()

@@ -20,12 +20,12 @@ class Partials:
     """Shortens constructors: what `count` has seen more than once gets a name.
 
     `conventions` are arguments that are the same for all layers of a kind; they may name START and
-    the module `library`.
+    the modules `libraries`.
     """
 
-    def __init__(self, conventions: Collection[str], library: str) -> None:
+    def __init__(self, conventions: Collection[str], *libraries: str) -> None:
         self.conventions = conventions
-        self.library = library
+        self.known = {START, *libraries}
         self.counts: Counter[str] = Counter()
         self.wishes: dict[str, str] = {}
         self.names: dict[str, str] = {}
@@ -81,8 +81,7 @@ class Partials:
 
     def _fixed(self, keyword: ast.keyword) -> bool:
         """Whether an argument says nothing about this one layer: a convention, not a size."""
-        known = {START, self.library}
-        return keyword.arg in self.conventions and not expr.names(keyword.value) - known
+        return keyword.arg in self.conventions and not expr.names(keyword.value) - self.known
 
 
 __all__ = ["START", "Partials"]
