@@ -18,17 +18,14 @@ OFTEN = 3
 
 
 class Reads:
-    """Places expressions where tensors are in sight; call `settle` when all lines are there.
+    """Places expressions where tensors are in sight; call `settle` when all lines are there."""
 
-    `own` is what stands before the hyper-parameters that a class keeps.
-    """
-
-    def __init__(self, cls: Class, scope: Scope, out: Composer, own: str = "self.") -> None:
+    def __init__(self, cls: Class, scope: Scope, out: Composer) -> None:
         self.cls = cls
         self.scope = scope
         self.out = out
         self.sizes: dict[str, Var] = {}
-        self._plain = scope.call(out.ref, own)
+        self._plain = scope.call(out.ref)
 
     def place(self, expression: Expr) -> Expr:
         """The expression; sizes are placeholders until `settle`."""
@@ -57,13 +54,14 @@ class Reads:
         """Gives sizes that are read often a line of their own, and writes out the others."""
         count = self.out.uses(self.out.lines)
         lines: list[Line] = []
+        written_out: dict[Var, Expr] = {}
         for source, var in self.cls.inputs.items():
             read = {n: v for n, v in self.sizes.items() if self.cls.sizes[n][0] == source}
             if sum(count.get(v, 0) for v in read.values()) < OFTEN:
-                for name, size in read.items():
-                    self.out.inline(size, self.scope.size(name, self.out.ref))
+                written_out |= {v: self.scope.size(n, self.out.ref) for n, v in read.items()}
                 continue
             lines += self._named(var, read)
+        self.out.inline(written_out)
         self.out.lines[:0] = lines
 
     def _named(self, var: Var, read: dict[str, Var]) -> Iterator[Line]:
