@@ -115,6 +115,11 @@ def functions(program: Program, policy: Policy) -> Iterator[str]:
         yield _by_sdpa(needed)
     elif own:
         yield _attend(own)
+    yield from products(needed, policy)
+
+
+def products(needed: Uses, policy: Policy) -> Iterator[str]:
+    """`sdpa`, where the model needs it."""
     if needed.masks:
         yield _sdpa(needed, policy)
 

@@ -54,6 +54,11 @@ class Constructor(ABC):
     def sequence(self, stages: Sequence[Expr]) -> Expr:
         """Stages that are applied one after the other."""
 
+    def gap(self, attribute: str) -> Expr:
+        """What stands in a list of members in the place of one that is not there."""
+        del attribute
+        return self.absent
+
     def container(self, loop: Repeat) -> str:
         """What holds the members of this loop."""
         return self.lists
@@ -215,7 +220,8 @@ class Constructor(ABC):
         arms = []
         for body in (statement.then, statement.orelse):
             filled = {m.name for m in members(body)}
-            gaps = [(self.scope.attribute(n), self.absent) for n in lists if n not in filled]
+            lacking = [self.scope.attribute(n) for n in lists if n not in filled]
+            gaps = [(attribute, self.gap(attribute)) for attribute in lacking]
             arms.append([*self._elements(body), *appended(gaps)])
         condition = self.scope.init(statement.condition)
         if arms[0]:
