@@ -9,7 +9,7 @@ is where in the source a statement stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -81,7 +81,8 @@ class Apply:
 
     `member` is the layer that it applies (its weights are not among `inputs`); `weights` are the
     types of that layer's weights in class names. `inputs` has a slot for each of the op's inputs
-    and, where weights are given explicitly, for each of its weights.
+    and, where weights are given explicitly, for each of its weights. `regions` are the blocks of a
+    scan, a loop or a choice on data.
     """
 
     op: Op
@@ -93,6 +94,20 @@ class Apply:
     weights: Mapping[str, Type] = field(default_factory=dict)
     first: bool = True
     site: int = 0
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Region:
+    """What a statement runs again and again, or perhaps: `body` is a straight line of ops.
+
+    `inputs` has a tensor for each that the block takes: one of its own for what is carried or gone
+    through, the class's for what is only read.
+    """
+
+    inputs: tuple[Var, ...]
+    outputs: tuple[Var, ...]
+    body: list[Apply]
 
 
 @dataclass(eq=False, slots=True)
@@ -278,11 +293,14 @@ class Program:
         return self.classes[-1]
 
 
-def walk(body: list[Statement]) -> Iterator[Statement]:
+def walk(body: Sequence[Statement]) -> Iterator[Statement]:
     """All statements, those of nested bodies after the one that holds them."""
     for statement in body:
         yield statement
         match statement:
+            case Apply(regions=regions):
+                for region in regions:
+                    yield from walk(region.body)
             case Chain() | Repeat():
                 yield from walk(statement.body)
             case If():

@@ -36,6 +36,7 @@ from ..source.reads import Reads
 from ..source.scope import Scope, signature
 from ..source.tree import tree
 from .chains import one_member, owned, place, sequential, stages
+from .control import written
 from .layers import APPLIED, LAYERS
 from .policy import PLAIN, Policy
 from .reserved import ATTRIBUTES, LOCALS
@@ -216,6 +217,9 @@ class Lines(Computation):
                 assert rows is not None
                 return tree("{f}.attend({x})", f=self.holder(member), x=self.read(rows))
         return self.tuples.join(super().spelled(statement), self.place)
+
+    def control(self, statement: Apply) -> None:
+        written(self, statement)
 
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
         if isinstance(member, ast.Call):  # `next(blocks)`, which may be read once

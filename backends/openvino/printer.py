@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -27,7 +26,7 @@ from ...compiler.program import (
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
 from ..source.computation import Computation, number
 from ..source.constructor import listed
-from ..source.lists import counts, numbered, quiet
+from ..source.lists import counts, numbered, places, quiet
 from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
@@ -340,20 +339,6 @@ def _arguments(other: Graph, given: Mapping[str, Expr]) -> tuple[list[Expr], lis
         elif name in given:
             keywords.append(ast.keyword(other.scope.locals[name], given[name]))
     return positional, keywords
-
-
-def places(index: Expr, per: int) -> Callable[[], Expr]:
-    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
-    numbers = itertools.count()
-
-    def place() -> Expr:
-        if per == 1:
-            return index
-        offset = next(numbers) % per
-        base = tree("{per} * {i}", per=literal(per), i=index)
-        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
-
-    return place
 
 
 __all__ = ["Assign", "Graph", "Return"]

@@ -20,6 +20,7 @@ from ..source.scope import Scope
 from ..source.tree import real, tree
 from .attention import Attention
 from .constructor import sequential, stage_of
+from .control import written
 from .dtypes import dtype
 from .layers import APPLIED
 from .rules import RULES
@@ -90,6 +91,9 @@ class Forward(Computation):
         super().define(outputs, value)
         if outputs[0] in self.ordered:
             self.out.join(outputs[0])
+
+    def control(self, statement: Apply) -> None:
+        written(self, statement)
 
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
         return stage_of(statement)

@@ -18,6 +18,7 @@ from ...compiler.program import Var
 from .lifetimes import Lifetimes
 from .lines import (
     Assign,
+    Def,
     Do,
     For,
     Line,
@@ -221,8 +222,7 @@ class Composer:
                     "_" if self.leader(t) in self._unread else given[self.leader(t)]
                     for t in targets
                 ]
-                stored: list[ast.expr] = [ast.Name(name, ast.Store()) for name in names]
-                target = stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
+                target = _target(names, line.groups)
                 filled = put(value)
                 if not (isinstance(filled, ast.Name) and expr.show(target) == filled.id):
                     yield ast.Assign([target], filled)
@@ -234,6 +234,10 @@ class Composer:
                 yield ast.Raise(put(value))
             case Do(value=value):
                 yield ast.Expr(put(value))
+            case Def(name=name, params=params, body=body):
+                called = [given.get(self.leader(p), "_") if p else "_" for p in params]
+                inner = [s for each in body for s in self._statement(each, given)]
+                yield _function(name, called, inner)
             case For(target=target, iterable=iterable, body=body):
                 inner = [s for each in body for s in self._statement(each, given)]
                 yield ast.For(target, put(iterable), inner or [ast.Pass()], [])
@@ -246,6 +250,24 @@ class Composer:
                     yield ast.If(put(condition), arms[0], arms[1])
                 elif arms[1]:
                     yield ast.If(expr.negate(put(condition)), arms[1], [])
+
+
+def _target(names: list[str], groups: tuple[int, ...]) -> ast.expr:
+    """What is assigned: one name, several, or groups of them."""
+    stored: list[ast.expr] = [ast.Name(name, ast.Store()) for name in names]
+    if groups:
+        parts = iter(stored)
+        grouped = [[next(parts) for _ in range(count)] for count in groups]
+        stored = [
+            g[0] if len(g) == 1 else ast.Tuple(g, ast.Store()) if g else ast.Name("_", ast.Store())
+            for g in grouped
+        ]
+    return stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
+
+
+def _function(name: str, params: list[str], body: list[ast.stmt]) -> ast.stmt:
+    given = ast.arguments([], [ast.arg(p) for p in params], None, [], [], None, [])
+    return ast.FunctionDef(name, given, body, [], lineno=0)
 
 
 class _Put(ast.NodeTransformer):
@@ -263,6 +285,6 @@ class _Put(ast.NodeTransformer):
 
 
 __all__ = [
-    "Assign", "Composer", "Do", "For", "Line", "Raise", "Return", "Store", "When",
+    "Assign", "Composer", "Def", "Do", "For", "Line", "Raise", "Return", "Store", "When",
     "expressions",
 ]  # fmt: skip

@@ -319,7 +319,10 @@ def users(cls: Class) -> dict[Var, list[Statement | None]]:
 def taken(statement: Statement) -> list[Var]:
     """The tensors that a statement itself takes, not those that its bodies do."""
     match statement:
-        case Apply(inputs=inputs) | Call(inputs=inputs):
+        case Apply(inputs=inputs, regions=regions):
+            results = [v for region in regions for v in region.outputs]
+            return [v for v in inputs if v is not None] + results
+        case Call(inputs=inputs):
             return [v for v in inputs if v is not None]
         case Chain(input=first):
             return [first]

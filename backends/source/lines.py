@@ -12,11 +12,13 @@ from ...compiler.program import Var
 
 @dataclass(eq=False, slots=True)
 class Assign:
-    """`targets = value`; `hint` names targets that the source does not."""
+    """`targets = value`; `hint` names targets that the source does not. `groups` are how many of
+    them stand together: `(h, c), ys = value` has (2, 1), and `_, ys = value` (0, 1)."""
 
     targets: list[Var]
     value: ast.expr
     hint: str = ""
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -66,7 +68,16 @@ class When:
     orelse: list[Line] = field(default_factory=list)
 
 
-Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When"
+@dataclass(eq=False, slots=True)
+class Def:
+    """`def name(params): body`, called by the line behind it; None is an argument to pass by."""
+
+    name: str
+    params: list[Var | None]
+    body: list[Line] = field(default_factory=list)
+
+
+Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When | Def"
 
 
 def expressions(lines: Iterable[Line]) -> Iterator[ast.expr]:
@@ -88,7 +99,7 @@ def walk(lines: Iterable[Line]) -> Iterator[Line]:
 def bodies(line: Line) -> tuple[list[Line], ...]:
     """The lines within a line: none, the body of a loop, or two arms."""
     match line:
-        case For(body=body):
+        case For(body=body) | Def(body=body):
             return (body,)
         case When(then=then, orelse=orelse):
             return (then, orelse)
@@ -99,7 +110,7 @@ def length(lines: Iterable[Line]) -> int:
     """How many steps of the clock lines take; arms of one choice take them together."""
     steps = 0
     for line in lines:
-        steps += 1 + max(map(length, bodies(line)), default=0) + isinstance(line, For)
+        steps += 1 + max(map(length, bodies(line)), default=0) + isinstance(line, (For, Def))
     return steps
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from ...compiler import expr
@@ -95,6 +96,20 @@ def numbered(index: Expr, turns: For) -> For:
     return For(target, tree("enumerate({xs})", xs=turns.iterable))
 
 
+def places(index: Expr, per: int) -> Callable[[], Expr]:
+    """`2 * i`, then `2 * i + 1`: the places of one iteration's members, each asked for once."""
+    numbers = itertools.count()
+
+    def place() -> Expr:
+        if per == 1:
+            return index
+        offset = next(numbers) % per
+        base = tree("{per} * {i}", per=literal(per), i=index)
+        return tree("{base} + {j}", base=base, j=literal(offset)) if offset else base
+
+    return place
+
+
 def strict(table: Expr) -> Expr:
     """A zip that raises where its parts differ in length, as the language does."""
     match table:
@@ -123,4 +138,4 @@ def _element(name: str) -> str:
     return one if one != name else f"{name}_element"
 
 
-__all__ = ["Lists", "counts", "numbered", "quiet", "singular", "strict", "zipped"]
+__all__ = ["Lists", "counts", "numbered", "places", "quiet", "singular", "strict", "zipped"]

@@ -30,6 +30,8 @@ def _statement(statement: ast.stmt) -> str:
     match statement:
         case ast.Return(value=ast.Tuple(elts=[_, _, *_] as values)):
             return f"return {', '.join(text(v) for v in values)}"
+        case ast.FunctionDef(name=name, args=arguments, body=body):
+            return f"def {name}({text(arguments)}):\n{block(body, 1)}"
     return text(statement)
 
 

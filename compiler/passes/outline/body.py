@@ -28,6 +28,7 @@ from .elements import Elements
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
 from .numbers import Numbers
+from .regions import regions, signatures
 from .sizes import Sizes
 from .tree import Item, earlier, external, leaving, own_weights
 
@@ -296,10 +297,13 @@ class Part:
         inputs = tuple(operands.get(i) for i in range(count))
         symbolic = self.sizes.attributes(attrs, values)
         weights = self._weights(nodes, inputs, symbolic)
+        blocks = regions(self, nodes, inputs)
+        if op.blocks:
+            symbolic["blocks"] = signatures(blocks)
         outputs = self._outputs(nodes, inputs, weights, symbolic)
         first = member is None or self.builder.first_use(member)
         literal = {k: v for k, v in values.items() if k not in attrs or expr.fixed(attrs[k])}
-        return Apply(op, inputs, outputs, attrs, literal, member, weights, first)
+        return Apply(op, inputs, outputs, attrs, literal, member, weights, first, regions=blocks)
 
     def _attrs(self, nodes: list[Node]) -> tuple[dict[str, Expr], dict[str, Any]]:
         """Every attribute as an expression (arrays and other values that have none: literal)."""
