@@ -13,9 +13,10 @@ import numpy as np
 
 from mlc.backends.artefact import Artefact
 from mlc.compiler.dim import symbol
-from mlc.compiler.graph import Definition, Layer
+from mlc.compiler.graph import Definition
 from mlc.compiler.op import Op
 from mlc.compiler.run import run
+from mlc.compiler.sample import in_layer
 from mlc.compiler.tensor import write
 from tests.compiler.ops.sample import Sample, make
 
@@ -40,15 +41,9 @@ def sample(op: Op, number: int, symbolic: bool = False) -> Sample:
     graph.root.values.update({name: symbol(name) for name in sizes})
     if not op.weights:
         return made
-    layer = Layer(op, graph.root, "layer", None, "layer", node.attrs, {}, 0)
-    for part, weight in tuple(graph.weights.items()):
-        weight.layer, weight.path, weight.name = layer, f"layer.{part}", f"layer.{part}"
-        weight.trainable = not part.startswith("running")
-        layer.weights[part] = weight
+    layer = in_layer(node, "layer")
+    for part, weight in layer.weights.items():
         made.arrays[weight.path] = made.arrays.pop(part)
-    graph.weights = {weight.path: weight for weight in graph.weights.values()}
-    graph.layers.append(layer)
-    node.layer = layer
     if op.effect == "state":
         graph.outputs = {"y0": node.outputs[0]}
         buffers = [w for w in layer.weights.values() if not w.trainable]

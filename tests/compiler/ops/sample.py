@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mlc.compiler.dim import evaluate, symbol, symbols
-from mlc.compiler.graph import Graph, Init, Input, Node, Scope, Type, Value, Weight
-from mlc.compiler.op import Build, Op, TypeMismatch, complete
+from mlc.compiler.graph import Graph, Node, Type, Value
+from mlc.compiler.op import Op, TypeMismatch
 from mlc.compiler.ops import OPS
 from mlc.compiler.ops.constant import numpy_dtype
+from mlc.compiler.sample import params, parts, sampled, tensors
 
 
 @dataclass
@@ -52,50 +54,20 @@ def make(op: Op, number: int, symbolic: bool = False) -> Sample:
     Where `symbolic`, a size above 1 of an input is a symbol of its own value (S5 is 5), unless a
     weight's size depends on it.
     """
-    spec = dict(op.samples[number])
     random = np.random.default_rng(zlib.crc32(op.name.encode()) + number)
-    assert set(spec) <= {*op.config, *_names(op)}, f"{op.name} takes no {set(spec)}"
-    given = {name: draw(tensor, random) for name, tensor in _tensors(op, spec)}
-    attrs = complete(op, {key: spec[key] for key in op.config if key in spec})
-    graph = Graph(op.name, Scope("model"))
-    types = {name: Type(dtype, array.shape) for name, (array, dtype) in given.items()}
-    if symbolic:
-        types = _unknown(op, types, attrs)
-    graph.inputs = [Input(name, t) for name, t in types.items()]
-    values: dict[str, Value] = {value.name: value for value in graph.inputs}
-    arrays = {name: array for name, (array, _) in given.items()}
-    for name, param in _params(op, types, attrs).items():
-        tensor = spec.get(name, (_known(param.type.shape), param.type.dtype))
-        arrays[name], _ = draw(tensor, random)
-        values[name] = graph.weights[name] = Weight(
-            name, param.type, Init("zeros"), trainable=True, scope=graph.root, part=name
-        )
-    names = list(values) if op.variadic else _names(op)
-    node = Build(graph).node(op, [values.get(name) for name in names], attrs)
-    graph.outputs = {f"y{i}": output for i, output in enumerate(node.outputs)}
-    return Sample(op, graph, node, values, arrays, random)
+    unknown = partial(_unknown, op) if symbolic else None
+    node = sampled(op, number, unknown)
+    assert node.graph is not None
+    values: dict[str, Value] = {value.name: value for value in node.graph.inputs}
+    arrays = {name: draw(tensor, random) for name, tensor in tensors(op, number).items()}
+    for name, weight in node.graph.weights.items():
+        tensor = op.samples[number].get(name, (_known(weight.type.shape), weight.type.dtype))
+        arrays[name] = draw(tensor, random)
+        values[name] = weight
+    return Sample(op, node.graph, node, values, arrays, random)
 
 
-def _names(op: Op) -> list[str]:
-    return [name.strip("*?") for name in (*op.inputs, *op.weights)]
-
-
-def _tensors(op: Op, spec: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The inputs that the sample gives, by name; those of a variadic op are numbered."""
-    if op.variadic:
-        name = op.inputs[0][1:]
-        return [(f"{name}{i}", tensor) for i, tensor in enumerate(spec[name])]
-    names = [name.rstrip("?") for name in op.inputs]
-    return [(name, spec[name]) for name in names if name in spec]
-
-
-def _params(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str, Any]:
-    if op.params is None:
-        return {}
-    return dict(op.params(*(types.get(name.rstrip("?")) for name in op.inputs), **attrs))
-
-
-def _unknown(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str, Type]:
+def _unknown(op: Op, types: dict[str, Type], attrs: Mapping[str, Any]) -> dict[str, Type]:
     """`types` with symbols for their sizes, but for those that a weight's size depends on."""
     for size in sorted({n for t in types.values() for n in t.shape} - {0, 1}):
         tried = {
@@ -103,7 +75,7 @@ def _unknown(op: Op, types: dict[str, Type], attrs: dict[str, Any]) -> dict[str,
             for name, t in types.items()
         }
         try:
-            weights = _params(op, tried, attrs)
+            weights = params(op, tried, attrs)
         except TypeMismatch:
             continue
         if all(not symbols(n) for param in weights.values() for n in param.type.shape):
@@ -127,18 +99,14 @@ def _listed(tensor: Any) -> bool:
     )
 
 
-def draw(tensor: Any, random: np.random.Generator) -> tuple[np.ndarray, str]:
-    """The array and dtype of a sample's tensor (see `Op`)."""
-    if isinstance(tensor, list):
-        tensor = (tensor, "f32")
-    if tensor == () or isinstance(tensor[0], int):
-        tensor = (tensor, "f32")
-    what, dtype, *bounds = tensor
+def draw(tensor: Any, random: np.random.Generator) -> np.ndarray:
+    """The array of a sample's tensor (see `Op`)."""
+    what, dtype, *bounds = parts(tensor)
     held = numpy_dtype("f64" if dtype == "f32" else dtype)
     if isinstance(what, list):
-        return np.asarray(what, dtype=held), dtype
+        return np.asarray(what, dtype=held)
     array = _random(what, dtype, bounds, random)
-    return np.asarray(array.astype(np.float32) if dtype == "f32" else array, dtype=held), dtype
+    return np.asarray(array.astype(np.float32) if dtype == "f32" else array, dtype=held)
 
 
 def _random(
