@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from ...compiler import expr
+from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.program import (
     Apply,
@@ -56,6 +57,8 @@ class Computation(ABC):
         self.out = Composer()
         self.place = scope.call(self.out.ref)
         self.elements: dict[str, Expr] = {}
+        self.fixed: dict[Var, Expr] = {}
+        self.functions: set[str] = set()
         self.lists = Lists({*taken, *scope.locals, *scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
         applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
@@ -69,6 +72,8 @@ class Computation(ABC):
         """A tensor, a weight as a tensor, or a constant that stays a Python number."""
         if var in self.numbers:
             return number(self.numbers[var], self.place)
+        if var in self.fixed:
+            return self.fixed[var]
         if isinstance(var, Element):
             return self.lists.element(var)
         if isinstance(var, WeightVar):
@@ -102,6 +107,11 @@ class Computation(ABC):
     def optional_member(self, statement: If) -> Chain | Apply | Call | None:
         """The member that an If passes by, if that is all it does."""
         return statement.optional
+
+    def control(self, statement: Apply) -> None:
+        """Adds a scan, loop or choice on data."""
+        what = f"{self.target} has no spelling of {statement.op.name}"
+        raise MlcError("unsupported", what)
 
     def layer(self, statement: Apply, member: Member) -> None:
         """Adds the application of a layer."""
@@ -152,6 +162,10 @@ class Computation(ABC):
         """`outputs = value`."""
         self.out.lines.append(Assign(list(outputs), value))
 
+    def assign(self, outputs: Sequence[Var], value: Expr, groups: tuple[int, ...]) -> None:
+        """`(h, c), ys = value`."""
+        self.out.lines.append(Assign(list(outputs), value, groups=groups))
+
     def holder(self, member: Member) -> Expr:
         """A member: `self.conv1`, or the element of a list that the loop is at."""
         if member.name in self.elements:
@@ -165,6 +179,9 @@ class Computation(ABC):
 
     def _apply(self, statement: Apply) -> None:
         if statement.outputs[0] in self.numbers:
+            return
+        if statement.regions:
+            self.control(statement)
             return
         member = statement.member
         if member is None or statement.op.name not in self.layers:

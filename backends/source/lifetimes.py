@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -9,14 +10,18 @@ from typing import TYPE_CHECKING
 from ...compiler import expr
 from ...compiler.program import Var
 from . import names
-from .lines import Assign, For, Line, bodies, length, place
+from .lines import Assign, Def, For, Line, bodies, expressions, length, place
 
 if TYPE_CHECKING:
     from .compose import Composer
 
 
 class Lifetimes:
-    """Gives every variable a name that no other has while both are needed."""
+    """Gives every variable a name that no other has while both are needed.
+
+    Functions within the function have names of their own: one of theirs may be one of outside that
+    they do not read.
+    """
 
     def __init__(
         self, composer: Composer, fixed: Mapping[Var, str], taken: Collection[str]
@@ -29,10 +34,14 @@ class Lifetimes:
         self.heirs: dict[Var, Var] = {}
         self.body: dict[int, int] = {}
         self.read_at: dict[Var, list[int]] = {}
-        self.held: dict[str, _Held] = {}
+        self.held: dict[tuple[str, Def | None], _Held] = {}
+        self.home: dict[Var, Def] = {}
+        self.functions: list[Def] = []
+        self.captured: dict[Def, set[Var]] = {}
+        self.barred: dict[Def, set[str]] = {}
         self.names: dict[Var, str] = {}
         self._wished: dict[Var, str] = {}
-        self._tried: dict[str, tuple[int, int]] = {}
+        self._tried: dict[tuple[str, Def | None], tuple[int, int]] = {}
         self._touched: list[Var] = []
         self._clock = 1
         self._scan(composer.lines)
@@ -56,10 +65,15 @@ class Lifetimes:
                 self.read_at.setdefault(var, []).append(now)
                 self._touch(var, now)
                 self._pass_on(var, line)
+                self._capture(var)
             if isinstance(line, Assign):
-                self._define(line, now)
+                self._define(line.targets, now, line.hint)
+            if isinstance(line, Def):
+                self._enter(line, now)
             self._scan_bodies(line)
-            if isinstance(line, For):
+            if isinstance(line, Def):
+                self.functions.pop()
+            if isinstance(line, (For, Def)):
                 self._clock += 1
                 self._close(line, now, self._touched[before:])
 
@@ -76,12 +90,30 @@ class Lifetimes:
             self._clock = end - length(body)
             self._scan(body)
 
-    def _define(self, line: Assign, now: int) -> None:
-        for target in line.targets:
+    def _enter(self, line: Def, now: int) -> None:
+        """Begins a function: its name is held until the line behind it, which calls it."""
+        self._hold(line.name, now, now + length(line.body) + 2)
+        plain = {n.id for e in expressions(line.body) for n in ast.walk(e)
+                 if isinstance(n, ast.Name) and not n.id.startswith("%")}  # fmt: skip
+        self.captured[line], self.barred[line] = set(), plain
+        self.functions.append(line)
+        self._define([p for p in line.params if p is not None], now)
+
+    def _capture(self, var: Var) -> None:
+        """Notes that the functions that are being written read a variable of outside."""
+        for function in reversed(self.functions):
+            if self.home.get(var) is function:
+                break
+            self.captured[function].add(var)
+
+    def _define(self, targets: Iterable[Var], now: int, hint: str = "") -> None:
+        for target in targets:
             var = self.composer.leader(target)
+            if self.functions:
+                self.home.setdefault(var, self.functions[-1])
             self._touch(var, now)
             self.wish.setdefault(var, var.name or target.name)
-            self.wish[var] = self.wish[var] or line.hint
+            self.wish[var] = self.wish[var] or hint
 
     def _pass_on(self, var: Var, line: Line) -> None:
         """What has no name in the source is called like the tensor that it becomes."""
@@ -90,16 +122,18 @@ class Lifetimes:
             if heir not in self.composer.final:
                 self.heirs[var] = heir
 
-    def _close(self, loop: For, start: int, touched: Iterable[Var]) -> None:
+    def _close(self, loop: For | Def, start: int, touched: Iterable[Var]) -> None:
         """What was there before a loop and is read in it is needed until its end."""
-        for name in sorted(expr.names(loop.target)):
+        for name in sorted(expr.names(loop.target)) if isinstance(loop, For) else ():
             self._hold(name, start, self._clock)
         for var in touched:
             if self.last[var] > start and self.first[var] < start:
                 self.last[var] = self._clock
 
-    def _hold(self, name: str, first: int, last: int) -> None:
-        self.held.setdefault(name, _Held()).add(first, last)
+    def _hold(self, name: str, first: int, last: int, var: Var | None = None) -> None:
+        home = self.functions[-1] if self.functions else None
+        home = home if var is None else self.home.get(var)
+        self.held.setdefault((name, home), _Held()).add(first, last)
 
     # ------------------------------------------------------------------------------- naming
 
@@ -109,24 +143,30 @@ class Lifetimes:
             self.names[var] = self.names[self.heirs[var]]
             return
         wish = names.free(self._heir(var) or "h", self.taken)
-        self.names[var] = self._numbered(wish, first, last)
-        self._hold(self.names[var], first, last)
+        self.names[var] = self._numbered(wish, first, last, self.home.get(var))
+        self._hold(self.names[var], first, last, var)
 
-    def _numbered(self, wish: str, first: int, last: int) -> str:
+    def _numbered(self, wish: str, first: int, last: int, home: Def | None) -> str:
         """`h`, or the first of `h2`, `h3` that is not needed for something else by then."""
-        number, until = self._tried.get(wish, (1, 0))
+        barred = self.taken if home is None else self.taken | self._barred(home)
+        number, until = self._tried.get((wish, home), (1, 0))
         if until <= first:
             number, until = 1, self._clock + 1
         while True:
             name = wish if number == 1 else f"{wish}{number}"
-            held = self.held.get(name)
-            if name not in self.taken:
+            held = self.held.get((name, home))
+            if name not in barred:
                 if held is None or held.open(first, last):
                     break
                 until = min(until, held.until(first))
             number += 1
-        self._tried[wish] = number, until
+        self._tried[wish, home] = number, until
         return name
+
+    def _barred(self, function: Def) -> set[str]:
+        """The names that a function reads of outside."""
+        found = {self.names[var] for var in self.captured[function] if var in self.names}
+        return self.barred[function] | found
 
     def _heir(self, var: Var) -> str:
         """The name that the source has for it, or for what it becomes."""
