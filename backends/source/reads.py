@@ -18,14 +18,17 @@ OFTEN = 3
 
 
 class Reads:
-    """Places expressions where tensors are in sight; call `settle` when all lines are there."""
+    """Places expressions where tensors are in sight; call `settle` when all lines are there.
 
-    def __init__(self, cls: Class, scope: Scope, out: Composer) -> None:
+    `own` is what stands before the hyper-parameters that a class keeps.
+    """
+
+    def __init__(self, cls: Class, scope: Scope, out: Composer, own: str = "self.") -> None:
         self.cls = cls
         self.scope = scope
         self.out = out
         self.sizes: dict[str, Var] = {}
-        self._plain = scope.call(out.ref)
+        self._plain = scope.call(out.ref, own)
 
     def place(self, expression: Expr) -> Expr:
         """The expression; sizes are placeholders until `settle`."""
