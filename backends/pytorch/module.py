@@ -57,7 +57,7 @@ class Module:
 
     def _forward(self) -> str:
         names = {var: self.arguments[name] for name, var in self.cls.inputs.items()}
-        self.forward.whole()
+        self.forward.every_line()
         body = self.forward.out.finish(names, self.taken)
         optional = self.forward.optional
         arguments = [
