@@ -109,7 +109,7 @@ class Forward(Computation):
 
     # ------------------------------------------------------------------------------ the function
 
-    def whole(self) -> None:
+    def every_line(self) -> None:
         """Collects all lines: defaults, the body, new buffers, and what is returned."""
         for name, given in self.optional.items():
             self._default(self.cls.inputs[name], given)
