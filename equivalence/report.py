@@ -73,9 +73,33 @@ class Finding:
         return f"{self.target} first differs in {what}{where}{off}{among}"
 
 
+@dataclass(frozen=True)
+class Sight:
+    """Whether a run would have seen a kind of fault.
+
+    `verdict` is "seen", "not seen" (at some place that was tried), "no effect" (float64 is the same
+    at all of them) or "no place". `ratio` is the smallest of the places tried that have an effect,
+    `tensor` what it was measured in, `where` the place.
+    """
+
+    fault: str
+    family: str
+    verdict: str
+    places: int = 0
+    tried: int = 0
+    ratio: float = 0.0
+    tensor: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        where = f" at {self.where}" if self.where else ""
+        return f"{self.fault}{where} ({self.ratio:.2g} in {self.tensor})"
+
+
 @dataclass
 class Report:
-    """The result of `verify`. `gradient_error` is the reference's own against differences."""
+    """The result of `verify`. `gradient_error` is the reference's own against differences; `sights`
+    are the faults that were looked for, if any."""
 
     model: str
     rows: list[Row] = field(default_factory=list)
@@ -83,6 +107,7 @@ class Report:
     unseen: list[Unseen] = field(default_factory=list)
     deviations: list[Deviated] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    sights: list[Sight] = field(default_factory=list)
     gradient_error: float = 0.0
 
     @property
@@ -146,6 +171,7 @@ class Report:
             "findings": [asdict(finding) for finding in self.findings],
             "unseen": [asdict(unseen) for unseen in self.unseen],
             "deviations": [asdict(deviation) for deviation in self.deviations],
+            "faults": [asdict(sight) for sight in self.sights],
         }
         found: dict[str, Any] = json.loads(json.dumps(_finite(table)))
         return found
@@ -236,7 +262,25 @@ def notes(report: Report) -> list[str]:
     if report.gradient_error:
         away = f"{report.gradient_error:.0e}"
         lines.append(f"the reference's gradient is {away} off a central difference")
-    return lines
+    return lines + _sensitivity(report.sights)
+
+
+def _sensitivity(sights: Sequence[Sight]) -> list[str]:
+    """Which faults the run would have seen, and which not."""
+    if not sights:
+        return []
+    groups: dict[str, list[Sight]] = {}
+    for sight in sights:
+        groups.setdefault(sight.verdict, []).append(sight)
+    seen, missed = groups.get("seen", []), groups.get("not seen", [])
+    still = [sight.fault for sight in groups.get("no effect", [])]
+    lines = [
+        f"faults: of {len(seen) + len(missed)} kinds that would change this model, the run would"
+        f" have seen {len(seen) if missed else 'all'}; {len(groups.get('no place', []))} others"
+        " have no place in it"
+    ]
+    lines += [f"a fault that it would not have seen: {sight}" for sight in missed]
+    return lines + ([f"faults without effect here: {', '.join(still)}"] if still else [])
 
 
 KINDS = {

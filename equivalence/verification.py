@@ -21,6 +21,7 @@ from .deviation import deviate, touched
 from .dropout import rates, watch
 from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
 from .engines.protocol import Result
+from .faults import FAULTS, look
 from .reference import AGREEMENT, Joint, Key, joint
 from .report import Deviated, EngineReport, Report, Unseen
 from .sizes import choose
@@ -60,6 +61,7 @@ def verify(
     progress: Progress | None = None,
     pool: Pool | None = None,
     mean: float = feeds.MEAN,
+    faults: bool = False,
 ) -> Report:
     """Runs each artefact (target -> folder) and compares it with the reference in float64.
 
@@ -69,7 +71,8 @@ def verify(
     without them only its inference is compared. `weights` are canonical tensors; without them, ones
     are generated for each seed that make faults visible. `progress` is called with steps done,
     steps in all, and what was done. `pool` lends engines that run already; without it they are
-    started, and ended. `mean` is that of float inputs. MlcError if no inputs can be chosen.
+    started, and ended. `mean` is that of float inputs. `faults` asks which
+    faults the run would have seen, see `faults`. MlcError if no inputs can be chosen.
     """
     with ExitStack() as stack:
         if pool is None:
@@ -77,7 +80,7 @@ def verify(
         pool.start(artefacts)
         directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
         targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
-        run = _Run(graph, targets, pool, weights, progress, mean)
+        run = _Run(graph, targets, pool, weights, progress, mean, faults)
         return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
 
 
@@ -92,6 +95,7 @@ class _Run:
         weights: Mapping[str, Any] | None,
         progress: Progress | None,
         mean: float,
+        faults: bool,
     ) -> None:
         self.graph = graph
         self.targets = targets
@@ -99,6 +103,8 @@ class _Run:
         self.weights = weights
         self.progress = progress
         self.mean = mean
+        self.faults = tuple(FAULTS.values()) if faults else ()
+        self.cases: list[Case] = []
         self.report = Report(graph.name)
         self.joints: dict[str, Joint] = {}
         self.trained: Case | None = None
@@ -112,11 +118,12 @@ class _Run:
 
     def run(self, seeds: Sequence[int], modes: Sequence[str], count: int) -> Report:
         plans = list(self._plans(seeds, modes, count))
-        self.steps = len(plans) * (1 + len(self.targets))
+        self.steps = len(plans) * (1 + len(self.targets)) + len(self.faults)
         under_way: deque[tuple[Case, list[tuple[Target, Jobs]]]] = deque()
         for plan in plans:
             case = self._case(plan)
             self._step(f"reference, {plan.mode} {case.title}")
+            self.cases += [case] if self.faults else []
             if plan.mode == "training" and self.trained is None:
                 self.trained = case
             under_way.append((case, self._submit(case)))
@@ -302,6 +309,17 @@ class _Run:
         self._dropout()
         self._masks()
         self.report.unseen += self._unseen(modes)
+        self._look()
+
+    def _look(self) -> None:
+        """Which faults the run would have seen, in what it could judge."""
+        judged: dict[str, set[Key]] = {}
+        for row in self.report.rows:
+            if row.verdict not in ("unseen", "failed"):
+                judged.setdefault(row.mode, set()).add(row.key)
+        for fault in self.faults:
+            self.report.sights.append(look(fault, self.cases, judged))
+            self._step(fault.name)
 
     def _dropout(self) -> None:
         """At its own rate, what each dropout layer does; needs one case in training mode."""

@@ -96,6 +96,7 @@ def verify(
     seeds: int | Sequence[int] = 1,
     modes: Sequence[str] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    faults: bool = False,
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
 
@@ -103,11 +104,13 @@ def verify(
     framework in a process of its own. `weights` are as for `compile`; without them, ones are drawn
     that make faults visible. `seeds` says how many sets of inputs are drawn, or which; `modes` are
     "inference" and "training" (None: both). `progress` is called with steps done, steps in all,
-    and a text. An engine that is missing or dies is in the report.
+    and a text. `faults` also plants every known kind of fault in the reference, and says in
+    `report.sights` which the run would have seen. An engine that is missing or dies is in the
+    report.
     """
     from .request import verify as run
 
-    return run(graph, targets, weights, seeds, modes, progress)
+    return run(graph, targets, weights, seeds, modes, progress, faults=faults)
 
 
 def __getattr__(name: str) -> Any:

@@ -95,6 +95,10 @@ def _verify(p: Parser) -> None:
         "--mode", choices=("inference", "training", "both"), default="both",
         help="which mode is compared (default: both)",
     )  # fmt: skip
+    p.add_argument(
+        "--faults", action="store_true",
+        help="also say which kinds of faults this run would have seen in this model",
+    )  # fmt: skip
     p.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

@@ -102,7 +102,10 @@ def verify(options: Namespace) -> int:
     given = _given(options, graph)
     modes = MODES if options.mode == "both" else [options.mode]
     with _progress() as progress:
-        report = run(graph, names, given, seeds=options.seeds, modes=modes, progress=progress)
+        report = run(
+            graph, names, given, seeds=options.seeds, modes=modes, progress=progress,
+            faults=options.faults,
+        )  # fmt: skip
     if options.json:
         import json
 

@@ -249,6 +249,7 @@ def verify(
     modes: Sequence[str] | None,
     progress: Callable[[int, int, str], None] | None,
     *,
+    faults: bool = False,
     pool: Pool | None = None,
 ) -> Report:
     """As `mlc.verify`; `pool` lends engines that run already."""
@@ -275,5 +276,5 @@ def verify(
         }
         return run(
             graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
-            progress=progress, pool=pool,
+            progress=progress, pool=pool, faults=faults,
         )  # fmt: skip

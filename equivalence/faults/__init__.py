@@ -12,7 +12,7 @@ from .fault import Fault
 from .gradients import GRADIENTS
 from .norms import NORMS
 from .operators import OPERATORS
-from .sensitivity import Sight, look
+from .sensitivity import look
 from .weights import WEIGHTS
 
 FAULTS: Mapping[str, Fault] = {
@@ -20,4 +20,4 @@ FAULTS: Mapping[str, Fault] = {
 }
 """Every kind by its name."""
 
-__all__ = ["FAULTS", "Fault", "Sight", "look"]
+__all__ = ["FAULTS", "Fault", "look"]

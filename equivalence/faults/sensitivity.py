@@ -7,16 +7,20 @@ graph that has it. What moves no tensor in float64 is no fault of this model.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from ...compiler.clone import clone
 from ...compiler.graph import Graph, Node
 from ..case import Case
 from ..compare import LIMIT, Row, judge
-from ..reference import Joint, Truth, derive
+from ..reference import Joint, Key, Truth, derive
+from ..report import Sight
 from .fault import Fault, Sizes
+
+Judged: TypeAlias = Mapping[str, Container[Key]]
+"""Mode -> what some target was compared in."""
 
 CERTAIN = 2 * LIMIT
 """The ratio from which a fault is certainly seen: an honest target's own error may lessen it."""
@@ -28,36 +32,14 @@ TRIED = 3
 """At how many places a fault is planted, one at a time: the first, the last, and between."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """What a run would have seen of a kind of fault.
-
-    `verdict` is "seen", "not seen" (at some place that was tried), "no effect" (float64 is the same
-    at all of them) or "no place". `ratio` is the smallest of the places tried that have an effect,
-    `tensor` what it was measured in, `where` the place.
-    """
-
-    fault: str
-    family: str
-    verdict: str
-    places: int = 0
-    tried: int = 0
-    ratio: float = 0.0
-    tensor: str = ""
-    where: str = ""
-
-
-def look(cases: Sequence[Case], faults: Iterable[Fault]) -> list[Sight]:
-    """What the cases of a run would have seen of each fault."""
-    return [_look(fault, cases) for fault in faults]
-
-
-def _look(fault: Fault, cases: Sequence[Case]) -> Sight:
+def look(fault: Fault, cases: Sequence[Case], judged: Judged | None = None) -> Sight:
+    """What the cases of a run would have seen of a fault, in the tensors that it judged (None: all
+    that the reference gives)."""
     places = sorted({place for case in _first_of_each_mode(cases) for place in spots(fault, case)})
     if not places:
         return Sight(fault.name, fault.family, "no place")
     chosen = [places] if fault.everywhere else [[place] for place in _spread(places)]
-    found = [(*_best(fault, each, cases), each) for each in chosen]
+    found = [(*_best(fault, each, cases, judged), each) for each in chosen]
     moved = [each for each in found if each[0] > EFFECT]
     if not moved:
         return Sight(fault.name, fault.family, "no effect", len(places), len(chosen))
@@ -81,11 +63,13 @@ def _spread(places: Sequence[Any]) -> list[Any]:
     return [places[i] for i in sorted({last * i // (TRIED - 1) for i in range(TRIED)})]
 
 
-def _best(fault: Fault, places: Sequence[int], cases: Sequence[Case]) -> tuple[float, str]:
+def _best(
+    fault: Fault, places: Sequence[int], cases: Sequence[Case], judged: Judged | None
+) -> tuple[float, str]:
     """The largest ratio that the fault has in a tensor of a case; stops where that is certain."""
     best = (0.0, "")
     for case in cases:
-        best = max(best, measure(case, run(fault, places, case)))
+        best = max(best, measure(case, run(fault, places, case), judged))
         if best[0] >= CERTAIN:
             break
     return best
@@ -128,11 +112,12 @@ def run(fault: Fault, places: Sequence[int], case: Case) -> Truth:
     return case.joint.run(replace(case.feed, weights=weights))
 
 
-def measure(case: Case, found: Truth) -> tuple[float, str]:
+def measure(case: Case, found: Truth, judged: Judged | None = None) -> tuple[float, str]:
     """The largest ratio of what was found to the truth, and the tensor that has it."""
     best = (0.0, "")
     for key, wanted in case.truth.items():
-        if key in case.unseen or key not in found:
+        known = judged is None or key in judged.get(case.mode, ())
+        if key in case.unseen or key not in found or not known:
             continue
         row = Row("reference", case.mode, case.title, key.kind, key.name, "failed")
         ratio = judge(row, found[key], wanted, case.scales[key]).ratio

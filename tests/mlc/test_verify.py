@@ -50,6 +50,17 @@ def test_json_holds_every_tensor(mlc, net: Path) -> None:
     assert {row["name"] for row in report["rows"]} == {"x", "y", *WEIGHTS}
 
 
+def test_faults_that_the_run_would_have_seen_are_counted(mlc, net: Path) -> None:
+    arguments = ("verify", "net.mdl", "-t", "onnx", "--mode", "inference", "--faults")
+    report = json.loads(mlc(*arguments, "--json").out)
+    by_name = {sight["fault"]: sight for sight in report["faults"]}
+    assert by_name["activation left out"]["verdict"] == "seen"
+    assert by_name["causal mask dropped"]["verdict"] == "no place"
+    assert by_name["gradient by a bias doubled"]["tensor"] == "parameter gradient linear.bias"
+    done = mlc(*arguments)
+    assert "the run would have seen all; " in " ".join(done.out.split())
+
+
 def test_bad_input_ends_with_2(mlc, net: Path) -> None:
     done = mlc("verify", "net.mdl", "-t", "pytorch", "--seeds", "0")
     assert done.code == 2
