@@ -54,6 +54,15 @@ class Element(Var):
     index: int | None = None
 
 
+@dataclass(eq=False, slots=True)
+class Whole(Var):
+    """All the tensors that a loop has put in the list `of`, as operands of one op; the type is that
+    of one of them."""
+
+    of: Var = field(kw_only=True)
+    loop: Repeat = field(kw_only=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """What a class holds under a name: a layer, a block, a chain; or an element of a list."""

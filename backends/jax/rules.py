@@ -43,6 +43,10 @@ def _binary(operator: str) -> Rule:
     return f"{{a}} {operator} {{b}}"
 
 
+def _stack(p: Parts) -> Expr:
+    return p.fill("jnp.stack([*{xs}], axis={axis})", axis=p.unless("axis", 0))
+
+
 def _pow(p: Parts) -> Expr:
     """A whole power is products, which are as exact as any other way only if they are few."""
     return p.fill("{a} ** {n}", n=exponent(p, most=4))
@@ -412,7 +416,7 @@ RULES: Mapping[str, Rule] = {
     "reshape": _reshape, "expand": _expand, "flatten": _flatten, "transpose": _moved,
     "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": cut, "pad": _pad,
     "flip": "jnp.flip({x}, {axes})", "tile": "jnp.tile({x}, {repeats})",
-    "concat": _concat, "stack": "jnp.stack([*{xs}], axis={axis})", "split": _split,
+    "concat": _concat, "stack": _stack, "split": _split,
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",
     "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,

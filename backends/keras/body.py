@@ -25,6 +25,7 @@ from ...compiler.program import (
     Statement,
     Var,
     WeightVar,
+    Whole,
     followed,
     walk,
 )  # fmt: skip
@@ -134,7 +135,7 @@ class Body:
         """A tensor, or a constant that stays a Python number."""
         if var in self.numbers:
             return number(self.numbers[var], self.place)
-        if isinstance(var, Element):
+        if isinstance(var, (Element, Whole)):
             return self.lists.element(var)
         if isinstance(var, WeightVar) and var.member is not None:
             what = f"{var.member.name}.{var.part} is read outside its layer"

@@ -67,6 +67,10 @@ def _add(p: Parts) -> Expr:
     return p.fill("{b} + {a}") if b not in p.eager else p.fill("keras.ops.add({b}, {a})")
 
 
+def _stack(p: Parts) -> Expr:
+    return p.fill("keras.ops.stack([*{xs}], axis={axis})", axis=p.unless("axis", 0))
+
+
 def _pow(p: Parts) -> Expr:
     whole = exponent(p, most=4)
     return _POWER(p) if whole is p["b"] else p.fill("{a} ** {n}", n=whole)
@@ -232,7 +236,7 @@ RULES: Mapping[str, Rule] = {
     "argmax": _arg, "argmin": _arg, "cumsum": _widening("cumsum"),
     "reshape": shapes.reshape, "flatten": shapes.flatten, "transpose": shapes.transpose,
     "concat": "keras.layers.Concatenate(axis={axis})([*{xs}])",
-    "stack": "keras.ops.stack([*{xs}], axis={axis})", "split": _split, "pad": shapes.pad,
+    "stack": _stack, "split": _split, "pad": shapes.pad,
     "squeeze": lambda p: p.fill("keras.ops.squeeze({x}, axis={a})", a=one(p["axes"])),
     "unsqueeze": lambda p: p.fill("keras.ops.expand_dims({x}, {a})", a=one(p["axes"])),
     "flip": lambda p: p.fill("keras.ops.flip({x}, axis={a})", a=one(p["axes"])),

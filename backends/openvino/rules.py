@@ -228,6 +228,14 @@ def _pad(p: Parts) -> Expr:
     )  # fmt: skip
 
 
+def _stack(p: Parts) -> Expr:
+    """OpenVINO joins along an axis that is there."""
+    if not any(isinstance(each, ast.Starred) for each in p["xs"]):
+        rows = [tree("ops.unsqueeze({x}, [{axis}])", x=x, axis=p["axis"]) for x in p["xs"]]
+        return p.fill("ops.concat([*{rows}], {axis})", rows=rows)
+    return p.fill("ops.concat([ops.unsqueeze(each, [{axis}]) for each in [*{xs}]], {axis})")
+
+
 def _split(p: Parts) -> Expr:
     if p.value("parts") == 1:
         return p.fill("{x}")
@@ -381,7 +389,8 @@ RULES: Mapping[str, Rule] = {
     "all": _reduce("logical_and"), "argmax": _arg, "argmin": _arg,
     "reshape": _reshape, "flatten": _flatten, "expand": _expand, "tile": _tile,
     "transpose": _transpose, "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": _slice,
-    "flip": _flip, "concat": "ops.concat([*{xs}], {axis})", "split": _split, "pad": _pad,
+    "flip": _flip, "concat": "ops.concat([*{xs}], {axis})", "stack": _stack,
+    "split": _split, "pad": _pad,
     "gather": "ops.gather({x}, {index}, {axis})",
     "gather_elements": "ops.gather_elements({x}, {index}, {axis})",
     "scatter_add": "ops.scatter_elements_update({x}, {index}, {updates}, {axis}, 'sum')",

@@ -24,6 +24,7 @@ from ...compiler.program import (
     Statement,
     Var,
     WeightVar,
+    Whole,
     followed,
     walk,
 )  # fmt: skip
@@ -74,7 +75,7 @@ class Computation(ABC):
             return number(self.numbers[var], self.place)
         if var in self.fixed:
             return self.fixed[var]
-        if isinstance(var, Element):
+        if isinstance(var, (Element, Whole)):
             return self.lists.element(var)
         if isinstance(var, WeightVar):
             return self.weight(var)

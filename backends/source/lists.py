@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Element, Repeat, Var
+from ...compiler.program import Element, Repeat, Var, Whole
 from .compose import Do, For, Line, Store
 from .names import free
 from .tree import tree
@@ -58,8 +58,10 @@ class Lists:
             return For(both, tree("enumerate({xs})", xs=along.iterable))
         return zipped([(target, table), *taken])
 
-    def element(self, var: Element) -> Expr:
-        """`skip`, or `skips[-1]`."""
+    def element(self, var: Element | Whole) -> Expr:
+        """`skip`, or `skips[-1]`, or `*skips`."""
+        if isinstance(var, Whole):
+            return ast.Starred(self.names[var.of], ast.Load())
         if var.index is None:
             return self._elements[var]
         assert var.of is not None

@@ -51,7 +51,13 @@ class _Fill(ast.NodeTransformer):
         return node
 
     def visit_List(self, node: ast.List) -> ast.AST:
-        node.elts = self._items(node.elts)
+        """`[*{xs}]`, of which xs may hold all of a list: then it is that list."""
+        items = self._items(node.elts)
+        match node.elts, items:
+            case [ast.Starred(value=hole)], [ast.Starred(value=only)]:
+                if isinstance(self.parts.get(self._hole(hole) or ""), list):
+                    return only
+        node.elts = items
         return node
 
     def visit_Tuple(self, node: ast.Tuple) -> ast.AST:

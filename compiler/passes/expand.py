@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
 
 from ..graph import Graph, Node, Value
 from ..op import Build, Op
-
-
-class Recording(Build):
-    """A builder that remembers the nodes that it made, in order."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.made: list[Node] = []
-
-    def node(self, op: Op, inputs: Sequence[Any], attrs: Mapping[str, Any], **records: Any) -> Node:
-        node = super().node(op, inputs, attrs, **records)
-        self.made.append(node)
-        return node
+from .explain import Recording, explain
 
 
 def expand(graph: Graph, keep: Container[Op] | Callable[[Node], bool]) -> int:
@@ -37,7 +24,9 @@ def _expand(node: Node, kept: Callable[[Node], bool]) -> int:
         return sum(expand(block, kept) for block in node.blocks)
     assert node.graph is not None
     b = Recording.like(node)
-    for old, value in zip(node.outputs, apply_body(b, node), strict=True):
+    results = apply_body(b, node)
+    explain(node, b.made)
+    for old, value in zip(node.outputs, results, strict=True):
         node.graph.replace(old, value)
     _pass_on(node, b.made)
     node.graph.erase(node)
@@ -59,3 +48,6 @@ def apply_body(b: Build, node: Node) -> tuple[Value, ...]:
     regions = {"blocks": node.blocks} if node.blocks else {}
     results = node.op.body(b, *node.inputs, **node.attrs, **regions)
     return results if isinstance(results, tuple) else (results,)
+
+
+__all__ = ["Recording", "apply_body", "expand"]

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ..graph import Graph, Input, Node, Scope, Value, Weight
 from ..op import Build
+from ..ops.join import STACK
 from ..ops.shape import RELAYOUT, TRANSPOSE, UNSQUEEZE, permutation
 
 Order: TypeAlias = "tuple[int, ...]"
@@ -46,6 +47,11 @@ def channels_last(graph: Graph, *, keep_ports: bool = False, free: bool = False)
 # -------------------------------------------------------------------------------- what is asked
 
 
+def _layout(node: Node) -> str:
+    """What the op asks; a stack of images keeps their order behind its own axis."""
+    return "axes" if node.op is STACK and node.attrs["axis"] == 0 else node.op.layout
+
+
 def _wanted(
     node: Node, order: Callable[[Value], Order | None], forced: Container[Value], free: bool
 ) -> Order | None:
@@ -53,11 +59,11 @@ def _wanted(
     if node.op is TRANSPOSE and free:
         given = order(node.values[0])
         return given if given and _viewed(node, given) is None else None
-    if node.op.layout == "channels":
+    if _layout(node) == "channels":
         x = node.inputs[0]
         assert x is not None
         return last(x.type.rank) if x.type.rank > 2 else None
-    if node.op.layout not in ("any", "axes"):
+    if _layout(node) not in ("any", "axes"):
         return None
     rank = max((v.type.rank for v in node.values), default=0)
     found = (order(v) for v in node.values)
@@ -83,6 +89,8 @@ def _result(
         return view if want or (output in forced and view == last(output.type.rank)) else None
     if want is None or output.type.rank == len(want):
         return want
+    if node.op is STACK:
+        return (0, *(axis + 1 for axis in want))
     return _without(node, want, output.type.rank)
 
 
@@ -108,9 +116,9 @@ def _asked(value: Value, seen: set[Value]) -> bool:
     """Whether an op that wants channels last takes the value, perhaps through others."""
     seen.add(value)
     for node in value.users:
-        if node.op.layout == "channels" and node.inputs[0] is value:
+        if _layout(node) == "channels" and node.inputs[0] is value:
             return True
-        through = node.op.layout in ("any", "axes") and node.op is not RELAYOUT
+        through = _layout(node) in ("any", "axes") and node.op is not RELAYOUT
         for output in node.outputs:
             same = through and output.type.rank == value.type.rank
             if same and output not in seen and _asked(output, seen):
@@ -121,7 +129,7 @@ def _asked(value: Value, seen: set[Value]) -> bool:
 def _bound(value: Value) -> bool:
     """Whether an op that wants the source's order takes the value itself."""
     return any(
-        node.op.layout == "source" or (node.op.layout == "channels" and node.inputs[0] is not value)
+        _layout(node) == "source" or (_layout(node) == "channels" and node.inputs[0] is not value)
         for node in value.users
     )
 
@@ -270,7 +278,7 @@ class _Writer:
         if value.order == want or value.type.rank == 0:
             return value
         if want is not None and value.type.rank < len(want):
-            if node.op.layout != "any" or set(value.type.shape) == {1}:
+            if _layout(node) != "any" or set(value.type.shape) == {1}:
                 return value
             fits = value.type.rank == len(want) - 1 and want[0] == 0
             if isinstance(value, Weight) and value in self.movable and fits:
@@ -315,7 +323,7 @@ def _called(scope: Scope) -> int:
 
 def _mine(node: Node, slot: int) -> bool:
     """Whether the input is a tensor that is stored in the order of images."""
-    return node.op.layout != "channels" or slot == 0
+    return _layout(node) != "channels" or slot == 0
 
 
 def _behind(node: Node, output: Value, order: Order) -> None:

@@ -192,6 +192,8 @@ class Statements:
 
     def evaluate(self, frame: Frame, node: s.Syntax) -> Any:
         """The value of an expression in which nothing may be left undecided."""
+            if isinstance(value, list) and isinstance(item, Tensor):
+                frame.scope.block.picks.setdefault(item.value, set()).add(False)
         try:
             return self.e.expressions.evaluate(frame, node)
         except Undecided as undecided:

@@ -32,6 +32,11 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         {"numbers": 4, "categories": 3, "rows": 17, "width": 5, "bottom": [7], "top": [6, 4]},
     ),
     "vae": ("vae", {"size": 8, "latent": 3, "width": 2}),
+    "wavenet": ("wavenet", {"classes": 7, "width": 3, "layers": 4, "cycle": 2}),
+    "moe": (
+        "moe",
+        {"vocab": 11, "length": 16, "D": 8, "layers": 2, "heads": 2, "experts": 3, "hidden": 6},
+    ),
     "diffusion": ("diffusion", {"width": 4, "heads": 2, "groups": 2}),
     "resnet18": ("resnet", {"depth": 18, "classes": 10}),
     "resnet50": ("resnet", {"depth": 50, "classes": 10}),

@@ -31,6 +31,7 @@ from .numbers import Numbers
 from .regions import regions, signatures
 from .sizes import Sizes
 from .tree import Item, earlier, external, leaving, own_weights
+from .wholes import infer, operands
 
 if TYPE_CHECKING:
     from .classes import Builder
@@ -291,10 +292,7 @@ class Part:
         count = agree(self.frames, [len(node.inputs) for node in nodes])
         attrs, values = self._attrs(nodes)
         member = self._member([node.layer for node in nodes])
-        made = own_weights(nodes[0]).values()
-        slots = [i for i in range(count) if nodes[0].inputs[i] not in made]
-        operands = {i: self.body.operand(self.frames, [n.inputs[i] for n in nodes]) for i in slots}
-        inputs = tuple(operands.get(i) for i in range(count))
+        inputs = operands(self, nodes)
         symbolic = self.sizes.attributes(attrs, values)
         weights = self._weights(nodes, inputs, symbolic)
         blocks = regions(self, nodes, inputs)
@@ -375,7 +373,7 @@ class Part:
             name = part.rstrip("?")
             if name in weights:
                 types[i] = weights[name]
-        inferred = self.sizes.infer(op, types, attrs)
+        inferred = infer(self, nodes, inputs, types, attrs)
         self.builder.freeze_names(self.sizes.bound(self.builder.definition.params.keys()))
         outputs = []
         for i, output in enumerate(nodes[0].outputs):

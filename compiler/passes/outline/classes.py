@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -339,7 +341,8 @@ class Builder:
             condition = self.fix(require.condition)
             named = expr.names(condition)
             if named and named <= known and expr.known(condition):
-                self.checks.append(Check(condition, require.message))
+                told = re.sub(r"\{(\w+)\}", self._told, require.message)
+                self.checks.append(Check(condition, told))
         for site, (condition, arms) in self._arms.items():
             fixed = self.fix(condition)
             named = expr.names(fixed)
@@ -354,6 +357,10 @@ class Builder:
 
     def _excused(self, site: int, holds: Expr) -> Expr | None:
         """The same where the `if` is decided at all: it stands in an arm of another one."""
+    def _told(self, hole: re.Match[str]) -> str:
+        """What stands in a message for a name that the class does not know: its value."""
+        return str(self.frozen.get(hole[1], hole[0]))
+
         inside = [site in frame.scope.ifs for frame in self.frames]
         for around, (condition, _) in self._arms.items():
             taken = [frame.scope.ifs.get(around, (None, -1))[1] for frame in self.frames]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ... import expr
-from ...dim import Dim
+from ...dim import Dim, symbol
 from ...expr import Expr
 from ...graph import Type, Value
-from ...program import Element, Repeat, Var, outputs
+from ...program import Element, Repeat, Var, Whole, outputs
 from .frame import Frame, agree
 from .sizes import Sizes
 
@@ -65,7 +65,7 @@ class Elements:
     def find(self, frames: Sequence[Frame], values: Sequence[Value]) -> Element | None:
         """The element that is `values[i]` in `frames[i]`: at one index in all of them; or, in a
         loop, the one that has the number of the iteration, counted from either end."""
-        for owner, outer in self._owners(frames):
+        for owner, outer in self.owners(frames):
             for done in owner.elements.finished:
                 made = done.made(outer, values)
                 if made is None:
@@ -77,7 +77,7 @@ class Elements:
                     return self._element(done, inside.pop(), place, frames, values)
         return None
 
-    def _owners(self, frames: Sequence[Frame]) -> Iterator[tuple[Body, Sequence[Frame]]]:
+    def owners(self, frames: Sequence[Frame]) -> Iterator[tuple[Body, Sequence[Frame]]]:
         """The bodies whose loops may have made a tensor, with the frames that run them."""
         yield self.body, frames
         if self.body.numbers is not None and self.body.outer is not None:
@@ -128,10 +128,7 @@ class Elements:
         frames: Sequence[Frame],
         values: Sequence[Value],
     ) -> Element:
-        if var not in done.loop.collects:
-            done.loop.collects[var] = Var(self._called(frames[0], values[0], var), var.type)
-            done.loop.chain = None
-        key = done.loop.collects[var], place
+        key = self._list(done, var, frames[0], values[0]), place
         if key not in self._known:
             along, index = place
             given = self._replaced(done.loop, frames[0], along, index)
@@ -144,6 +141,34 @@ class Elements:
         for frame, value in zip(frames, values, strict=True):
             frame.vars.setdefault(value, self._known[key])
         return self._known[key]
+
+    def whole(
+        self,
+        done: Finished,
+        var: Var,
+        frames: Sequence[Frame],
+        pieces: Sequence[Sequence[Value]],
+    ) -> Whole:
+        """All that a loop has left behind; a size that differs from one to the next has no name."""
+        found = self._list(done, var, frames[0], pieces[0][0])
+        kind = self._type(frames, [values[0] for values in pieces], var.type, {})
+        alike = [
+            all(len({v.type.shape[axis] for v in values}) == 1 for values in pieces)
+            for axis in range(kind.rank)
+        ]
+        shape = [
+            size if same else symbol(self.body.builder.unknown.name())
+            for size, same in zip(kind.shape, alike, strict=True)
+        ]
+        order = agree(frames, [values[0].order for values in pieces])
+        return Whole(var.name, kind.with_(shape=tuple(shape)), order, of=found, loop=done.loop)
+
+    def _list(self, done: Finished, var: Var, frame: Frame, value: Value) -> Var:
+        """The list that a loop puts a tensor in."""
+        if var not in done.loop.collects:
+            done.loop.collects[var] = Var(self._called(frame, value, var), var.type)
+            done.loop.chain = None
+        return done.loop.collects[var]
 
     def _called(self, frame: Frame, value: Value, var: Var) -> str:
         """What the source calls the list."""

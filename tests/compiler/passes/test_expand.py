@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from mlc.compiler import expr
 from mlc.compiler.check import check
 from mlc.compiler.clone import clone
 from mlc.compiler.ops import OPS
 from mlc.compiler.passes.expand import expand
 from mlc.compiler.run import run
+from mlc.frontends.mdl import load
 from tests.compiler.build import names, numbers, start, weight
 
 CORE = frozenset(op for op in OPS.values() if op.body is None)
@@ -53,3 +55,22 @@ def test_a_body_that_returns_its_input():
     expand(graph, CORE)
     check(graph)
     assert graph.updates[mean][0] is mean
+
+
+def test_a_body_keeps_the_expressions_of_its_numbers():
+    text = """
+model Best(chosen = 2, slope = 0.1):
+    in  x: f32[B, 5]
+    out y: f32[B, chosen]
+    best, place = x -> leaky_relu(slope) -> top_k(chosen)
+    y = best
+"""
+    graph = load(text)
+    (best,) = (node for node in graph if node.op.name == "top_k")
+    (leaky,) = (node for node in graph if node.op.name == "leaky_relu")
+    facts = list(graph.facts)
+    expand(graph, {op for op in OPS.values() if op not in (best.op, leaky.op)})
+    shown = {(n.op.name, k): expr.show(e) for n in graph for k, e in n.exprs.items()}
+    assert shown.pop(("slice", "ends")) == "(chosen,)"
+    assert {each for each in shown.values()} == {"[slope, 'fixed']"}
+    assert graph.facts == facts

@@ -13,7 +13,18 @@ from mlc.compiler.clone import clone
 from mlc.compiler.graph import Graph, Node
 from mlc.compiler.passes import CLEAN, apply
 from mlc.compiler.passes.outline import outline
-from mlc.compiler.program import Apply, Call, Chain, Class, If, Program, Repeat, walk
+from mlc.compiler.program import (
+    Apply,
+    Call,
+    Chain,
+    Class,
+    Element,
+    If,
+    Program,
+    Repeat,
+    Whole,
+    walk,
+)
 from mlc.frontends.mdl import load
 
 RESIDUAL = """
@@ -302,3 +313,57 @@ def _until(graph: Graph, node: Node) -> Iterator[Node]:
         if each is node:
             return
         yield each
+
+
+EXPERTS = """
+model Experts(count = 3, width = 4):
+    in  x: f32[B, D = 4]
+    out y: f32[B, D]
+    out z: f32[B, 2 * D]
+    found = []
+    repeat count as experts:
+        found += [x -> linear(width)]
+    y = sum(stack(found, axis = 1), axes = [1]) -> linear(D)
+    z = concat({joined}, axis = 1) -> linear(2 * D)
+"""
+
+
+def join(text: str, name: str) -> tuple[Apply, set[str]]:
+    """The op of that name, and the hyper-parameters that are offered."""
+    (cls,) = program(text).classes
+    (made,) = (s for s in found(cls, Apply) if s.op.name == name)
+    return made, {hyper.name for hyper in cls.params}
+
+
+def test_an_op_takes_a_list_whole() -> None:
+    text = EXPERTS.replace("{joined}", "x, found, x")
+    for name, size in (("stack", "count"), ("concat", "count * width + 8")):
+        made, offered = join(text, name)
+        assert sum(isinstance(var, Whole) for var in made.inputs) == 1
+        assert len(made.inputs) == (1 if name == "stack" else 3)
+        assert str(made.outputs[0].type.shape[1]) == size
+        assert offered == {"count", "width"}
+
+
+@pytest.mark.parametrize("joined", ["found[0], found[1], found[2]", "one, two, three"])
+def test_tensors_that_are_taken_from_a_list_one_by_one_are_no_list(joined: str) -> None:
+    text = EXPERTS.replace("{joined}", joined)
+    text = text.replace("    z =", "    one, two, three = found\n    z =")
+    made, _ = join(text, "concat")
+    places = [var.index for var in made.inputs if isinstance(var, Element)]
+    assert places == [0, 1, 2]
+
+
+def test_a_list_of_sizes_that_differ_is_joined_for_this_table_alone() -> None:
+    text = """
+model Net(widths = [2, 3, 5]):
+    in  x: f32[B, D = 4]
+    out y: f32[B, D]
+    found = []
+    for width in widths:
+        found += [x -> linear(width)]
+    y = concat(found, axis = 1) -> linear(D)
+"""
+    made, offered = join(text, "concat")
+    assert str(made.outputs[0].type.shape[1]) == "10"
+    assert offered == set()
