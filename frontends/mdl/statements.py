@@ -188,12 +188,12 @@ class Statements:
             expr = None if given is None else element(given, i)
             if isinstance(node.value, s.Items) and is_static(item):
                 expr = self.e.expressions.express(frame, node.value.items[i])
+            if isinstance(value, list) and isinstance(item, Tensor):
+                frame.scope.block.picks.setdefault(item.value, set()).add(False)
             frame.assign(target, item, expr)
 
     def evaluate(self, frame: Frame, node: s.Syntax) -> Any:
         """The value of an expression in which nothing may be left undecided."""
-            if isinstance(value, list) and isinstance(item, Tensor):
-                frame.scope.block.picks.setdefault(item.value, set()).add(False)
         try:
             return self.e.expressions.evaluate(frame, node)
         except Undecided as undecided:
