@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-from ...compiler.program import Apply, Call, Chain, If, Member, Program, Statement, walk
+from ...compiler.program import Apply, Call, Chain, Class, If, Program, Statement, walk
 from .rules import moves
 
 
@@ -56,27 +57,31 @@ def place(chain: Chain, name: str) -> list[str]:
 
 def state_path(program: Program, holders: Sequence[tuple[str, int | None]]) -> list[str]:
     """The keys from the model down to a layer, names not yet made safe."""
-    body: Sequence[Statement] = program.model.body
+    cls = program.model
     chain: Chain | None = None
     keys: list[str] = []
     for name, index in holders:
         if chain is not None and name.isdigit():
             keys += place(chain, name)
-            found = _find(chain.body, name)
+            found = _named(chain.body).get(name)
         else:
             keys += [name] if index is None else [name, str(index)]
-            found = _find(walk(list(body)), name)
+            found = _held(program)[cls].get(name)
         chain = found if isinstance(found, Chain) else None
         if isinstance(found, Call):
-            body = found.cls.body
+            cls = found.cls
     return keys
 
 
-def _find(statements: Iterable[Statement], name: str) -> Statement | None:
-    """The branch or the call of a block that is held under a name."""
+@lru_cache(maxsize=1)  # of one program, for which each weight asks
+def _held(program: Program) -> dict[Class, dict[str, Chain | Call]]:
+    return {cls: _named(walk(cls.body)) for cls in program.classes}
+
+
+def _named(statements: Iterable[Statement]) -> dict[str, Chain | Call]:
+    """The branches and the calls of blocks, by the name under which they are held."""
+    found: dict[str, Chain | Call] = {}
     for statement in statements:
-        match statement:
-            case Chain(member=Member(name=own)) | Call(member=Member(name=own)) if own == name:
-                assert isinstance(statement, (Chain, Call))
-                return statement
-    return None
+        if isinstance(statement, (Chain, Call)):
+            found.setdefault(statement.member.name, statement)
+    return found

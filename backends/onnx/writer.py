@@ -49,9 +49,9 @@ class Writer:
         self.nodes: list[Any] = []
         self.names: dict[Value, str] = {}
         self.finals: dict[Value, str] = {}
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
         self._shared: set[str] = set()
-        self._titles: set[str] = set()
+        self._titles: dict[str, int] = {}
         self._where = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._sizes: dict[Dim, str] = {}
@@ -92,7 +92,7 @@ class Writer:
         self._append("Identity", [self.names[value]], [name], title, {})
 
     def _rename(self, start: int, old: str, new: str) -> None:
-        self.taken.discard(old)
+        self.taken.pop(old, None)
         for node in self.nodes[start:]:
             for names in (node.input, node.output):
                 names[:] = [new if name == old else name for name in names]
@@ -219,12 +219,15 @@ class Writer:
         )  # fmt: skip
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    chosen, count = name, 0
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """Takes a name; `taken` are those there are, each with the last number that was put to it."""
+    chosen, count = name, taken.get(name, 0)
     while chosen in taken or not chosen:
         count += 1
         chosen = f"{name}_{count}"
-    taken.add(chosen)
+    if chosen != name:
+        taken[name] = count
+    taken[chosen] = 0
     return chosen
 
 
