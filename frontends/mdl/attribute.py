@@ -169,7 +169,7 @@ class Attributes:
         if len(nodes) == 1 and isinstance(nodes[0], s.Literal) and nodes[0].value is None:
             return None
         items = nodes[0].items if _is_list(nodes) and isinstance(nodes[0], s.Items) else nodes
-        named = tuple(_axis(what, node) for node in items)
+        named = tuple(axis_name(what, node) for node in items)
         if config.kind in ("axis", "new_axis"):
             if len(named) != 1:
                 raise MlcError("axis", f"{what} takes one axis, and gets {len(named)}",
@@ -182,7 +182,8 @@ def _is_list(nodes: Sequence[s.Syntax]) -> bool:
     return len(nodes) == 1 and isinstance(nodes[0], s.Items)
 
 
-def _axis(what: str, node: s.Syntax) -> AxisName:
+def axis_name(what: str, node: s.Syntax) -> AxisName:
+    """An axis as it is written: a label, or an integer."""
     match node:
         case s.Name(id):
             return AxisName(id, node.span)

@@ -121,11 +121,19 @@ class Builder:
         statement: s.Syntax = parts[0]
         return statement
 
-    def make_loop(self, span: Span, parts: Parts) -> s.Syntax:
-        keyword, targets, _, table = parts[:4]
-        if keyword.type == "SCAN":
-            return s.Refused("scan", _assigned(parts[-1]), span=span)
+    def make_loop(self, span: Span, parts: Parts) -> s.Loop:
+        _, targets, _, table = parts[:4]
         return s.Loop(_ids(targets), table, parts[-1], _label(parts), span=span)
+
+    def make_scan(self, span: Span, parts: Parts) -> s.Scan:
+        _, targets, _, table, *along = parts[:-2]
+        words = [*map(str, along[::2])]
+        if words not in (["along"], ["along", "backwards"]):
+            raise MlcError(
+                "syntax", "a scan goes along an axis", span,
+                help="write `scan x_t in x along T:`, or `along T backwards:`",
+            )  # fmt: skip
+        return s.Scan(_ids(targets), _zipped(table), along[1], parts[-1], len(words) > 1, span=span)
 
     def make_repeat(self, span: Span, parts: Parts) -> s.Loop:
         return s.Loop((), parts[1], parts[-1], _label(parts), span=span)
@@ -312,6 +320,14 @@ class Builder:
 
     def make_list(self, span: Span, parts: Parts) -> s.Items:
         return s.Items(_nodes(parts), span=span)
+
+
+def _zipped(table: s.Syntax) -> tuple[s.Syntax, ...]:
+    """What `zip` takes, or one table alone."""
+    match table:
+        case s.Call(s.Name("zip"), arguments) if not any(a.name for a in arguments):
+            return tuple(argument.value for argument in arguments)
+    return (table,)
 
 
 def _nodes(parts: Parts) -> tuple[s.Syntax, ...]:

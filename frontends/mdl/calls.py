@@ -230,6 +230,7 @@ class Calls:
         block, span = held.block, node.span
         self._check_stack(block, span)
         given = self._given(frame, block, bound, span)
+        self.e.construct.bind(held.instance, block.definition.name, span)
         scope = Scope(
             "block", block.definition, frame.scope, held.place.path, held.place.member,
             held.place.index, held.instance.calls, site=node.site, arms=frame.arms, span=span,

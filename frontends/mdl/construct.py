@@ -9,13 +9,14 @@ from typing import Any
 from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import bounds
 from ...compiler.expr import Expr
-from ...compiler.graph import Graph, Layer, Node, Type, Value, Weight
-from ...compiler.op import REQUIRED, Op, Param, TypeMismatch, collecting
+from ...compiler.graph import Graph, Layer, Node, Scope, Type, Value, Weight
+from ...compiler.op import REQUIRED, Op, Param, Signature, TypeMismatch, collecting
 from ...compiler.ops.constant import CONSTANT
 from .attribute import resolved
-from .context import Absent, Frame, Held, Place, Tensor
+from .context import Absent, Frame, Held, Instance, Place, Tensor
 from .facts import check_count
 from .limits import BITS, MESSAGE, NODES, RANK, WARNINGS
+from .region import Region
 from .static import FAILURES, bounded, elements
 
 
@@ -35,6 +36,8 @@ class Construct:
         self.warnings = graph.warnings
         self.spend = spend
         self.used: set[Layer] = set()
+        self.regions: list[Region] = []
+        self.bound: dict[Instance, bool] = {}
         self.size = 0
 
     # ----------------------------------------------------------------------------- layers
@@ -45,13 +48,31 @@ class Construct:
         known = frame.instance.parts.get(key)
         if isinstance(known, Layer):
             return known
+        scope, exprs = self._place(frame, held)
         layer = Layer(
-            held.op, frame.scope, place.member, place.index, place.path, held.attrs, held.exprs,
-            site,
+            held.op, scope, place.member, place.index, place.path, held.attrs, exprs, site,
         )  # fmt: skip
         frame.instance.parts[key] = layer
         self.graph.layers.append(layer)
         return layer
+
+    def bind(self, instance: Instance, name: str, span: Span) -> None:
+        """Notes whether a block is called in the body of a scan; raises if it is elsewhere too."""
+        inside = bool(self.regions)
+        if self.bound.setdefault(instance, inside) != inside:
+            text = f"{name} is called in the body of a scan or a choice, and outside of it"
+            raise MlcError("unsupported", text, span, help="make it twice")
+
+    def home(self, frame: Frame) -> Scope:
+        """The scope that what is made here belongs to: in a block, that of its statement."""
+        return self.regions[0].home if self.regions else frame.scope
+
+    def _place(self, frame: Frame, held: Held) -> tuple[Scope, dict[str, Expr]]:
+        """The same, and the expressions of an op's attributes over the names of that scope."""
+        if not self.regions:
+            return frame.scope, held.exprs
+        self.regions[-1].require(held.op, held.span)
+        return self.home(frame), self.regions[0].exprs(held.exprs, frame.scope)
 
     def weights(self, layer: Layer, types: Sequence[Type | None], attrs: Any, span: Span) -> None:
         """Makes the weights of a layer by its first use; checks that later ones agree."""
@@ -141,14 +162,34 @@ class Construct:
                 types.append(value.type if value else None)
         results = self._infer(op, types, attrs, span)
         self._compare_labels(frame, op, inputs, span)
+        scope, exprs = self._place(frame, held)
         node = self._append(
             Node(
-                op, values, results, attrs, exprs=held.exprs, layer=layer, scope=frame.scope,
-                site=site, rank=frame.rank(site), arms=frame.arms, span=span,
+                op, values, results, attrs, exprs=exprs, layer=None if self.regions else layer,
+                scope=scope, site=site, rank=frame.rank(site), arms=frame.arms, span=span,
             ),
             span,
         )  # fmt: skip
         return self._results(node, layer)
+
+    def control(
+        self,
+        frame: Frame,
+        op: Op,
+        inputs: Sequence[Value],
+        attrs: Mapping[str, Any],
+        blocks: Sequence[Graph],
+        site: int,
+        span: Span,
+    ) -> Node:
+        """A node with blocks."""
+        types = [value.type for value in inputs]
+        made = self._infer(op, types, attrs, span, tuple(map(Signature.of, blocks)))
+        node = Node(
+            op, inputs, made, attrs, scope=self.home(frame), site=site, rank=frame.rank(site),
+            arms=frame.arms, span=span, blocks=tuple(blocks),
+        )  # fmt: skip
+        return self._append(node, span)
 
     def _results(self, node: Node, layer: Layer | None) -> Tensor | tuple[Tensor, ...]:
         """What the source sees: not the new values of buffers, which become updates."""
@@ -168,13 +209,19 @@ class Construct:
         sizes = [getattr(v, "size", 0) for v in node.attrs.values()]
         count = sum(map(elements, held)) + sum(n for n in sizes if isinstance(n, int))
         self.spend(10 + count + 5 * (len(node.inputs) + len(node.outputs)), span)
-        return self.graph.append(node)
+        return self.regions[-1].append(node) if self.regions else self.graph.append(node)
 
     def _infer(
-        self, op: Op, types: Sequence[Type | None], attrs: Mapping[str, Any], span: Span
+        self,
+        op: Op,
+        types: Sequence[Type | None],
+        attrs: Mapping[str, Any],
+        span: Span,
+        blocks: Sequence[Signature] = (),
     ) -> tuple[Type, ...]:
+        regions = {"blocks": blocks} if blocks else {}
         with collecting(self.graph.facts):
-            result = self._guard(op, span, lambda: op.infer(*types, **attrs))
+            result = self._guard(op, span, lambda: op.infer(*types, **attrs, **regions))
         results = result if isinstance(result, tuple) else (result,)
         for made in results:
             within(made, span)
@@ -226,8 +273,8 @@ class Construct:
     def fill(self, frame: Frame, absent: Absent) -> Tensor:
         """The default of an `in?` as a tensor of its type, once a call."""
         if absent.name not in frame.filled:
-            scope, arms = frame.scope, frame.arms
-            frame.scope, frame.arms = frame.scope.block, ()
+            scope, arms, regions = frame.scope, frame.arms, self.regions
+            frame.scope, frame.arms, self.regions = self.home(frame).block, (), []
             try:
                 number = self.constant(
                     frame, absent.default, absent.type.dtype, site=absent.site, span=absent.span,
@@ -236,7 +283,7 @@ class Construct:
                 held = Held(self.ops["expand"], {"shape": absent.type.shape}, {}, None, absent.span)
                 made = self.apply(frame, held, [number], site=absent.site, span=absent.span)
             finally:
-                frame.scope, frame.arms = scope, arms
+                frame.scope, frame.arms, self.regions = scope, arms, regions
             assert isinstance(made, Tensor)
             frame.filled[absent.name] = Tensor(made.value, absent.type.labels)
         return frame.filled[absent.name]

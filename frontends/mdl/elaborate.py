@@ -12,6 +12,7 @@ from .attribute import Attributes
 from .calls import Calls
 from .construct import Construct
 from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
+from .control import Control
 from .errors import listed, raise_all, suggest
 from .expressions import Expressions
 from .facts import Known, prune
@@ -35,6 +36,7 @@ class Elaborator:
         self.facts = Known()
         self.learned = 0
         self.construct = Construct(graph, ops, self.spend)
+        self.control = Control(self)
         self.expressions = Expressions(self)
         self.calls = Calls(self)
         self.index = Indexing(self)

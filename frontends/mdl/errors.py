@@ -50,7 +50,6 @@ def _place(error: MlcError, files: Sequence[str]) -> tuple[int, int, int]:
 REFUSED = {
     "train": "training is not compiled yet; leave the section out",
     "while": "write `repeat n:` with a bound, and keep what is done: `h = where(going, step, h)`",
-    "scan": "give the axis a number, and write `for t in range(n):` with `x[:, t]` and `ys += [h]`",
     "if": "compute both and choose by element: `y = where(condition, a, b)`",
 }
 """What the language has, this version has not, and what to do instead."""

@@ -52,9 +52,12 @@ class Params:
             expr or literal_expr(size) for expr, size in zip(sizes, declared.shape, strict=True)
         )
         bare = declared.with_(labels=(None,) * declared.rank)
+        home = self.e.construct.home(frame)
+        inner = frame.scope.block is not home.block
+        part = path[len(home.block.path) :].lstrip(".").replace(".", "_") if inner else node.name
         weight = Weight(
-            path, bare, self._init(frame, node), trainable=not node.state, scope=frame.scope,
-            part=node.name, site=node.site, exprs=exprs, span=node.span,
+            path, bare, self._init(frame, node), trainable=not node.state, scope=home, part=part,
+            site=node.site, exprs=() if inner else exprs, span=node.span,
         )  # fmt: skip
         self.e.construct.add_weight(weight)
         frame.instance.parts[key] = weight
@@ -89,6 +92,13 @@ class Params:
 
     def update(self, frame: Frame, node: s.Update) -> None:
         """`count := value`: what a state is after this call, or after one in training."""
+        if self.e.construct.regions:
+            message = (
+                f"{node.name} is set in the body of a `{self.e.construct.regions[-1].keyword}`"
+            )
+            raise MlcError(
+                "unsupported", message, node.span, help="carry a variable, and set it after"
+            )
         weight = self._state(frame, node)
         if node.name in frame.updated:
             raise MlcError("state", f"{node.name} is set twice in one call", node.span)

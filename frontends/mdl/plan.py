@@ -107,6 +107,9 @@ class _Planner:
                     self.tensors |= {name} if self._is_tensor(value) else set()
                 case s.If(_, yes, no):
                     self._kinds(yes + no)
+                case s.Scan(targets, _, _, inner):
+                    self.tensors |= set(targets)
+                    self._kinds(inner)
                 case s.Loop(targets, table, inner):
                     self.tensors |= set(targets) if self._is_tensor(table) else set()
                     self._kinds(inner)
@@ -167,6 +170,10 @@ class _Planner:
                     else:
                         self._expressions(table, loops, arms)
                         self._collect(inner, (*loops, site), arms)
+                case s.Scan(_, tables, _, inner):
+                    for table in tables:
+                        self._expressions(table, loops, arms)
+                    self._collect(inner, loops, arms)
                 case s.If(test, yes, no, site=site):
                     self._expressions(test, loops, arms)
                     self._collect(yes, loops, (*arms, (site, 0)))

@@ -22,6 +22,8 @@ def _ordered(nodes: tuple[s.Syntax, ...]) -> Iterator[s.Syntax]:
                 yield from (*_ordered((test,)), node, *_ordered(body), *_ordered(other))
             case s.Loop(_, table, body):
                 yield from (*_ordered((table,)), node, *_ordered(body))
+            case s.Scan(_, tables, _, body):
+                yield from (*_ordered(tables), node, *_ordered(body))
             case s.Conditional(body, test, other):
                 yield from (*_ordered((test,)), node, *_ordered((body, other)))
             case _:
@@ -40,6 +42,8 @@ def assigned(body: tuple[s.Syntax, ...]) -> set[str]:
             case s.If(_, yes, no):
                 names |= assigned(yes) | assigned(no)
             case s.Loop(targets, _, inner):
+                names |= {*targets, *assigned(inner)}
+            case s.Scan(targets, _, _, inner):
                 names |= {*targets, *assigned(inner)}
             case s.Refused(_, names_):
                 names |= set(names_)

@@ -150,12 +150,14 @@ class Statements:
 
     def _statement(self, frame: Frame, node: s.Syntax) -> None:
         # What a branch or loop holds is looked through, also where it is not run.
-        self.e.spend(10 * node.parts if isinstance(node, (s.If, s.Loop)) else 5, node.span)
+        self.e.spend(10 * node.parts if isinstance(node, (s.If, s.Loop, s.Scan)) else 5, node.span)
         match node:
             case s.Assign():
                 self._assign(frame, node)
             case s.Loop():
                 self._loop(frame, node)
+            case s.Scan():
+                self.e.control.scan(frame, node)
             case s.If():
                 self._if(frame, node)
             case s.Require():

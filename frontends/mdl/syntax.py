@@ -279,8 +279,19 @@ class Loop(Syntax):
 
 
 @dataclass(eq=False, slots=True)
+class Scan(Syntax):
+    """`scan targets in tables along axis:`, or `... along axis backwards:`."""
+
+    targets: tuple[str, ...]
+    tables: tuple[Syntax, ...]
+    axis: Syntax
+    body: tuple[Syntax, ...]
+    reverse: bool = False
+
+
+@dataclass(eq=False, slots=True)
 class Refused(Syntax):
-    """A statement of the language that this version does not have: `while`, `scan`."""
+    """A part of the language that this version does not have: `while`, `train`."""
 
     keyword: str
     assigned: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ def _made(definition: s.DefinitionSyntax) -> Iterator[tuple[str, str, Span]]:
                     yield "state" if node.state else "param", name, node.span
                 case s.Assign(names):
                     pass
-                case s.Loop(names):
+                case s.Loop(names) | s.Scan(names):
                     pass
             for name in names:
                 if name not in seen:

@@ -112,8 +112,11 @@ class Program:
     def _statement(self, level: int, depth: int) -> Iterator[tuple[int, Tokens]]:
         kind = self.chance.randrange(8) if depth else 7
         if kind == 0:
-            word = self.chance.choice(("for", "scan"))
-            head = [word, *self._targets(), "in", *self.expression(2), *self._as(), ":"]
+            head = ["for", *self._targets(), "in", *self.expression(2), *self._as(), ":"]
+            if self._maybe():
+                axis = self.chance.choice((["T"], ["1"], ["-", "1"]))
+                way = ["along", *axis, *(["backwards"] if self._maybe() else [])]
+                head = ["scan", *self._targets(), "in", *self.expression(2), *way, ":"]
             yield from self._body(level, head, depth - 1)
         elif kind == 1:
             head = ["repeat", *self._not_assigned(), *self._as(), ":"]

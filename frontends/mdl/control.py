@@ -1,0 +1,233 @@
+"""Scans, loops and choices that depend on data: their bodies become blocks of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.diagnose import MlcError, Span
+from ...compiler.dim import bounds
+from ...compiler.graph import Type, Value
+from ...compiler.op import Op
+from ...compiler.ops.control import SCAN, element
+from . import syntax as s
+from .attribute import axis_name, resolve
+from .context import Absent, Frame, Poisoned, Tensor, Variable, kind_of
+from .region import Region
+from .sites import assigned
+
+if TYPE_CHECKING:
+    from .elaborate import Elaborator
+
+
+class Control:
+    """Elaborates the statements whose course tensors decide."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.e = elaborator
+
+    # ------------------------------------------------------------------------------------ scan
+
+    def scan(self, frame: Frame, node: s.Scan) -> None:
+        """`scan x_t in x along T:`; what is assigned is carried, lists that grow are stacked."""
+        sources = [self._source(frame, table) for table in node.tables]
+        if len(node.targets) != len(sources):
+            message = f"{len(node.targets)} names take {len(node.targets)} tensors, and get"
+            raise MlcError("value", f"{message} {len(sources)}", node.span)
+        axis = self._axis(node, sources)
+        lists = self._lists(frame, node)
+        carries = self._carries(frame, node.body, {*node.targets, *lists}, node)
+        region = Region("scan", self.e.graph, frame.scope)
+        before = dict(frame.variables)
+        with self._inside(frame, region):
+            self._bind(frame, region, carries, node.span)
+            for name, x in zip(node.targets, sources, strict=True):
+                kind = element(x.value.type, axis)
+                at = min(axis, x.value.type.rank - 1)
+                own = x.labels[:at] + x.labels[at + 1 :]
+                frame.assign(name, Tensor(region.input(name, kind, node.span), own))
+            self.e.statements.run(frame, node.body)
+            after = self._after(frame, carries, node)
+            stacks = {name: self._collected(frame, name, node) for name in lists}
+        frame.variables = before
+        collected = {f"{name}[]": value.value for name, value in stacks.items()}
+        block, captured = region.close({**_values(after), **collected})
+        given = [*_values(carries).values(), *(x.value for x in sources), *captured]
+        attrs = {"carried": len(carries), "scanned": len(sources), "axis": axis,
+                 "reverse": node.reverse}  # fmt: skip
+        made = self._apply(frame, SCAN, given, attrs, (block,), node)
+        label = sources[0].labels[min(axis, sources[0].value.type.rank - 1)]
+        labels = [t.labels for t in after.values()]
+        labels += [_with(t.labels, axis, label) for t in stacks.values()]
+        self._assign(frame, [*carries, *lists], made, labels)
+
+    def _source(self, frame: Frame, table: s.Syntax) -> Tensor:
+        """A tensor that is gone through."""
+        value = self.e.statements.evaluate(frame, table)
+        if isinstance(value, Absent):
+            value = self.e.construct.fill(frame, value)
+        if not isinstance(value, Tensor):
+            message = f"`scan` goes through a tensor, and gets {kind_of(value)}"
+            help = "several go together: `scan a, b in zip(x, y) along T:`"
+            raise MlcError("value", message, table.span, help=help)
+        if not value.value.type.rank:
+            raise MlcError("axis", f"{kind_of(value)} has no axis to scan along", table.span)
+        return value
+
+    def _axis(self, node: s.Scan, sources: Sequence[Tensor]) -> int:
+        """The axis along which the tensors are gone through, one for all."""
+        name = axis_name("the axis of a scan", node.axis)
+        found = [resolve(name, x, x.value.type.rank) for x in sources]
+        ranks = [x.value.type.rank for x in sources]
+        axis = found[max(range(len(found)), key=lambda i: ranks[i])]
+        for x, at, rank in zip(sources, found, ranks, strict=True):
+            if at != min(axis, rank - 1):
+                message = f"{name.axis} is axis {at} of {x.value.type}, and axis {axis} of another"
+                raise MlcError("axis", message, node.axis.span,
+                               help="transpose one of them before the scan")  # fmt: skip
+        return axis
+
+    def _lists(self, frame: Frame, node: s.Scan) -> list[str]:
+        """The names of lists that grow by one element in each step."""
+        found: dict[str, None] = {}
+        for part in node.body:
+            for each in part.walk():
+                if isinstance(each, s.Grow):
+                    known = frame.variables.get(each.name)
+                    if known is not None and isinstance(known.value, list):
+                        found[each.name] = None
+        for name in found:
+            if frame.variables[name].value:
+                message = f"{name} has elements already, and a scan stacks what it puts in it"
+                raise MlcError("value", message, node.span, help=f"start with `{name} = []`")
+            self._check_reads(name, node)
+        return list(found)
+
+    def _check_reads(self, name: str, node: s.Scan) -> None:
+        """Raises where the body does anything with the list but put one element in it."""
+        for part in (x for each in node.body for x in each.walk()):
+            assigns = isinstance(part, s.Assign) and name in part.targets
+            if assigns or (isinstance(part, s.Name) and part.id == name):
+                message = f"{name} is put together step by step, and there is no list inside"
+                raise MlcError("value", message, part.span,
+                               help="carry what a later step needs in a variable")  # fmt: skip
+
+    def _collected(self, frame: Frame, name: str, node: s.Scan) -> Tensor:
+        value = frame.variables[name].value
+        if value is Poisoned:
+            raise Poisoned
+        if len(value) != 1 or not isinstance(value[0], Tensor):
+            what = f"{len(value)} elements" if len(value) != 1 else kind_of(value[0])
+            message = f"{name} gets {what} in a step, and a stack takes one tensor"
+            raise MlcError("value", message, node.span)
+        found: Tensor = value[0]
+        return found
+
+    # --------------------------------------------------------------------------------- carries
+
+    def _carries(
+        self, frame: Frame, body: Sequence[s.Syntax], others: set[str], node: s.Syntax
+    ) -> dict[str, Tensor]:
+        """What the body assigns and was there before it, as tensors; a number becomes one."""
+        found: dict[str, Tensor] = {}
+        for name in sorted(assigned(tuple(body)) - others):
+            variable = frame.variables.get(name)
+            if variable is None:
+                continue
+            if variable.value is Poisoned:
+                raise Poisoned
+            value = self._tensor(frame, variable.value, node)
+            if value is not None:
+                found[name] = value
+        return found
+
+    def _tensor(self, frame: Frame, value: Any, node: s.Syntax) -> Tensor | None:
+        """A tensor, or a number as one; None for what is neither."""
+        if isinstance(value, Absent):
+            return self.e.construct.fill(frame, value)
+        if isinstance(value, Tensor):
+            return value
+        kinds = {bool: "bool", int: "i32", float: "f32"}
+        if type(value) not in kinds:
+            return None
+        return self.e.construct.constant(
+            frame, value, kinds[type(value)], site=node.site, span=node.span, expr=None
+        )
+
+    def _bind(
+        self, frame: Frame, region: Region, carries: Mapping[str, Tensor], span: Span
+    ) -> None:
+        """The carries as they are at the start of a step."""
+        for name, value in carries.items():
+            given = region.input(name, value.value.type, span)
+            frame.variables[name] = Variable(Tensor(given, value.labels), None, frame.scope)
+            frame.scope.block.names.setdefault(given, name)
+
+    def _after(
+        self, frame: Frame, carries: Mapping[str, Tensor], node: s.Syntax
+    ) -> dict[str, Tensor]:
+        """The carries as they are at the end of a step."""
+        found: dict[str, Tensor] = {}
+        for name, start in carries.items():
+            value = frame.variables[name].value
+            if value is Poisoned:
+                raise Poisoned
+            after = self._tensor(frame, value, node)
+            if after is None:
+                raise MlcError("carry", f"{name} becomes {kind_of(value)} in a step", node.span)
+            found[name] = after
+            before, now = start.value.type, after.value.type
+            if _differ(before, now):
+                message = f"{name} is {_bare(before)} before a step, and {_bare(now)} after it"
+                help = "what a loop carries keeps its shape and element type"
+                raise MlcError("carry", message, node.span, help=help)
+        return found
+
+    # ---------------------------------------------------------------------------------- the node
+
+    @contextmanager
+    def _inside(self, frame: Frame, region: Region) -> Iterator[None]:
+        """Elaborates into the region."""
+        self.e.construct.regions.append(region)
+        try:
+            yield
+        finally:
+            self.e.construct.regions.pop()
+
+    def _apply(
+        self, frame: Frame, op: Op, given: Sequence[Value], attrs: Mapping[str, Any],
+        blocks: Sequence[Any], node: s.Syntax,
+    ) -> tuple[Value, ...]:  # fmt: skip
+        made = self.e.construct.control(frame, op, given, attrs, blocks, node.site, node.span)
+        return made.outputs
+
+    def _assign(
+        self, frame: Frame, names: Sequence[str], made: Sequence[Value],
+        labels: Sequence[tuple[str | None, ...]],
+    ) -> None:  # fmt: skip
+        for name, value, own in zip(names, made, labels, strict=True):
+            frame.assign(name, Tensor(value, own))
+
+
+def _values(tensors: Mapping[str, Tensor]) -> dict[str, Value]:
+    return {name: tensor.value for name, tensor in tensors.items()}
+
+
+def _with(labels: tuple[str | None, ...], axis: int, label: str | None) -> tuple[str | None, ...]:
+    """The labels of a stack of tensors with these."""
+    at = min(axis, len(labels))
+    return (*labels[:at], label, *labels[at:])
+
+
+def _differ(a: Type, b: Type) -> bool:
+    """Whether the types cannot be the same."""
+    if a.dtype != b.dtype or a.rank != b.rank:
+        return True
+    ends = [bounds(x - y) for x, y in zip(a.shape, b.shape, strict=True)]
+    return any(low > 0 or high < 0 for low, high in ends)
+
+
+def _bare(kind: Type) -> Type:
+    """The type without labels, which do not matter."""
+    return kind.with_(labels=(None,) * kind.rank)

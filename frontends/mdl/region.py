@@ -1,0 +1,87 @@
+"""The block of a scan, a loop or a choice while its body is elaborated: what it takes from outside
+becomes its inputs, wherever it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...compiler import expr as expressions
+from ...compiler.diagnose import MlcError, Span
+from ...compiler.dim import Size
+from ...compiler.expr import Expr
+from ...compiler.graph import Graph, Input, Node, Scope, Type, Value
+from ...compiler.op import Op
+
+
+class Region:
+    """One block; `home` is the scope of the statement, in whose names all of it is said.
+
+    `captured` maps what is read from outside to the input that it is inside.
+    """
+
+    def __init__(self, keyword: str, graph: Graph, home: Scope) -> None:
+        self.keyword = keyword
+        self.graph = Graph(graph.name, graph.root)
+        self.home = home
+        self.own: set[Value] = set()
+        self.captured: dict[Value, Input] = {}
+
+    def input(self, name: str, type: Type, span: Span) -> Input:
+        """A tensor that the block is given anew each time."""
+        made = Input(name, type, span=span)
+        self.graph.inputs.append(made)
+        self.own.add(made)
+        return made
+
+    def inside(self, value: Value) -> Value:
+        """What a value is in here."""
+        if value in self.own:
+            return value
+        if value not in self.captured:
+            self.captured[value] = Input(value.name, value.type, span=value.span)
+        return self.captured[value]
+
+    def append(self, node: Node) -> Node:
+        """Puts a node, which takes values from anywhere, at the end."""
+        node.set_inputs([None if v is None else self.inside(v) for v in node.inputs])
+        self.own.update(node.outputs)
+        return self.graph.append(node)
+
+    def close(self, results: Mapping[str, Value]) -> tuple[Graph, list[Value]]:
+        """The block, and the values from outside that it takes behind its own inputs."""
+        self.graph.outputs = {name: self.inside(value) for name, value in results.items()}
+        self.graph.inputs += self.captured.values()
+        return self.graph, list(self.captured)
+
+    def require(self, op: Op, span: Span) -> None:
+        """Raises for an op that does not do the same each time that it runs."""
+        if op.effect != "pure":
+            what = "draws noise" if op.effect == "random" else "changes its buffers"
+            text = f"{op.name} {what} in training, and stands in the body of a `{self.keyword}`"
+            raise MlcError("unsupported", text, span, help="apply it before or after")
+
+    def exprs(self, given: Mapping[str, Expr], scope: Scope) -> dict[str, Expr]:
+        """Expressions over the names of `scope`, in here, over those of `home`; without those that
+        cannot be said there."""
+        found = dict(given)
+        for inner in scope.ancestors():
+            if inner is self.home:
+                return found
+            names = _names(inner)
+            own = inner.kind in ("block", "model")
+            found = {
+                key: expressions.substitute(expr, names)
+                for key, expr in found.items()
+                if not own or expressions.names(expr) <= names.keys()
+            }
+        return {}
+
+
+def _names(scope: Scope) -> dict[str, Expr]:
+    """What the names of a scope are, over those of its parent."""
+    known = {
+        name: expressions.literal(value)
+        for name, value in scope.values.items()
+        if not isinstance(value, Size) and isinstance(value, (bool, int, float, str))
+    }
+    return known | scope.exprs
