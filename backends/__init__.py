@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..compiler.graph import Node
     from .artefact import Artefact
 
 
@@ -40,6 +41,12 @@ class Target:
         """`emit(graph, name, *, keep_layout=False) -> Artefact` of the target's module."""
         emit: Callable[..., Artefact] = import_module(f".{self.name}", __name__).emit
         return emit
+
+    @property
+    def native(self) -> Callable[[Node], bool]:
+        """`native(node)` of the target's module: whether it has a form of its own for a node."""
+        native: Callable[[Node], bool] = import_module(f".{self.name}", __name__).native
+        return native
 
     @property
     def installed(self) -> bool:

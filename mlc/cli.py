@@ -144,6 +144,15 @@ def _explain(p: Parser) -> None:
     p.add_argument("topic", metavar="CODE|OP", help="a code of a diagnostic, or an operator")
 
 
+def _ops(p: Parser) -> None:
+    p.add_argument("words", nargs="*", metavar="WORD", help="only those whose name holds a WORD")
+    p.add_argument(
+        "--target", "-t", action="append", metavar="NAME[,NAME]",
+        help="only the columns of these frameworks (default: all)",
+    )  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print the table as JSON")
+
+
 def _nothing(p: Parser) -> None:
     del p
 
@@ -155,7 +164,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "check": ("parse a model and print its signature", _check),
     "fmt": ("format model files", _fmt),
     "explain": ("explain a diagnostic or an operator", _explain),
-    "ops": ("list the operators of the language", _nothing),
+    "ops": ("list the operators, and what each target makes of them", _ops),
     "targets": ("list the frameworks that mlc writes for", _nothing),
 }
 """Commands in the order of the help text: what each does, and what adds its options."""

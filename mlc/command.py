@@ -326,18 +326,23 @@ def _literal(value: Any) -> str:
 
 
 def ops(options: Namespace) -> int:
-    """Prints the operators, one a line."""
-    from .compiler.ops import OPS
+    """Prints the operators, one a line, with what each target makes of them."""
+    from .backends import TARGETS
+    from .ops import chosen, listed, table
+    from .render import wants_colour
 
-    del options
-    _table((f"{op.name}({', '.join(op.inputs)})", _first_sentence(op)) for op in OPS.values())
+    targets = _names(options) if options.target else list(TARGETS)
+    found = chosen(options.words)
+    if options.json:
+        import json
+
+        print(json.dumps(listed(found, targets), indent=1))
+        return EQUAL
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    print(table(found, targets, colour=wants_colour(sys.stdout), width=width))
     return EQUAL
-
-
-def _first_sentence(op: Op) -> str:
-    import re
-
-    return re.split(r"\.\s+(?=[A-Z])", op.doc, maxsplit=1)[0].rstrip(".")
 
 
 def targets(options: Namespace) -> int:

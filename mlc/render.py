@@ -20,7 +20,7 @@ MOST = 20
 """Errors of one source that are shown; the rest is counted."""
 
 RED, YELLOW, BLUE, CYAN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[36m"
-BOLD, OFF = "\x1b[1m", "\x1b[0m"
+GREEN, BOLD, OFF = "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 def wants_colour(stream: IO[str]) -> bool:

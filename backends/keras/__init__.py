@@ -211,4 +211,4 @@ def _build(cls: Class, function: str) -> str:
     )
 
 
-__all__ = ["emit"]
+__all__ = ["emit", "native"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError
+from .lower import native
 
 if TYPE_CHECKING:
     from ...compiler.graph import Graph
@@ -40,3 +41,6 @@ def emit(
     from .file import emit as write
 
     return write(graph, name, weights, gradients=gradients, training=training)
+
+
+__all__ = ["emit", "native"]

@@ -76,6 +76,12 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
 """Ops with a row, and when a node is written as its body all the same."""
 
 
+def native(node: Node) -> bool:
+    """Whether ONNX has a form of its own for this node; the rest is written as its body."""
+    name = node.op.name
+    return name in ROWS and not (name in BODIES and BODIES[name](node))
+
+
 def lower(graph: Graph) -> tuple[dict[Node, str], dict[Value, str]]:
     """Writes out what has no row; gives the path of every node, and that of each layer's result.
 
@@ -93,12 +99,11 @@ def lower(graph: Graph) -> tuple[dict[Node, str], dict[Value, str]]:
 
 
 def _lower(node: Node, path: str, paths: dict[Node, str]) -> None:
-    name = node.op.name
-    if name in ROWS and not (name in BODIES and BODIES[name](node)):
+    if native(node):
         paths[node] = path
         return
     if node.op.body is None:
-        raise MlcError("unsupported", f"{name} has no form in ONNX", node.span)
+        raise MlcError("unsupported", f"{node.op.name} has no form in ONNX", node.span)
     assert node.graph is not None
     b = Recording.like(node)
     for old, new in zip(node.outputs, apply_body(b, node), strict=True):

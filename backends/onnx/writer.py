@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from onnx import TensorProto, helper, numpy_helper
-
 from ...compiler import dim
 from ...compiler.array import np
 from ...compiler.diagnose import MlcError
@@ -16,18 +14,11 @@ from ...compiler.graph import Graph, Value
 from ...compiler.ops.constant import numpy_dtype
 
 DTYPES: Mapping[str, int] = {
-    "bool": TensorProto.BOOL,
-    "u8": TensorProto.UINT8,
-    "i8": TensorProto.INT8,
-    "i16": TensorProto.INT16,
-    "i32": TensorProto.INT32,
-    "i64": TensorProto.INT64,
-    "f16": TensorProto.FLOAT16,
-    "bf16": TensorProto.BFLOAT16,
-    "f32": TensorProto.FLOAT,
-    "f64": TensorProto.DOUBLE,
-}
-"""Element types of ONNX, by what the language calls them."""
+    "bool": 9, "u8": 2, "i8": 3, "i16": 5, "i32": 6, "i64": 7, "f16": 10, "bf16": 16, "f32": 1,
+    "f64": 11,
+}  # fmt: skip
+"""Element types by what the language calls them: `TensorProto.DataType` of the file format, in
+numbers, so that what ONNX has a row for can be told without the package."""
 
 LAST = 2**63 - 1
 """As the end of a slice: the end of the axis."""
@@ -116,6 +107,8 @@ class Writer:
     def _append(
         self, kind: str, inputs: Sequence[str], outputs: Sequence[str], title: str, attrs: Any
     ) -> None:
+        from onnx import helper
+
         present = {key: value for key, value in attrs.items() if value is not None}
         self.nodes.append(helper.make_node(kind, inputs, outputs, title, **present))
 
@@ -126,6 +119,8 @@ class Writer:
         array = np.asarray(value, numpy_dtype(dtype))
         key = (dtype, array.shape, array.tobytes())
         if key not in self._constants:
+            from onnx import numpy_helper
+
             name = self.claim(_title(array))
             tensor = numpy_helper.from_array(array, name)
             self._append("Constant", [], [name], _unique(name, self._titles), {"value": tensor})
@@ -242,5 +237,7 @@ def _title(array: Any) -> str:
 
 def tensor_info(name: str, dtype: str, shape: Sequence[Dim]) -> Any:
     """The declaration of an input or output; sizes that are not known are dim_params."""
+    from onnx import helper
+
     dims = [size if isinstance(size, int) else str(size) for size in shape]
     return helper.make_tensor_value_info(name, DTYPES[dtype], dims)

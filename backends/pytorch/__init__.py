@@ -111,4 +111,4 @@ def _build(program: Program) -> str:
     )
 
 
-__all__ = ["emit", "source"]
+__all__ = ["emit", "native", "source"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import floor
+from struct import pack, unpack
 
-from ...compiler.array import np
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.resize import Line, lines, repeated
@@ -43,7 +44,7 @@ def _nearest(node: Node) -> str | None:
     coordinates, rounding = attrs["coordinates"], attrs["rounding"]
     found = lines(sizes, attrs["size"], attrs["scale"], coordinates)
     if attrs["scale"] is not None and all(repeated(n, coordinates, rounding) for n in found):
-        whole = all(Fraction(float(np.float32(1 / n.repeats))) * n.repeats >= 1 for n in found)
+        whole = all(Fraction(_single(1 / n.repeats)) * n.repeats >= 1 for n in found)
         return "nearest" if whole else None
     modes = {("half_pixel", "half_up"): "nearest-exact", ("asymmetric", "floor"): "nearest"}
     mode = modes.get((coordinates, rounding))
@@ -55,13 +56,22 @@ def _nearest(node: Node) -> str | None:
 
 def _as_floats(line: Line, mode: str) -> bool:
     """Whether PyTorch's product of floats finds the same places."""
-    places = np.arange(line.after)
-    step = np.float32(line.before) / np.float32(line.after)
-    first = np.float32(0.5 if mode == "nearest-exact" else 0)
-    theirs = np.floor((places.astype(np.float32) + first) * step)
-    num = places * line.step + line.start
-    ours = (2 * num + line.den) // (2 * line.den) if first else num // line.den
-    return bool((theirs.clip(0, line.before - 1) == ours.clip(0, line.before - 1)).all())
+    assert isinstance(line.before, int)
+    assert isinstance(line.after, int)
+    last = line.before - 1
+    step, nearest = _single(line.before / line.after), mode == "nearest-exact"
+    for place in range(line.after):
+        theirs = floor(_single((place + 0.5 * nearest) * step))
+        num = place * line.step + line.start
+        ours = (2 * num + line.den) // (2 * line.den) if nearest else num // line.den
+        if min(max(theirs, 0), last) != min(max(ours, 0), last):
+            return False
+    return True
+
+
+def _single(x: float) -> float:
+    """The nearest number of f32. Products and quotients of two such are exact enough before."""
+    return float(unpack("f", pack("f", x))[0])
 
 
 def _resize(p: Parts) -> Expr:

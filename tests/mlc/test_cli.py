@@ -60,7 +60,6 @@ def test_targets_are_listed_without_importing_one(mlc) -> None:
 def test_every_operator_is_listed_and_explained(mlc) -> None:
     lines = mlc("ops").out.splitlines()
     assert [line.partition("(")[0] for line in lines] == list(OPS)
-    assert not any(line.endswith(")") for line in lines if "  " not in line)
     done = mlc("explain", "softmax")
     assert done.code == 0
     assert done.out.startswith("softmax(x")
