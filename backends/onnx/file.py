@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -142,7 +143,8 @@ def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes
         w.names[given] = _stretched(w, given)
     for path, weight in graph.weights.items():
         w.names[weight] = path
-    _write_nodes(w, graph, paths)
+    w.write = partial(_write_nodes, w, paths)
+    w.write(graph)
     for title, value in outputs.items():
         if w.names[value] != title:
             w.finish(value, title)
@@ -182,7 +184,7 @@ def _claim(w: Writer, graph: Graph, outputs: Mapping[str, Value]) -> None:
             raise MlcError("unsupported", text, help="in an ONNX file each needs a name of its own")
 
 
-def _write_nodes(w: Writer, graph: Graph, paths: Mapping[Node, str]) -> None:
+def _write_nodes(w: Writer, paths: Mapping[Node, str], graph: Graph) -> None:
     wanted = needed(graph)
     for node in graph:
         if node not in wanted:

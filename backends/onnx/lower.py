@@ -101,6 +101,9 @@ def lower(graph: Graph) -> tuple[dict[Node, str], dict[Value, str]]:
 def _lower(node: Node, path: str, paths: dict[Node, str]) -> None:
     if native(node):
         paths[node] = path
+        for block in node.blocks:
+            for inner in tuple(block):
+                _lower(inner, path, paths)
         return
     if node.op.body is None:
         raise MlcError("unsupported", f"{node.op.name} has no form in ONNX", node.span)

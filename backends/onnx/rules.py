@@ -15,7 +15,7 @@ from ...compiler.graph import Node, Type, Value
 from ...compiler.ops.index import slices
 from ...compiler.ops.shape import permutation, resolved_shape
 from ...compiler.ops.window import Window
-from . import images
+from . import control, images
 from .places import PLACES
 from .writer import DTYPES, LAST, Writer
 
@@ -420,6 +420,7 @@ ROWS: Mapping[str, Rule] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "batch_norm": _batch_norm,
+    "scan": control.scan,
     **dict.fromkeys(("dropout", "channel_dropout", "drop_path"), lambda w, n, x, keep: x),
 }
 """The table: op -> how it is written."""

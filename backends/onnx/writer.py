@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...compiler import dim
@@ -30,7 +31,7 @@ class Writer:
     Values have the names of the source, below the path of their scope; a node is called by where it
     comes from and what it does (`blocks.0.conv1/Conv`), as is a result that the source has no
     name for. Constants and sizes are Constant and Shape nodes, so that initialisers are weights.
-    `names` are those of the values so far, `finals` those of the values that leave the graph, and
+    `write` writes the nodes of a graph; `names` are those of the values so far, `finals` those of the values that leave the graph, and
     `titles` those of values for which the source has none.
     """
 
@@ -38,6 +39,8 @@ class Writer:
         self.graph = graph
         self.titles = titles
         self.nodes: list[Any] = []
+        self.whole = self.nodes
+        self.write: Callable[[Graph], None]
         self.names: dict[Value, str] = {}
         self.finals: dict[Value, str] = {}
         self.taken: dict[str, int] = {}
@@ -57,6 +60,20 @@ class Writer:
     def at(self, path: str) -> None:
         """From here on nodes come from what this path names in the model."""
         self._where = path
+
+    @property
+    def where(self) -> str:
+        """What nodes come from now."""
+        return self._where
+
+    @contextmanager
+    def inside(self) -> Iterator[list[Any]]:
+        """Nodes go to a list of their own; constants and sizes, which all may use, do not."""
+        outside, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outside
 
     def place(self, value: Value, result: str, start: int) -> None:
         """`value` is `result`, which gets its name if it was made for it, behind node `start`.
@@ -123,7 +140,9 @@ class Writer:
 
             name = self.claim(_title(array))
             tensor = numpy_helper.from_array(array, name)
+            nodes, self.nodes = self.nodes, self.whole
             self._append("Constant", [], [name], _unique(name, self._titles), {"value": tensor})
+            self.nodes = nodes
             self._constants[key] = name
             self._shared.add(name)
         return self._constants[key]
@@ -155,8 +174,9 @@ class Writer:
     def _once(self, make: Callable[[], str]) -> str:
         """The name of what `make` writes, which later nodes may use too."""
         where, self._where = self._where, ""
+        nodes, self.nodes = self.nodes, self.whole
         name = make()
-        self._where = where
+        self._where, self.nodes = where, nodes
         self._shared.add(name)
         return name
 

@@ -36,10 +36,12 @@ def scan(forward: Forward, statement: Apply) -> None:
         forward.define([each], ast.List([], ast.Load()))
     loop = _header(forward, s)
     outside, out.lines = out.lines, loop.body
+    forward.around |= expr.names(loop.target)
     forward.body(s.region.body)
     for each, y in zip(lists, s.collected, strict=True):
         out.lines.append(Do(tree("{ys}.append({y})", ys=out.ref(each), y=forward.read(y))))
     _advance(forward, s.current, s.following, plain)
+    forward.around -= expr.names(loop.target)
     out.lines = outside
     out.lines.append(loop)
     for each, y in zip(lists, s.stacks, strict=True):
@@ -79,8 +81,7 @@ def _advance(
 def _header(forward: Forward, s: Scan) -> For:
     """`for x_t, keep_t in zip(x.unbind(1), keep.unbind(1), strict=True)`."""
     pairs: list[tuple[Expr, Expr]] = []
-    taken = {*forward.taken, *forward.scope.locals, *forward.cls.inputs}
-    taken |= {name for e in forward.fixed.values() for name in expr.names(e)}
+    taken = {*forward.taken, *forward.scope.locals, *forward.cls.inputs, *forward.around}
     for source, element in zip(s.sources, s.elements, strict=True):
         name = free(element.name or "x_t", taken)
         taken.add(name)

@@ -59,7 +59,7 @@ class Computation(ABC):
         self.place = scope.call(self.out.ref)
         self.elements: dict[str, Expr] = {}
         self.fixed: dict[Var, Expr] = {}
-        self.functions: set[str] = set()
+        self.around: set[str] = set()
         self.lists = Lists({*taken, *scope.locals, *scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
         applied = [s for s in walk(cls.body) if isinstance(s, Apply)]

@@ -81,8 +81,8 @@ def function(
 ) -> ast.expr:
     """Adds a function that runs a region; each of its arguments is one tensor, or, under the name
     given, a tuple of several. Returns what it is called."""
-    name = free(wish, {*out.taken, *out.scope.locals.values(), *out.cls.inputs, *out.functions})
-    out.functions.add(name)
+    name = free(wish, {*out.taken, *out.scope.locals.values(), *out.cls.inputs, *out.around})
+    out.around.add(name)
     line = Def(name, [])
     for called, variables in params:
         kind = Var(called, variables[0].type) if len(variables) > 1 else None
@@ -92,6 +92,7 @@ def function(
     outside, out.out.lines = out.out.lines, line.body
     out.body(region.body)
     line.body.append(Return(result))
+    out.around.discard(name)
     out.out.lines = outside
     out.out.lines.append(line)
     return ast.Name(name, ast.Load())

@@ -35,6 +35,7 @@ class Lifetimes:
         self.body: dict[int, int] = {}
         self.read_at: dict[Var, list[int]] = {}
         self.held: dict[tuple[str, Def | None], _Held] = {}
+        self.passing: dict[Var, _Held] = {}
         self.home: dict[Var, Def] = {}
         self.functions: list[Def] = []
         self.captured: dict[Def, set[Var]] = {}
@@ -141,6 +142,7 @@ class Lifetimes:
         first, last = self.first[var], self.last[var]
         if self._overwritten(var, first, last):
             self.names[var] = self.names[self.heirs[var]]
+            self.passing.setdefault(self.heirs[var], _Held()).add(first, last)
             return
         wish = names.free(self._heir(var) or "h", self.taken)
         self.names[var] = self._numbered(wish, first, last, self.home.get(var))
@@ -187,6 +189,9 @@ class Lifetimes:
         if heir is None or self.names.get(heir) is None or self.wish.get(var):
             return False
         same = self.body[first] == self.body[last]
+        others = self.passing.get(heir)
+        if others is not None and not others.open(first, last):
+            return False
         return same and not any(first < at <= last for at in self.read_at.get(heir, ()))
 
 

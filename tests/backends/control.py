@@ -1,0 +1,87 @@
+"""Models whose course depends on data or on the size of an input: scans, loops and choices."""
+
+from __future__ import annotations
+
+CONTROL: dict[str, str] = {
+    "tagger": """
+model Tagger(width = 6, tags = 5):
+    in  x: f32[B, T, D = 4]
+    in  keep: bool[B, T]
+    out logits: f32[B, T, tags]
+    out last: f32[B, width]
+    h = constant(0.0) -> expand([B, width])
+    hs = []
+    scan x_t, keep_t in zip(x, keep) along T:
+        new = tanh((x_t -> linear(width)) + (h -> linear(width, bias = false)))
+        h = where(unsqueeze(keep_t, 1), new, h)
+        hs += [h]
+    logits = hs -> linear(tags)
+    last = h
+""",
+    "both_ways": """
+block Cell(width):
+    in  x: f32[B, D]
+    in  h: f32[B, width]
+    out y: f32[B, width]
+    param scale: f32[width] = ones
+    update = sigmoid(concat(x, h, axis = 1) -> linear(width))
+    both = concat(x, h * scale, axis = 1)
+    repeat 2:
+        both = both -> linear(D + width) -> tanh
+    y = update * h + (1.0 - update) * (both -> linear(width))
+
+model BothWays(width = 4):
+    in  x: f32[B, T, D = 3]
+    out y: f32[B, T, 2 * width]
+    start = constant(0.5) -> expand([B, width])
+    ahead = start
+    behind = start
+    firsts = []
+    lasts = []
+    scan x_t in x along T:
+        ahead = Cell(width)(x_t, ahead)
+        firsts += [ahead]
+    scan x_t in x along T backwards:
+        behind = Cell(width)(x_t, behind)
+        lasts += [behind]
+    y = concat(firsts, lasts, axis = 2)
+""",
+    "moments": """
+model Moments:
+    in  x: f32[T, B, D]
+    out mean: f32[B]
+    out swing: f32[B, D]
+    out sizes: f32[T]
+    out products: f32[T, B, B]
+    count = 0.0
+    total = mean(x[0], D) * 0.0
+    before = x[0] * 0.0
+    swing = before
+    sizes = []
+    products = []
+    scan row in x along T:
+        swing = swing + abs(row - before) + softplus(before)
+        total, before = total + mean(row, 1), row
+        count = count + 1.0
+        sizes += [sum(swing * row)]
+        grid = []
+        scan one in row along 0:
+            grid += [(row * one) -> sum(axes = [1])]
+        products += [grid]
+    mean = total / count
+    swing = swing * 0.5
+""",
+    "frames": """
+model Frames(channels = 3):
+    in  video: f32[B, T, C = 2, H = 6, W = 5]
+    out y: f32[B, T, channels]
+    state = constant(0.0) -> expand([B, channels, H, W])
+    ys = []
+    scan frame in video along T:
+        both = concat(frame, state, axis = 1)
+        gate = both -> conv(channels, 3, pad = 1) -> sigmoid
+        state = gate * state + (1.0 - gate) * (both -> conv(channels, 3, pad = 1) -> tanh)
+        ys += [mean(state, 2, 3)]
+    y = ys
+""",
+}
