@@ -393,6 +393,7 @@ class Graph:
     `updates` maps a buffer (a Weight that is not trainable) to the value it takes after a training
     call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took
     the place of a value, so that scope records, which copies of a graph share, stay readable.
+    `measured` are names for sizes of values, in expressions of nodes that passes have made.
     `warnings` are what the frontend found doubtful and not wrong.
     """
 
@@ -406,6 +407,7 @@ class Graph:
         self.facts: list[Fact] = []
         self.updates: dict[Weight, tuple[Value, str]] = {}
         self.forwarded: dict[Value, Value] = {}
+        self.measured: dict[str, tuple[Value, int]] = {}
         self.warnings: list[MlcError] = []
         self._head = Node.__new__(Node)
         self._head.prev = self._head.next = self._head

@@ -73,8 +73,12 @@ class Grouping:
         self.cls = cls
         self.open = open_sizes(cls)
         self.numbers = numbers(cls)
-        self.users = users(cls)
         self.place = {s: (body, i) for body in _bodies(cls.body) for i, s in enumerate(body)}
+        whole = {inner: s for s in self.place if isinstance(s, Apply) for inner in walk([s])}
+        self.users = {
+            var: list(dict.fromkeys(whole.get(s, s) if s else None for s in found))
+            for var, found in users(cls).items()
+        }
         self.made = {o: s for s in self.place for o in getattr(s, "outputs", ())}
         self.own = {p.var: p for p in cls.parameters}
         self.states = {p: v for p, v in cls.updates}
@@ -94,13 +98,20 @@ class Grouping:
 
     def _plain(self, statement: Statement) -> bool:
         """Whether it is an op that can be written inside a layer, and no layer by itself."""
-        if not isinstance(statement, Apply) or statement.op.name not in WITHIN:
+        if not isinstance(statement, Apply):
+            return False
+        if statement.op.name not in WITHIN and not statement.regions:
             return False
         return statement.member is None or statement.op.name not in LAYERS
 
     def _seed(self, statement: Apply) -> bool:
         own = any(v in self.own and self.own[v] not in self.given_out for v in _given(statement))
-        return own or self._needs_sizes(statement) or self._from_nothing(statement)
+        return (
+            own
+            or bool(statement.regions)
+            or self._needs_sizes(statement)
+            or self._from_nothing(statement)
+        )
 
     def _needs_sizes(self, statement: Apply) -> bool:
         if statement.outputs[0] in self.numbers:
@@ -351,11 +362,14 @@ class Grouping:
 
     def _names(self, statements: Sequence[Apply]) -> set[str]:
         """The open sizes that the ops read, and the numbers that stand in them."""
-        used = [*statements, *(self.numbers[v] for s in statements for v in _given(s)
-                               if v in self.numbers)]  # fmt: skip
+        inside = [s for s in walk(statements) if isinstance(s, Apply)]
+        used = [*inside, *(self.numbers[v] for s in inside for v in _given(s)
+                           if v in self.numbers)]  # fmt: skip
         found = {n for s in used for e in s.attrs.values() for n in names(e)}
         found |= {n for s in used for v in s.values.values() if isinstance(v, Size)
                   for n in symbols(v)}  # fmt: skip
+        stacked = [v for s in inside for region in s.regions for v in region.outputs]
+        found |= {n for v in stacked for size in v.type.shape for n in symbols(size)}
         return found & set(self.cls.sizes) & self.open
 
     def _anything(self) -> list[Var]:

@@ -9,21 +9,19 @@ from collections.abc import Callable, Collection, Sequence
 from ...compiler import expr
 from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Class, Parameter, Var, WeightVar
-from ..source.compose import Assign, Composer, Do, Return
+from ...compiler.program import Apply, Class, Parameter, Var, WeightVar, walk
+from ..source.compose import Composer, Do, Return
 from ..source.computation import number, numbers
 from ..source.module import LINE, block, docstring
 from ..source.names import free, identifier
-from ..source.parts import spell
 from ..source.scope import hint
 from ..source.tree import text, tree
 from .clusters import Group
-from .layers import WITHIN
 from .release import Released
 from .reserved import ATTRIBUTES, LOCALS, argument
 from .rules import dtype
-from .shapes import Pieces
 from .starts import initializer
+from .within import Within
 
 
 class Custom:
@@ -72,10 +70,12 @@ class Custom:
 
     def _attribute_names(self) -> set[str]:
         """The names that its ops read."""
-        read = [self.numbers[v] for s in self.group.statements for v in s.inputs
-                if v in self.numbers]  # fmt: skip
-        statements = [*self.group.statements, *read]
-        return {n for s in statements for e in s.attrs.values() for n in expr.names(e)}
+        inside = [s for s in walk(self.group.statements) if isinstance(s, Apply)]
+        read = [self.numbers[v] for s in inside for v in s.inputs if v in self.numbers]
+        statements = [*inside, *read]
+        stacked = [v for s in inside for r in s.regions for v in r.outputs]
+        sizes = {n for v in stacked for size in v.type.shape for n in expr.names(self._size(size))}
+        return sizes.union(n for s in statements for e in s.attrs.values() for n in expr.names(e))
 
     def _weight_names(self) -> set[str]:
         """The names that the shapes of its weights are made of."""
@@ -215,11 +215,8 @@ class Custom:
             return out.ref(var)
 
         held = {p.var: self._attribute(p) for p in self.group.parameters}
-        for statement in self.group.statements:
-            pieces = Pieces(statement, read, place, None, self.numbers)
-            pieces.inside = True
-            value = spell(WITHIN, pieces, "Keras")
-            out.lines.append(Assign(list(statement.outputs), value))
+        reserved = {*LOCALS, *self.arguments.values(), *self.config.values()}
+        Within(out, read, place, self.numbers, reserved).body(self.group.statements)
         for parameter, value_var in self.group.updates:
             change = tree(
                 "self.{p}.assign({v})".replace("{p}", held[parameter.var]), v=read(value_var)

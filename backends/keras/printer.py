@@ -177,6 +177,10 @@ class Function:
 
 def _wish(group: Group) -> str:
     """What a group is called: as a weight that it holds, as its result, or by its last op."""
+    scanned = next((s for s in group.statements if s.regions), None)
+    if scanned is not None:
+        result = next((v.name for v in reversed(scanned.outputs) if v.name), "")
+        return f"{result}_{scanned.op.name}" if result else scanned.op.name
     if group.parameters:
         return group.parameters[0].name
     named = next((v.name for v in group.outputs if v.name), None)

@@ -258,11 +258,15 @@ def _target(names: list[str], groups: tuple[int, ...]) -> ast.expr:
     if groups:
         parts = iter(stored)
         grouped = [[next(parts) for _ in range(count)] for count in groups]
-        stored = [
-            g[0] if len(g) == 1 else ast.Tuple(g, ast.Store()) if g else ast.Name("_", ast.Store())
-            for g in grouped
-        ]
+        stored = [_group(each) for each in grouped]
     return stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
+
+
+def _group(names: list[ast.expr]) -> ast.expr:
+    """Names that stand together; `_` where none of them is read."""
+    if all(isinstance(name, ast.Name) and name.id == "_" for name in names):
+        return ast.Name("_", ast.Store())
+    return names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
 
 
 def _function(name: str, params: list[str], body: list[ast.stmt]) -> ast.stmt:

@@ -31,7 +31,7 @@ from ...compiler.program import (
 from ...compiler.program import outputs as outputs_of
 from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
-from .lists import Lists, singular, zipped
+from .lists import Lists, counts, numbered, singular, zipped
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
@@ -290,6 +290,9 @@ class Computation(ABC):
             sources.append(self.holder(Member(name)))
             self.elements[name] = expr.name(element)
             targets.append(expr.name(element))
+        if reads and lists and counts(loop):
+            rest = [*zip(targets[1:], sources[1:], strict=True), *self.lists.taken(loop)]
+            return numbered(targets[0], zipped(rest))
         return zipped([*zip(targets, sources, strict=True), *self.lists.taken(loop)])
 
     def variables(self, loop: Repeat) -> Expr:

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from ...compiler.program import Apply, Region, Var, walk
-from .compose import Assign, Def, Return
+from ...compiler.program import Apply, Region, Statement, Var, walk
+from .compose import Assign, Composer, Def, Return
 from .names import free
+from .tree import tree
 
-if TYPE_CHECKING:
-    from .computation import Computation
+
+class Lines(Protocol):
+    """What writes the lines of a function."""
+
+    out: Composer
+    around: set[str]
+    """Names of loops and functions that lines are written in now."""
+
+    def reserved(self) -> set[str]:
+        """Names that nothing of the function may have."""
+
+    def read(self, var: Var) -> ast.expr:
+        """A tensor where it is read."""
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        """Adds the lines of these statements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The `scan` and `map` of `module`, which go along the first axis.
+
+    `moved` moves an axis of a tensor. Where a scan stacks only what it carries, `zeros` gives what
+    else is stacked a place among that; it is None where a step gives both.
+    """
+
+    module: str
+    moved: Callable[[ast.expr, int, int], ast.expr]
+    zeros: Callable[[Var], ast.expr] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +101,7 @@ def _reads(statement: object) -> list[Var]:
 
 
 def function(
-    out: Computation,
+    lines: Lines,
     wish: str,
     params: Sequence[tuple[str, Sequence[Var]]],
     region: Region,
@@ -81,21 +109,66 @@ def function(
 ) -> ast.expr:
     """Adds a function that runs a region; each of its arguments is one tensor, or, under the name
     given, a tuple of several. Returns what it is called."""
-    name = free(wish, {*out.taken, *out.scope.locals.values(), *out.cls.inputs, *out.around})
-    out.around.add(name)
+    name = free(wish, {*lines.reserved(), *lines.around})
+    lines.around.add(name)
     line = Def(name, [])
     for called, variables in params:
         kind = Var(called, variables[0].type) if len(variables) > 1 else None
         line.params.append(kind or (variables[0] if variables else None))
         if kind is not None:
-            line.body.append(Assign(list(variables), out.out.ref(kind)))
-    outside, out.out.lines = out.out.lines, line.body
-    out.body(region.body)
+            line.body.append(Assign(list(variables), lines.out.ref(kind)))
+    outside, lines.out.lines = lines.out.lines, line.body
+    lines.body(region.body)
     line.body.append(Return(result))
-    out.around.discard(name)
-    out.out.lines = outside
-    out.out.lines.append(line)
+    lines.around.discard(name)
+    lines.out.lines = outside
+    lines.out.lines.append(line)
     return ast.Name(name, ast.Load())
+
+
+def folded(lines: Lines, statement: Apply, functions: Functions) -> None:
+    """`h, ys = scan(step, h, xs)`, or `ys = map(step, xs)` where nothing is carried."""
+    s = Scan.of(statement)
+    xs = packed([functions.moved(lines.read(x), s.along(x), 0) for x in s.sources])
+    raw = {y: Var(y.name, y.type) if s.along(y) else y for y in s.stacks}
+    if s.current:
+        _scanned(lines, s, functions, xs, list(raw.values()))
+    else:
+        made = packed([lines.read(v) for v in s.collected])
+        step = function(lines, "step", [("inputs", s.elements)], s.region, made)
+        value = tree(f"{functions.module}.map({{step}}, {{xs}})", step=step, xs=xs)
+        lines.out.lines.append(Assign(list(raw.values()), value))
+    for y, stack in raw.items():
+        if stack is not y:
+            value = functions.moved(lines.out.ref(stack), 0, s.along(y))
+            lines.out.lines.append(Assign([y], value))
+
+
+def _scanned(
+    lines: Lines, s: Scan, functions: Functions, xs: ast.expr, stacks: Sequence[Var]
+) -> None:
+    """The function of a step, and the line that scans with it, which gives `stacks`."""
+    carried = [*zip(s.current, s.initial, s.following, s.results, strict=True)]
+    initial = [lines.read(v) for _, v, _, _ in carried]
+    current, after, results = ([c[i] for c in carried] for i in (0, 2, 3))
+    collected = list(s.collected)
+    if functions.zeros is not None:  # what is stacked is what is carried
+        more = [v for v in dict.fromkeys(collected) if v not in after]
+        initial += [functions.zeros(v) for v in more]
+        current += [Var("", v.type) for v in more]
+        results += [Var("", v.type) for v in more]
+        of = dict(zip(collected, stacks, strict=True))
+        collected = after = [*after, *more]
+        stacks = [of.get(v) or Var("", v.type) for v in collected]
+    made = [packed([lines.read(v) for v in each]) for each in (after, collected)]
+    params = [("carry", current), ("inputs", s.elements)]
+    step = function(lines, "step", params, s.region, ast.Tuple(made, ast.Load()))
+    value = tree(
+        f"{functions.module}.scan({{step}}, {{carry}}, {{xs}}, reverse={{reverse}})",
+        step=step, carry=packed(initial), xs=xs,
+        reverse=ast.Constant(True) if s.reverse else None,
+    )  # fmt: skip
+    lines.out.lines.append(Assign([*results, *stacks], value, groups=(len(results), len(stacks))))
 
 
 def packed(items: Sequence[ast.expr]) -> ast.expr:
@@ -105,4 +178,4 @@ def packed(items: Sequence[ast.expr]) -> ast.expr:
     return items[0] if len(items) == 1 else ast.Tuple(list(items), ast.Load())
 
 
-__all__ = ["Scan", "function", "in_place", "packed"]
+__all__ = ["Functions", "Lines", "Scan", "folded", "function", "in_place", "packed"]

@@ -28,7 +28,7 @@ def prepare(
     copied, _ = clone(graph)
     apply(copied, (*CLEAN, project))
     named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
-    expand(copied, named)
+    expand(copied, named, explained=True)
     apply(copied, CLEAN)
     if layout is not None:
         apply(copied, (layout,))

@@ -28,9 +28,10 @@ def last(rank: int) -> Order:
 def channels_last(graph: Graph, *, keep_ports: bool = False, free: bool = False) -> int:
     """Stores images with channels last; returns the number of values so stored.
 
-    `keep_ports` leaves inputs and outputs of the graph as they are. `free` is for targets whose
-    transposes and weights heed orders: a transpose may then be nothing but another view of what is
-    stored, and a weight that is no layer's be stored as all that takes it wants it.
+    `keep_ports` leaves inputs and outputs of the graph as they are, as those of blocks always are.
+    `free` is for targets whose transposes and weights heed orders: a transpose may then be nothing
+    but another view of what is stored, and a weight that is no layer's be stored as all that takes
+    it wants it.
     """
     plan = _Plan(graph, keep_ports, free)
     plan.settle()
@@ -39,6 +40,8 @@ def channels_last(graph: Graph, *, keep_ports: bool = False, free: bool = False)
     writer = _Writer(plan, _movable(graph) if free else set())
     for node in tuple(graph):
         writer.settle(node)
+        for block in node.blocks:
+            channels_last(block, keep_ports=True, free=free)
     if keep_ports:
         writer.restore(graph)
     return sum(1 for node in graph for output in node.outputs if output.order)

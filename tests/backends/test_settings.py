@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gpt": {"vocab": 11, "D": 8, "layers": 2, "heads": 2},
     "wavenet": {"layers": 3, "cycle": 2, "width": 3, "classes": 7},
     "moe": {"vocab": 11, "length": 9, "D": 8, "layers": 2, "heads": 2, "experts": 3, "hidden": 6},
+    "llama": {"vocab": 11, "D": 8, "layers": 2, "heads": 4, "groups": 2, "K": 8, "hidden": 6},
 }  # fmt: skip
 SIZES = {"B": 2, "T": 5, "H": 32, "W": 48, "S": 4, "L": 9, "N": 3, "D": 4}
 MORE = {**MODELS, **STRUCTURES, **ARCHITECTURES}

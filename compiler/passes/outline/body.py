@@ -27,6 +27,7 @@ from .choices import Arms, Choices, Placed
 from .elements import Elements
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
 from .loops import Carry, merge_loop
+from .measured import measured
 from .numbers import Numbers
 from .regions import regions, signatures
 from .sizes import Sizes
@@ -289,7 +290,6 @@ class Part:
         """One op in all frames."""
         nodes = [item.node for item in self.items if item.node is not None]
         op = agree(self.frames, [node.op for node in nodes])
-        count = agree(self.frames, [len(node.inputs) for node in nodes])
         attrs, values = self._attrs(nodes)
         member = self._member([node.layer for node in nodes])
         inputs = operands(self, nodes)
@@ -312,7 +312,7 @@ class Part:
             if hasattr(given[0], "tobytes"):
                 values[key] = agree(self.frames, given)
                 continue
-            sources = [self.bound(node.exprs.get(key), i) for i, node in enumerate(nodes)]
+            sources = [self.bound(measured(self, n, key, i), i) for i, n in enumerate(nodes)]
             found = self.common(given, sources)
             whole = nodes[0].op.config[key].kind in INTEGRAL
             attrs[key] = expr.integral(found) if whole else found

@@ -29,7 +29,7 @@ from .body import Body
 from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
 from .reads import names_read, prune
-from .sizes import Sizes, Unknown
+from .sizes import Sizes, Unknown, quotient
 from .tree import Tree, external, leaving, within
 
 
@@ -293,7 +293,8 @@ class Builder:
     def _declared(self, sizes: Sizes, name: str, inside: Type) -> list[Type]:
         """The type of an input or output as the source declares it; none where that is unknown."""
         shape = self.definition.shapes.get(name, ())
-        declared = sizes.attributes({"shape": expr.sequence(shape)}, {})["shape"] or ()
+        whole = expr.sequence(map(quotient, shape))
+        declared = sizes.attributes({"shape": whole}, {})["shape"] or ()
         fits = all(isinstance(size, (int, Size)) for size in declared)
         return [inside.with_(shape=declared)] if fits and len(declared) == inside.rank else []
 
@@ -355,12 +356,12 @@ class Builder:
             if holds is not None:
                 self.checks.append(Check(holds, f"this source was written for {expr.show(holds)}"))
 
-    def _excused(self, site: int, holds: Expr) -> Expr | None:
-        """The same where the `if` is decided at all: it stands in an arm of another one."""
     def _told(self, hole: re.Match[str]) -> str:
         """What stands in a message for a name that the class does not know: its value."""
         return str(self.frozen.get(hole[1], hole[0]))
 
+    def _excused(self, site: int, holds: Expr) -> Expr | None:
+        """The same where the `if` is decided at all: it stands in an arm of another one."""
         inside = [site in frame.scope.ifs for frame in self.frames]
         for around, (condition, _) in self._arms.items():
             taken = [frame.scope.ifs.get(around, (None, -1))[1] for frame in self.frames]

@@ -19,6 +19,12 @@ OPAQUE = "size_"
 """How the names of sizes begin that no expression of the class gives; they never reach a source."""
 
 
+def quotient(size: Expr) -> Expr:
+    """`D // 2` for a size that is declared as `D / 2`."""
+    divided = isinstance(size, ast.BinOp) and isinstance(size.op, ast.Div)
+    return expr.integral(size) if divided else size
+
+
 @dataclass(eq=False, slots=True)
 class Unknown:
     """The opaque names of a class: how many there are, and what those stand for that have an
