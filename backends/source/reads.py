@@ -51,7 +51,7 @@ class Reads:
                 values[name] = self.out.ref(var)
             else:
                 values[name] = self._plain(expr.name(name))
-        return expr.substitute(expression, values)
+        return expr.substitute(expr.spoken(expression), values)
 
     def settle(self) -> None:
         """Gives sizes that are read often a line of their own, and writes out the others."""

@@ -84,12 +84,8 @@ def _angles(b: Build, x: Value, positions: Value | None, base: float, width: Dim
         ones = (1,) * (x.type.rank - 3)
         at = b(RESHAPE, at, shape=(at.type.shape[0], *ones, at.type.shape[1]))
     pairs = b(IOTA, size=width // 2, dtype=dtype)
-    rate: Value | float
-    if isinstance(width, int):
-        rate = -2 * math.log(base) / width
-    else:
-        rate = b(DIV, -2 * math.log(base), b.constant(width, dtype))
-    frequencies = b(EXP, b(MUL, pairs, rate))
+    turns = b(DIV, b(MUL, pairs, -2 * math.log(base)), b.constant(width, dtype))
+    frequencies = b(EXP, turns)
     column = b(UNSQUEEZE, b(CAST, at, dtype=dtype), axes=(-1,))
     result: Value = b(MUL, column, frequencies)
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from ..expr import names
 from ..graph import Graph, Node, Type, Value
 from ..op import Op
 from ..ops.activation import RELU
@@ -41,6 +42,8 @@ def algebra(graph: Graph) -> int:
 
 def _simplify(node: Node) -> Result:
     rule = RULES.get(node.op)
+    if node.op is RESHAPE and node.exprs:
+        return _twice(node)
     return None if rule is None or node.exprs else rule(node)
 
 
@@ -148,6 +151,20 @@ def _transpose(node: Node) -> Result:
 def _reshape(node: Node) -> Result:
     x = _inside(node, RESHAPE)
     return _unchanged(node) or (x and _again(node, x))
+
+
+def _twice(node: Node) -> Recipe | None:
+    """A reshape of a reshape, where a pass has made both, and named their sizes."""
+    maker = node.inputs[0].node if node.inputs[0] is not None else None
+    if maker is None or maker.op is not RESHAPE or not (_measured(node) and _measured(maker)):
+        return None
+    x = maker.inputs[0]
+    return lambda b: b.node(RESHAPE, (x,), node.attrs, exprs=node.exprs).output
+
+
+def _measured(node: Node) -> bool:
+    assert node.graph is not None
+    return all(names(e) <= node.graph.measured.keys() for e in node.exprs.values())
 
 
 def _again(node: Node, x: Value) -> Recipe:

@@ -9,28 +9,32 @@ from ..op import Build, Op
 from .explain import Recording, explain
 
 
-def expand(graph: Graph, keep: Container[Op] | Callable[[Node], bool]) -> int:
+def expand(
+    graph: Graph, keep: Container[Op] | Callable[[Node], bool], *, explained: bool = False
+) -> int:
     """Replaces every node whose op is not in `keep` by the op's body, and so on within it.
 
     `keep` may also be a question about a node. Ops without a body stay; those in blocks are asked
-    about too. Returns how many nodes were replaced.
+    about too. New nodes are `explained` where a source is to be written of them. Returns how many
+    nodes were replaced.
     """
     kept = keep if callable(keep) else lambda node: node.op in keep
-    return sum(_expand(node, kept) for node in tuple(graph))
+    return sum(_expand(node, kept, explained) for node in tuple(graph))
 
 
-def _expand(node: Node, kept: Callable[[Node], bool]) -> int:
+def _expand(node: Node, kept: Callable[[Node], bool], explained: bool) -> int:
     if kept(node) or node.op.body is None:
-        return sum(expand(block, kept) for block in node.blocks)
+        return sum(expand(block, kept, explained=explained) for block in node.blocks)
     assert node.graph is not None
     b = Recording.like(node)
     results = apply_body(b, node)
-    explain(node, b.made)
+    if explained:
+        explain(node, b.made)
     for old, value in zip(node.outputs, results, strict=True):
         node.graph.replace(old, value)
     _pass_on(node, b.made)
     node.graph.erase(node)
-    return 1 + sum(_expand(made, kept) for made in b.made)
+    return 1 + sum(_expand(made, kept, explained) for made in b.made)
 
 
 def _pass_on(node: Node, made: Sequence[Node]) -> None:

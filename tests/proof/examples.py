@@ -37,6 +37,10 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         "moe",
         {"vocab": 11, "length": 16, "D": 8, "layers": 2, "heads": 2, "experts": 3, "hidden": 6},
     ),
+    "llama": (
+        "llama",
+        {"vocab": 11, "D": 8, "layers": 2, "heads": 4, "groups": 2, "K": 4, "hidden": 6},
+    ),
     "diffusion": ("diffusion", {"width": 4, "heads": 2, "groups": 2}),
     "resnet18": ("resnet", {"depth": 18, "classes": 10}),
     "resnet50": ("resnet", {"depth": 50, "classes": 10}),

@@ -110,6 +110,7 @@ def test_loops_and_scopes_agree(name: str, params: dict[str, Any]) -> None:
         ("densenet", {}, 7_978_856),
         ("convnext", {}, 28_589_128),
         ("efficientnet", {}, 5_288_548),  # as torchvision's efficientnet_b0
+        ("llama", {}, 1_100_048_384),  # as TinyLlama 1.1B
         ("vit", {}, 86_567_656),  # as torchvision's vit_b_16
         ("bert", {}, 109_482_240),  # as transformers' bert-base-uncased
     ],

@@ -15,9 +15,11 @@ from safetensors.numpy import load_file
 class Denoiser:
     """Builds the graph: image (B, 3, H, W), time (B,) -> noise (B, 3, H, W)."""
 
-    def __init__(self, weights: str | Path, heads: int = 4, groups: int = 32) -> None:
+    def __init__(
+        self, weights: str | Path, width: int = 128, heads: int = 4, groups: int = 32
+    ) -> None:
         self.weights, self.used = load_file(weights), {}
-        self.heads, self.groups = heads, groups
+        self.width, self.heads, self.groups = width, heads, groups
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
         array = self.used.setdefault(name, self.weights[name])
@@ -108,19 +110,19 @@ class Denoiser:
         B = ops.gather(ops.shape_of(image, "i32"), [0], 0)
         H = ops.gather(ops.shape_of(image, "i32"), [2], 0)
         W = ops.gather(ops.shape_of(image, "i32"), [3], 0)
-        t = self.time_embedding(time, "time_embedding", 128)
+        t = self.time_embedding(time, "time_embedding", self.width)
         first = self.conv(image, "conv1", pad=1)
-        high = self.residual(first, "residual1", t, 128, self.groups)
+        high = self.residual(first, "residual1", t, self.width, self.groups)
         low = self.conv(high, "conv2", 2, pad=1)
-        low = self.residual(low, "residual2", t, 256, self.groups)
+        low = self.residual(low, "residual2", t, 2 * self.width, self.groups)
         low = self.attention(low, "attention", self.heads, self.groups)
-        low = self.residual(low, "residual3", t, 256, self.groups)
-        h = ops.reshape(low, [0, 256, 0, 1, -1], special_zero=True)
+        low = self.residual(low, "residual3", t, 2 * self.width, self.groups)
+        h = ops.reshape(low, [0, 2 * self.width, 0, 1, -1], special_zero=True)
         h = ops.broadcast(
             h,
             self.shape(
                 B,
-                256,
+                2 * self.width,
                 ops.divide(ops.add(H, np.int32(1)), np.int32(2)),
                 2,
                 ops.divide(ops.add(W, np.int32(1)), np.int32(2)),
@@ -130,7 +132,7 @@ class Denoiser:
             h,
             self.shape(
                 B,
-                256,
+                2 * self.width,
                 ops.multiply(np.int32(2), ops.divide(ops.add(H, np.int32(1)), np.int32(2))),
                 ops.divide(ops.add(W, np.int32(1)), np.int32(2)),
                 1,
@@ -141,14 +143,15 @@ class Denoiser:
             h,
             self.shape(
                 B,
-                256,
+                2 * self.width,
                 ops.multiply(np.int32(2), ops.divide(ops.add(H, np.int32(1)), np.int32(2))),
                 ops.divide(ops.add(W, np.int32(1)), np.int32(2)),
                 2,
             ),
         )
-        h = self.conv(ops.reshape(h, [0, 256, 0, -1], special_zero=True), "conv3", pad=1)
-        h = self.residual(ops.concat([h, high], 1), "residual4", t, 128, self.groups)
+        h = ops.reshape(h, [0, 2 * self.width, 0, -1], special_zero=True)
+        h = self.conv(h, "conv3", pad=1)
+        h = self.residual(ops.concat([h, high], 1), "residual4", t, self.width, self.groups)
         noise = self.group_norm(h, "group_norm", self.groups)
         noise = self.conv(ops.swish(noise), "conv4", pad=1)
         model = ov.Model([noise], [image, time], "Denoiser")
