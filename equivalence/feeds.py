@@ -78,9 +78,21 @@ def _draw(
         whole[axis] = dim.evaluate(into.type.shape[axis], sizes)
         places = rng.random(whole).argsort(axis).take(range(shape[axis]), axis)
         return places.astype(dtype)
+    longest = [dim.evaluate(size, sizes) for size in steps(given)]
+    if longest:
+        return rng.integers(1, min(longest) + 1, shape).astype(dtype)
     bounds = [dim.evaluate(bound, sizes) for bound in _bounds(given)]
     low = 0 if bounds or positive or given.type.dtype[0] == "u" else -4
     return rng.integers(low, min(bounds, default=8), shape).astype(dtype)
+
+
+def steps(given: Input) -> list[Dim]:
+    """How many steps the rows have whose lengths `given` tells, each of which is 1 at least."""
+    return [
+        node.values[0].type.shape[1]
+        for node, slot in given.uses
+        if slot < len(node.op.inputs) and node.op.inputs[slot] == "lengths?"
+    ]
 
 
 def _scattered(given: Input) -> list[tuple[Value, int]]:

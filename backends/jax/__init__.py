@@ -16,7 +16,7 @@ from ..source.names import rename
 from ..source.partials import START, Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
-from . import attention, compiled
+from . import attention, compiled, recurrent
 from .layers import CONVENTIONS, native
 from .policy import PLAIN, TPU, Policy
 from .printer import Make, Module
@@ -85,7 +85,7 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
     for module in modules(partials.count, classes):
         module.source()
     settled = modules(partials.made, classes | partials.settle(LOCALS | classes))
-    printed = [module.source() for module in settled]
+    printed = [*recurrent.modules(program), *(module.source() for module in settled)]
     shared = list(partials.source())
     made = "\n".join([*shared, *printed])
     if START in made:

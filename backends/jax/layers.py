@@ -9,6 +9,7 @@ from ...compiler.graph import Node
 from ...compiler.ops.shape import product
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, tree
+from . import recurrent
 from .attention import attend, attention
 from .images import resizes
 from .places import PLACED
@@ -132,7 +133,7 @@ LAYERS: Mapping[str, Rule] = {
     "group_norm": _norm("GroupNorm", 1, "{groups}, "), "instance_norm": _norm("InstanceNorm", 1),
     "prelu": _prelu, "dropout": "nnx.Dropout({rate}, rngs=rngs)",
     "channel_dropout": _channel_dropout, "drop_path": _drop_path,
-    "attention": attention,
+    "attention": attention, **dict.fromkeys(recurrent.NAMES, recurrent.made),
 }  # fmt: skip
 """Constructors by op."""
 
@@ -142,7 +143,10 @@ CONVENTIONS = frozenset(
 )
 """Arguments that are the same for all layers of a kind."""
 
-APPLIED: Mapping[str, Rule | None] = {**dict.fromkeys(LAYERS), "attention": attend}
+APPLIED: Mapping[str, Rule | None] = {
+    **dict.fromkeys(LAYERS), "attention": attend,
+    **dict.fromkeys(recurrent.NAMES, recurrent.applied),
+}  # fmt: skip
 """How layers are applied, None for just `f(x)`."""
 
 

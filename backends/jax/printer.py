@@ -35,6 +35,7 @@ from ..source.parts import Parts, Rule, spell
 from ..source.reads import Reads
 from ..source.scope import Scope, signature
 from ..source.tree import tree
+from . import recurrent
 from .chains import one_member, owned, place, sequential, stages
 from .control import written
 from .layers import APPLIED, LAYERS
@@ -171,8 +172,8 @@ class Lines(Computation):
         if var.member is None:
             return tree("{x}[...]", x=expr.parse(f"self.{self.scope.attribute(var.part)}"))
         op = self.ops[var.member.name]
-        if op == "prelu":
-            raise MlcError("unsupported", "JAX source that reads the slope of a prelu by itself")
+        if op == "prelu" or op in recurrent.NAMES:
+            raise MlcError("unsupported", f"JAX source that reads a weight of {op} by itself")
         part = VARIABLES.get(op, {}).get(var.part, var.part)
         held = tree("{x}[...]", x=expr.parse(f"{expr.show(self.holder(var.member))}.{part}"))
         view = VIEWS.get(op)

@@ -7,6 +7,6 @@ ATTRIBUTES = frozenset(
 
 LOCALS = frozenset(
     {"self", "jax", "jnp", "nnx", "Path", "load_file", "build", "rngs", "partial", "uniform"}
-    | {"attend", "sdpa", "PReLU"}
+    | {"attend", "sdpa", "PReLU", "RNN", "LSTM", "GRU"}
 )
 """What emitted files import or define."""

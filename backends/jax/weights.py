@@ -13,6 +13,7 @@ from ...compiler.program import Program, WeightVar
 from ...compiler.weight import Entry, Step
 from ..source.names import free
 from ..source.tree import tree
+from . import recurrent
 from .chains import state_path
 from .reserved import ATTRIBUTES
 from .rules import permuted
@@ -31,7 +32,10 @@ def entry(program: Program, weight: Weight, folds: Folds) -> Entry:
     if weight.layer is None or part != weight.part:
         stored = (Step("permute", weight.order),) if weight.order else ()
         return Entry(".".join([*pieces, free(part, ATTRIBUTES)]), (weight.path,), stored)
-    name, steps = place(weight)
+    if weight.layer.op.name in recurrent.NAMES:
+        name, steps = recurrent.place(program, weight)
+    else:
+        name, steps = place(weight)
     steps = (*folds.get(weight, ()), *steps)
     return Entry(".".join([*pieces, name]), (weight.path,), steps)
 

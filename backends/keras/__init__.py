@@ -18,6 +18,7 @@ from ..source.names import free, like, snake
 from ..source.partials import Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
+from . import recurrent
 from .attention import attention
 from .body import Make
 from .clashes import Respelled, respelled
@@ -49,12 +50,14 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
 
     stored, program = prepare(graph, native, layout)
     release(program)
+    recurrent.trim(program)
     stem = module_name(name)
     file = File(stored, program, stem)
     text = file.source()
     places = Places(program, file.holders, folds, file.respelled.members)
     held = kept(stored, file.groups)
-    entries = [places.entry(w, path) for w, path in program.weights.items() if w in held]
+    found = [places.entry(w, path) for w, path in program.weights.items() if w in held]
+    entries = [entry for entry in found if entry is not None]
     _distinct(entries)
     return Artefact(
         "keras",
@@ -81,10 +84,15 @@ def _distinct(entries: Iterable[Entry]) -> None:
 
 
 def _deviations(weights: Iterable[Weight]) -> tuple[Deviation, ...]:
-    """Keras' batch norm keeps the biased variance of the batch, the language's the unbiased one."""
+    """Keras' batch norm keeps the biased variance of the batch, the language's the unbiased one;
+    its recurrent layers have one bias."""
     paths = tuple(w.path for w in weights if w.layer is not None and w.part == "running_var")
     formula = "the running variance takes in the batch's biased variance: factor (n - 1) / n"
-    return (Deviation("running_var", formula, paths),) if paths else ()
+    biases = recurrent.summed([*weights])
+    return (
+        *([Deviation("running_var", formula, paths)] if paths else []),
+        *([Deviation("summed_bias", recurrent.SUMMED, biases)] if biases else []),
+    )
 
 
 class File:
@@ -114,6 +122,7 @@ class File:
         printed = [
             *attention(self.program, self.stem),
             *stretch(self.program, self.stem),
+            *recurrent.layers(self.program, self.stem),
             *self._pieces(partials.made, LOCALS | names),
         ]
         model = self.program.model
@@ -138,7 +147,7 @@ class File:
 
     def _printed(self, make: Make, taken: frozenset[str]) -> Iterator[Function]:
         """The functions, those of callees first."""
-        self.names = {"Path", "Attention", "Stretch"}
+        self.names = {"Path", "Attention", "Stretch", *recurrent.OWN.values()}
         functions = self._functions(taken)
         used = taken | frozenset(functions.values())
         names = Names(

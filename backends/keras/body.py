@@ -222,7 +222,9 @@ class Body:
             pieces = self._pieces(statement, None)
             self.define(statement.outputs, spell({**TENSORS, **POOLS}, pieces, "Keras"))
         else:
-            self.define(statement.outputs[:1], self._layer(statement, member))
+            state = statement.op.effect == "state"
+            made = statement.outputs[:1] if state else statement.outputs
+            self.define(made, self._layer(statement, member))
 
     def _layer(self, statement: Apply, member: Member) -> Expr:
         """A layer with a name, applied."""

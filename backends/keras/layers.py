@@ -15,6 +15,7 @@ from .attention import own
 from .conv_transpose import conv_transpose
 from .images import resizes
 from .places import PLACED
+from .recurrent import KINDS, recurrent
 from .rules import INSIDE, RULES
 from .shapes import Pieces, transposed
 from .starts import DEPTHWISE, STARTED, started, width
@@ -305,6 +306,7 @@ LAYERS: Mapping[str, Rule] = {
     "group_norm": _group_norm, "instance_norm": _group_norm, "prelu": _prelu,
     "dropout": "keras.layers.Dropout({rate}, name={name})({x})",
     "channel_dropout": _channel_dropout, "drop_path": _drop_path, "attention": _attention,
+    **dict.fromkeys(KINDS, recurrent),
 }  # fmt: skip
 """Layers with a name."""
 

@@ -11,6 +11,7 @@ from ...compiler.passes.dce import reached
 from ...compiler.passes.layout import Folds
 from ...compiler.program import Apply, Call, Chain, Class, Program, Statement, walk
 from ...compiler.weight import Entry, Step
+from . import recurrent
 from .attention import own
 from .clusters import Group
 from .conv_transpose import stretches, turned
@@ -42,8 +43,9 @@ class Places:
         self.respelled = respelled
         self.classes = {scope: cls for cls in program.classes for scope in cls.scopes}
 
-    def entry(self, weight: Weight, path: Path) -> Entry:
-        """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor is it."""
+    def entry(self, weight: Weight, path: Path) -> Entry | None:
+        """The variable's path (`blocks_0_conv1/kernel`), and how the canonical tensor is it; None
+        for a weight that the entry of another one has."""
         *members, (part, _) = path
         pieces = list(self._pieces(weight, members))
         if weight.layer is None or part != weight.part:
@@ -51,6 +53,8 @@ class Places:
             held = held if pieces else self.respelled.get(held, held)
             turned = (Step("permute", weight.order),) if weight.order else ()
             return Entry("_".join([*pieces, held]) + f"/{part}", (weight.path,), turned)
+        if weight.layer.op.name in recurrent.KINDS:
+            return recurrent.entry(weight, self._applied(weight), "_".join(pieces))
         variable, steps = _KINDS[weight.layer.op.name](weight, self._applied(weight))
         if weight in self.folds:
             steps = (*self.folds[weight], *steps)
@@ -111,6 +115,8 @@ def _matters(apply: Apply) -> object:
             return apply.inputs[0] and apply.inputs[0].type.rank
         case "attention":
             return own(apply)
+        case "rnn" | "lstm" | "gru":
+            return recurrent.own(apply)
     return None
 
 

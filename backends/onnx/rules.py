@@ -17,6 +17,7 @@ from ...compiler.ops.shape import permutation, resolved_shape
 from ...compiler.ops.window import Window
 from . import control, images
 from .places import PLACES
+from .recurrent import RECURRENT
 from .writer import DTYPES, LAST, Writer
 
 Rule: TypeAlias = "Callable[..., str | tuple[str, ...]]"
@@ -421,6 +422,7 @@ ROWS: Mapping[str, Rule] = {
     "instance_norm": _instance_norm,
     "batch_norm": _batch_norm,
     "scan": control.scan,
+    **RECURRENT,
     **dict.fromkeys(("dropout", "channel_dropout", "drop_path"), lambda w, n, x, keep: x),
 }
 """The table: op -> how it is written."""

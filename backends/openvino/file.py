@@ -81,7 +81,7 @@ class Printer:
         """The class as text."""
         blocks = [self._block(cls) for cls in self.program.classes[:-1]]
         build = self._model()
-        methods = self.methods.source()
+        methods = [*self.methods.readers(), *self.methods.source()]
         state = [METHOD] if self.states else []
         given = "\n".join([*methods, *blocks, build])
         parts = [self._init(), *helpers(given), *state, *methods, *blocks, build]

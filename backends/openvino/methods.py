@@ -16,7 +16,7 @@ from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
 from ..source.scope import hint
 from ..source.tree import number, text, tree
-from . import attention, windows
+from . import attention, recurrent, windows
 from .convolution import has_row
 from .places import PLACED
 from .ports import passes_ports
@@ -72,7 +72,9 @@ class Method:
             texts |= self._windows(texts)
         lines = SPECS[self.op].render(self.traits, texts)
         body = "\n".join(f"    {line}" if line else "" for line in lines)
-        return f"def {self.name}(self, {', '.join(arguments)}) -> ov.Node:\n{body}\n"
+        several = SPECS[self.op].count(self.traits)
+        kind = "ov.Node" if several == 1 else f"tuple[{', '.join(['ov.Node'] * several)}]"
+        return f"def {self.name}(self, {', '.join(arguments)}) -> {kind}:\n{body}\n"
 
     def _hint(self, key: str) -> str:
         """The annotation of an argument."""
@@ -138,7 +140,7 @@ class Spec:
     """How a kind of layer is written.
 
     `attrs` are attributes that may be arguments; `traits` what decides on another method; `given`
-    the tensors of a call, and `tensors` the arguments for them.
+    the tensors of a call, and `tensors` the arguments for them; `count` how many it makes.
     """
 
     attrs: tuple[str, ...]
@@ -149,6 +151,7 @@ class Spec:
         "x: ov.Output",
         "name: str",
     )
+    count: Callable[[tuple[Any, ...]], int] = lambda traits: 1
 
 
 def _biased(apply: Apply) -> bool:
@@ -288,6 +291,13 @@ SPECS: Mapping[str, Spec] = {
     "attention": Spec(
         ("heads",), attention.lines, attention.traits, attention.given, attention.tensors
     ),
+    **dict.fromkeys(
+        recurrent.STATES,
+        Spec(
+            ("layers",), recurrent.lines, recurrent.traits, recurrent.given, recurrent.tensors,
+            recurrent.count,
+        ),
+    ),
 }  # fmt: skip
 
 
@@ -327,6 +337,12 @@ class Methods:
             for method in self.found.values()
         ]
 
+    def readers(self) -> list[str]:
+        """Methods that read the weights of recurrent layers, once for each kind."""
+        kinds = {(m.op, m.traits[2]): m for m in self.found.values() if m.op in recurrent.STATES}
+        made = [recurrent.helper(kind, biased) for kind, biased in kinds]
+        return [recurrent.TENSOR, *made] if made else []
+
     def of(self, apply: Apply) -> Method:
         """The method for a layer."""
         return self.found[apply.op.name, SPECS[apply.op.name].traits(apply)]
@@ -360,6 +376,8 @@ def native(node: Node) -> bool:
     weights = set(node.layer.weights)
     x = next(v for v in node.inputs if v is not None)
     match name:
+        case "rnn" | "lstm" | "gru":
+            return recurrent.native(node)
         case "layer_norm" | "rms_norm":
             return tuple(attrs["axes"]) == (x.type.rank - 1,)
         case "attention":

@@ -169,7 +169,8 @@ class Graph(Computation):
         hypers = {hyper.name: hyper.value for hyper in self.cls.params}
         name = self.path(statement.member)
         made = method.call(statement, self.parts(statement), name, hypers)
-        self.define(statement.outputs[:1], made)
+        several = SPECS[statement.op.name].count(method.traits)
+        self.define(statement.outputs[:several], made)
 
     def body(self, statements: Sequence[Statement]) -> None:
         for statement in statements:

@@ -3,6 +3,8 @@
 ATTRIBUTES = frozenset(
     {"weights", "constant", "masked_attention", "shape", "state", "states", "build"}
     | {"windows", "add_windows", "used"}
+    | {"tensor"}
+    | {f"{kind}_{what}" for kind in ("rnn", "lstm", "gru") for what in ("weights", "matrices")}
 )
 """What the class has of its own: a method or a hyper-parameter of that name would hide it."""
 

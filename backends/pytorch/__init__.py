@@ -16,6 +16,7 @@ from ..source.scope import hints
 from .attention import Attention, uses
 from .module import Module
 from .native import native
+from .recurrent import IMPORT, functions
 from .reserved import ATTRIBUTES, LOCALS
 
 
@@ -69,6 +70,7 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
         for cls in program.classes
     ]  # fmt: skip
     pieces = [attention.source()] if attention else []
+    pieces += functions(program)
     body = join([*pieces, *(module.source() for module in modules), _build(program)])
     text = formatted(join([title(program.model, "pytorch"), _imports(body), body]))
     return text, modules[-1].arguments
@@ -88,9 +90,8 @@ def _imports(body: str) -> str:
     lines = [line for name, line in standard.items() if name in used]
     lines += ["", *(["import torch"] if "torch" in used else [])]
     lines += ["import torch.nn.functional as F"] if "F" in used else []
-    return "\n".join(
-        [*lines, "from safetensors.torch import load_file", "from torch import Tensor, nn"]
-    )
+    lines += ["from safetensors.torch import load_file", "from torch import Tensor, nn"]
+    return "\n".join([*lines, *([IMPORT] if "pack_padded_sequence" in used else [])])
 
 
 def _build(program: Program) -> str:

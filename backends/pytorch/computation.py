@@ -23,6 +23,7 @@ from .constructor import sequential, stage_of
 from .control import written
 from .dtypes import dtype
 from .layers import APPLIED
+from .recurrent import GROUPED
 from .rules import RULES
 from .shapes import cut
 
@@ -33,6 +34,7 @@ class Forward(Computation):
     target: ClassVar[str] = "pytorch"
     rules: ClassVar[Mapping[str, Rule]] = RULES
     layers: Mapping[str, Rule | None] = APPLIED  # type: ignore[misc]
+    grouped: ClassVar[Mapping[str, tuple[int, ...]]] = GROUPED
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ...compiler.expr import Expr, literal
 from ..source.parts import Parts, Rule
 from ..source.tree import number, real
+from . import recurrent
 from .dtypes import long
 from .reductions import axis
 from .shapes import elements
@@ -115,6 +116,7 @@ LAYERS: Mapping[str, Rule] = {
     "embedding_bag": _embedding_bag,
     "dropout": "nn.Dropout({rate})", "drop_path": "nn.Dropout({rate})",
     "channel_dropout": lambda p: p.fill(f"nn.Dropout{spatial(p)}d({{rate}})"),
+    **recurrent.MADE,
 }  # fmt: skip
 """Constructors by op; that of `attention` belongs to the file's own class."""
 
@@ -148,6 +150,7 @@ APPLIED: Mapping[str, Rule | None] = {
     **dict.fromkeys(LAYERS), "conv": _apply_conv, "conv_transpose": _apply_transpose,
     "bilinear": "{name}({a}, {b})",
     "embedding": _apply_embedding, "embedding_bag": _apply_bag, "drop_path": _apply_path,
+    **recurrent.APPLIED,
 }  # fmt: skip
 """How layers are applied, None for just `f(x)`."""
 

@@ -24,6 +24,9 @@ ATTRIBUTES = frozenset(_PUBLIC.split()) | frozenset(_PRIVATE.split())
 """What `dir(nn.Module())` lists but for double underscores: a member so called would hide it."""
 
 LOCALS = frozenset({"self", "torch", "nn", "F", "Tensor", "Path", "OrderedDict", "Any"}) | {
-    "load_file"
+    "load_file",
+    "pack_padded_sequence",
+    "pad_packed_sequence",
+    "packed",
 }
 """What emitted files import."""

@@ -48,6 +48,9 @@ class Computation(ABC):
     layers: ClassVar[Mapping[str, Rule | None]]
     """How a layer is applied (`{f}` is the member), None for just `f(x)`."""
 
+    grouped: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """How many of the tensors that a layer gives stand together: `y, (h, c) = lstm(x)`."""
+
     chains: ClassVar[bool] = True
     """Whether a list of members can be called as a whole."""
 
@@ -121,7 +124,12 @@ class Computation(ABC):
             value = self.called(member, statement.inputs[: len(statement.op.inputs)])
         else:
             value = spell({statement.op.name: rule}, self.parts(statement), self.target)
-        self.define(statement.outputs[:1], value)
+        made = statement.outputs[:1] if statement.op.effect == "state" else statement.outputs
+        groups = self.grouped.get(statement.op.name, ())
+        if groups:
+            self.assign(made, value, groups)
+        else:
+            self.define(made, value)
 
     def element(self, name: str) -> str:
         """What an element of a list of members is called."""

@@ -32,6 +32,7 @@ from .pixel import PIXEL
 from .pool import POOL
 from .position import POSITION
 from .random import RANDOM
+from .recurrent import RECURRENT
 from .reduce import REDUCE
 from .rescale import RESCALE
 from .resize import RESIZES
@@ -89,6 +90,7 @@ OPS: Mapping[str, Op] = {
         *NORM,
         *RESCALE,
         *ATTENTIONS,
+        *RECURRENT,
         *POSITION,
         *RANDOM,
         *NOISE,

@@ -108,6 +108,7 @@ def _no_dropout(model: Any) -> Iterator[None]:
         for layer in _dropouts(model)
         for name in _RATES
         if isinstance(rate := getattr(layer, name, None), float)
+        and not isinstance(getattr(type(layer), name, None), property)  # that is its cell's
     ]
     for layer, name, _ in kept:
         setattr(layer, name, 0.0)

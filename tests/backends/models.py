@@ -44,6 +44,19 @@ model Encoder(vocab = 19, D = 8, layers = 2):
         h = h -> Heads(2, keep = keep)
     pooled = h[:, 0] -> linear(D) -> tanh
 """,
+    "recurrent": """
+model Recurrent(hidden = 5, layers = 2):
+    in  x: f32[B, T, 6]
+    in  lengths: i32[B]
+    out y: f32[B, T, hidden]
+    out z: f32[B, 2 * hidden]
+    h, states, _ = x -> lstm(hidden, layers, bidirectional = true, lengths = lengths)
+    h, _, _ = h -> lstm(hidden)
+    h, _ = h -> gru(hidden, bidirectional = true)
+    h, last = h -> rnn(hidden, activation = "relu", h0 = states[:1])
+    y, _ = h -> rnn(hidden, bias = false)
+    z = concat(states[-1], last[0], axis = 1)
+""",
     "branches": """
 model Branches(width = 6, deep = true):
     in  x: f32[B, C = 4, L]

@@ -111,6 +111,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet": {"widths": [8, 16]}, "densenet": {"counts": [2, 1]},
     "convnext": {"depths": [1, 1], "widths": [16, 24]},
     "diffusion": {"width": 16, "groups": 4},
+    "tagger": {"vocab": 50, "width": 24, "hidden": 16},
+    "sentiment": {"vocab": 50, "width": 24, "hidden": 16},
     "efficientnet": {"stages": [(16, 2, 3, 1, 1), (24, 2, 5, 2, 2)], "head": 32, "classes": 10},
 }  # fmt: skip
 NAMES = [*MODELS, *sorted(path.stem for path in EXAMPLES.glob("*.mdl"))]
@@ -172,7 +174,10 @@ def test_a_model_starts_as_the_language_says(name: str, tmp_path: Path) -> None:
         variables = {v.path: np.asarray(v) for v in model.weights}
         assert variables.keys() == artefact.weight_map.entries.keys()
         draws.append(artefact.weight_map.invert(variables))
+    declared = {t for d in artefact.interface.deviations for t in d.tensors}
     for path, weight in made.weights.items():
+        if path in declared and "bias_hh" in path:  # that of Keras is the other one
+            continue
         holds(weight, np.stack([draw[path] for draw in draws]))
     several = [(f"{i}:{p}", a) for i, d in enumerate(draws) for p, a in d.items() if np.ptp(a) > 0]
     for (one, a), (other, b) in combinations(several, 2):

@@ -10,6 +10,7 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import openvino as ov
 import pytest
@@ -69,3 +70,32 @@ def test_openvino_does_not_compile_einsum_of_sizes_with_a_large_bound() -> None:
     model = ov.Model([ops.einsum([y, y], "bchw,bdhw->bcd")], [x])
     with pytest.raises(RuntimeError, match="not initialized"):
         ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+@pytest.mark.parametrize(("shape", "heeded"), [([3, 4, 2], True), ([-1, -1, 2], False)])
+def test_openvino_leaves_lengths_aside_where_sizes_are_not_known(
+    shape: list[int], heeded: bool
+) -> None:
+    """So rows are told no lengths, and read as zeros behind their ends."""
+    x = ops.parameter(shape, ov.Type.f32)
+    lengths = ops.parameter(shape[:1], ov.Type.i32)
+    weight = np.random.default_rng(0).normal(size=(1, 5, 2)).astype(np.float32)
+    start = ops.broadcast(
+        np.float32(0), ops.concat([ops.shape_of(lengths, "i32"), np.int32([1, 5])], 0)
+    )
+    made = ops.rnn_sequence(
+        x, start, lengths, weight, np.zeros((1, 5, 5), np.float32), np.zeros((1, 5), np.float32),
+        5, "forward",
+    )  # fmt: skip
+    model = ov.Core().compile_model(ov.Model([made.output(0)], [x, lengths]), "CPU")
+    (y,) = model([np.ones((3, 4, 2), np.float32), np.array([4, 1, 2], np.int32)]).values()
+    assert (np.abs(y[1, 0, 1:]).max() == 0) == heeded
+
+
+def test_a_recurrent_layer_of_keras_repeats_itself_behind_the_end_of_a_row() -> None:
+    """Unless it is told to give zeros, as emitted code does; and it has one bias, not two."""
+    layer = keras.layers.LSTM(3, return_sequences=True)
+    x, mask = np.ones((1, 3, 2), np.float32), np.array([[True, False, False]])
+    y = np.asarray(layer(x, mask=mask))
+    np.testing.assert_array_equal(y[0, 1], y[0, 0])
+    assert [tuple(w.shape) for w in layer.weights] == [(2, 12), (3, 12), (12,)]

@@ -16,12 +16,13 @@ from mlc.compiler.passes.grad import gradients
 from mlc.compiler.passes.mode import resolve
 from mlc.compiler.run import run
 from mlc.equivalence.deviation import FORMULAS
+from mlc.equivalence.feeds import steps
 
 SIZES = {"B": 3, "T": 5, "S": 4, "H": 8, "W": 16, "L": 7, "N": 5, "D": 4}
 
 
 def draw(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """An array for each input: numbers in f32, indices below 3, masks with something in them."""
+    """An array for each input: numbers in f32, indices below 3 (lengths of 1 or 2), masks."""
     random = np.random.default_rng(seed)
     found: dict[str, np.ndarray] = {}
     for given in graph.inputs:
@@ -32,7 +33,8 @@ def draw(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
         elif given.type.dtype == "bool":
             found[given.name] = random.random(shape) < 0.7
         else:
-            found[given.name] = random.integers(0, 3, shape).astype(kind)
+            least = 1 if steps(given) else 0
+            found[given.name] = random.integers(least, 3, shape).astype(kind)
     return found
 
 

@@ -57,7 +57,13 @@ def test_examples(path: Path) -> None:
     assert_round_trip(load(path.read_text(), str(path)))
 
 
-@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+SCANNED = ("rnn", "lstm", "gru")
+"""Ops whose bodies are scans, which have no text yet."""
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in OPS.values() if op.name not in SCANNED], ids=lambda op: op.name
+)
 def test_bodies_and_gradients(op: Op) -> None:
     graph = make(op, 0).graph
     graph.name = "Sample"

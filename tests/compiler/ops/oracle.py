@@ -15,6 +15,7 @@ from tests.compiler.ops.oracle_elementwise import ELEMENTWISE
 from tests.compiler.ops.oracle_image import IMAGE
 from tests.compiler.ops.oracle_place import PLACE
 from tests.compiler.ops.oracle_product import PRODUCT
+from tests.compiler.ops.oracle_recurrent import RECURRENT
 from tests.compiler.ops.oracle_reduce import REDUCE
 from tests.compiler.ops.oracle_spatial import NORM, SPATIAL
 from tests.compiler.ops.oracle_tensor import TENSOR
@@ -30,4 +31,5 @@ ORACLE: Mapping[str, Callable[..., Any]] = {
     **TENSOR,
     **PLACE,
     **PRODUCT,
+    **RECURRENT,
 }
