@@ -127,7 +127,7 @@ class Computation(ABC):
         made = statement.outputs[:1] if statement.op.effect == "state" else statement.outputs
         groups = self.grouped.get(statement.op.name, ())
         if groups:
-            self.assign(made, value, groups)
+            self.out.lines.append(Assign(list(made), value, groups=groups))
         else:
             self.define(made, value)
 
