@@ -22,6 +22,20 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         "efficientnet",
         {"stages": [(8, 1, 3, 1, 1), (8, 2, 5, 2, 2)], "head": 12, "classes": 5},
     ),
+    "mobilenet": (
+        "mobilenet",
+        {
+            "stages": [
+                (3, 6, 4, True, False, 2),
+                (3, 7, 4, False, False, 1),
+                (5, 4, 6, True, True, 1),
+            ],
+            "stem": 6,
+            "head": 7,
+            "hidden": 8,
+            "classes": 5,
+        },
+    ),
     "vit": (
         "vit",
         {"size": 8, "patch": 4, "D": 12, "layers": 2, "heads": 3, "classes": 5, "drop": 0.1},
