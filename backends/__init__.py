@@ -23,7 +23,7 @@ class Target:
     `emits` says what, in words; `module` is what running it imports; `versions` are the releases
     with which it was verified, by the name of their package; `extra` installs them. A framework
     without gradients of its own is given files that compute them: `gradients` are the modes in
-    which there are such.
+    which there are such. `styles` are other ways in which its source may be written.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Target:
     module: str
     versions: Mapping[str, str]
     gradients: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
 
     @property
     def extra(self) -> str:
@@ -66,7 +67,13 @@ TARGETS: Mapping[str, Target] = {
             {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
         ),
         Target("pytorch", "PyTorch source", "torch", {"torch": "2.13.0"}),
-        Target("jax", "Flax NNX source", "flax", {"jax": "0.10.2", "flax": "0.12.8"}),
+        Target(
+            "jax",
+            "Flax NNX source",
+            "flax",
+            {"jax": "0.10.2", "flax": "0.12.8"},
+            styles=("functional",),
+        ),
         Target(
             "openvino",
             "OpenVINO opset source",

@@ -117,7 +117,8 @@ class Interface:
     `model` is the class or function of the source that `build` returns an instance of; `weights`
     says whether `build` cannot do without a weights file. With `gradients`, `inputs` hold the
     cotangents too, and `outputs` the gradients. `fed` says that the weights are inputs of the
-    model, under the names that they have in a file, besides those in `inputs`.
+    model, under the names that they have in a file, besides those in `inputs`. `trees` are what
+    `build` returns where the model is no object but a function `apply`, which takes them first.
     """
 
     model: str
@@ -127,6 +128,7 @@ class Interface:
     weights: bool = False
     gradients: Gradients | None = None
     fed: bool = False
+    trees: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def import_package(folder: Path) -> Any:
 
 def _manifest(artefact: Artefact, names: list[str]) -> dict[str, Any]:
     interface = asdict(artefact.interface)
-    for name in ("gradients", "fed"):
+    for name in ("gradients", "fed", "trees"):
         if not interface[name]:
             del interface[name]
     return {
@@ -271,12 +273,14 @@ def read_interface(folder: str | Path) -> tuple[Interface, WeightMap]:
     interface = Interface(
         table["model"], ports["inputs"], ports["outputs"], deviations, table["weights"],
         Gradients(**gradients) if gradients else None, table.get("fed", False),
+        tuple(table.get("trees", ())),
     )  # fmt: skip
     return interface, WeightMap.from_json(manifest["weights"])
 
 
 def _init(artefact: Artefact) -> str:
-    names = sorted({artefact.interface.model, "build"})
+    functional = bool(artefact.interface.trees)
+    names = sorted({"build", *(("apply", "init") if functional else (artefact.interface.model,))})
     exports = ", ".join(f'"{name}"' for name in names)
     return (
         f'"""{artefact.interface.model} for {artefact.target}; README.md says how to use it."""\n\n'
@@ -294,8 +298,7 @@ def _readme(artefact: Artefact) -> str:
     lines = [
         f"# {interface.model} for {artefact.target}",
         "",
-        f"    from {artefact.folder} import build",
-        f"    model = build({optional})",
+        *_usage(artefact, optional),
         "",
         f"- written by mlc, tested with {', '.join(f'{k} {v}' for k, v in versions.items())}",
         f"- inputs: {_listed(interface.inputs, interface)}",
@@ -313,6 +316,21 @@ def _readme(artefact: Artefact) -> str:
         what = "the model" if interface.fed else "the model with its weights"
         lines.append(f"- {pair}: {what}, as OpenVINO's IR in f32")
     return "\n".join(lines) + "\n"
+
+
+def _usage(artefact: Artefact, weights: str) -> list[str]:
+    """How the model is built; called, where it is a function."""
+    interface = artefact.interface
+    trees = ", ".join(interface.trees)
+    if not trees:
+        return [f"    from {artefact.folder} import build", f"    model = build({weights})"]
+    given = ", ".join([*interface.trees, *(port.argument for port in interface.inputs)])
+    made = ", ".join([*(port.argument for port in interface.outputs), *interface.trees[1:]])
+    return [
+        f"    from {artefact.folder} import apply, build",
+        f"    {trees} = build({weights})",
+        f"    {made} = apply({given})",
+    ]
 
 
 def _listed(ports: tuple[Port, ...], interface: Interface) -> str:

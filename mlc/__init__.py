@@ -65,6 +65,7 @@ def compile(
     gradients: bool = False,
     training: bool = False,
     tpu: bool = False,
+    style: str | None = None,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
 
@@ -79,12 +80,14 @@ def compile(
     masks of dropout are inputs, and buffers after the call are outputs.
     `tpu` makes a file for TPUs, for the target `jax`: matrices are multiplied in bfloat16, and the
     functions `apply` and `export` compile a call and lower it for a TPU.
+    `style` is another way to write the same, for the target `jax`: "functional" makes pure
+    functions `init` and `apply` of nested dictionaries of arrays, in place of Flax modules.
     """
     from .request import artefact
 
     return artefact(
         graph, target, weights, name, keep_layout, ir=ir, gradients=gradients, training=training,
-        tpu=tpu,
+        tpu=tpu, style=style,
     )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ def _compile(p: Parser) -> None:
         help="for jax, multiply matrices in bfloat16, with functions that compile a call and export"
         " it for TPUs",
     )  # fmt: skip
+    _style(p)
     _layout(p)
 
 
@@ -188,6 +189,13 @@ def _target(p: Parser, *, required: bool) -> None:
     p.add_argument(
         "--target", "-t", action="append", required=required, metavar="NAME[,NAME]",
         help=f"frameworks, or all{default}; `mlc targets` lists them",
+    )  # fmt: skip
+
+
+def _style(p: Parser) -> None:
+    p.add_argument(
+        "--style", metavar="NAME",
+        help="for jax, functional: pure functions of nested dictionaries, without Flax modules",
     )  # fmt: skip
 
 

@@ -114,6 +114,7 @@ def artefact(
     gradients: bool = False,
     training: bool = False,
     tpu: bool = False,
+    style: str | None = None,
 ) -> Artefact:
     """As `mlc.compile`."""
     from dataclasses import replace
@@ -130,9 +131,10 @@ def artefact(
     tensors = None if weights is None else canonical(graph, weights)
     if tensors is not None:
         graph = _holding(graph, tensors)
-    more = _gradients(target) if gradients else {}
+    more: dict[str, Any] = _gradients(target) if gradients else {}
     more |= _training(target) if training else {}
     more |= _tpu(target) if tpu else {}
+    more |= _style(target, style, tpu) if style is not None else {}
     made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
@@ -168,6 +170,20 @@ def _tpu(target: str) -> dict[str, bool]:
             "usage", f"only jax runs on TPUs as mlc writes it, and the target is {target}"
         )
     return {"tpu": True}
+
+
+def _style(target: str, style: str, tpu: bool) -> dict[str, str]:
+    """What asks a target's `emit` for another style; MlcError `usage` if it has no such."""
+    from .backends import TARGETS
+
+    known = TARGETS[target].styles
+    if style not in known:
+        have = f"{target} has {', '.join(known)}" if known else f"{target} has one style only"
+        help = did_you_mean(style, known)
+        raise MlcError("usage", f"there is no style {style!r}: {have}", help=help)
+    if tpu:
+        raise MlcError("usage", f"the file for TPUs is written with modules, not as {style}")
+    return {"style": style}
 
 
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:

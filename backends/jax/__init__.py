@@ -24,10 +24,21 @@ from .reserved import LOCALS
 from .weights import entry
 
 
-def emit(graph: Graph, name: str, *, keep_layout: bool = False, tpu: bool = False) -> Artefact:
+def emit(
+    graph: Graph,
+    name: str,
+    *,
+    keep_layout: bool = False,
+    tpu: bool = False,
+    style: str | None = None,
+) -> Artefact:
     """The artefact for JAX; images are stored channels last, inputs and outputs unless
     `keep_layout`. With `tpu` products are in bfloat16, and the file has functions that compile and
-    export a call."""
+    export a call. In the style "functional" there are pure functions in place of modules."""
+    if style == "functional":
+        from . import functional
+
+        return functional.emit(graph, name, keep_layout=keep_layout)
     folds: Folds = {}
 
     def layout(copied: Graph) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from ...compiler.program import Apply, Call, Chain, Class, If, Program, Statement, walk
@@ -55,14 +55,19 @@ def place(chain: Chain, name: str) -> list[str]:
     raise AssertionError(f"{chain.member.name} has no stage {name}")
 
 
-def state_path(program: Program, holders: Sequence[tuple[str, int | None]]) -> list[str]:
-    """The keys from the model down to a layer, names not yet made safe."""
+def state_path(
+    program: Program,
+    holders: Sequence[tuple[str, int | None]],
+    stage: Callable[[Chain, str], list[str]] = place,
+) -> list[str]:
+    """The keys from the model down to a layer, names not yet made safe; `stage` gives those of a
+    stage in what holds its branch."""
     cls = program.model
     chain: Chain | None = None
     keys: list[str] = []
     for name, index in holders:
         if chain is not None and name.isdigit():
-            keys += place(chain, name)
+            keys += stage(chain, name)
             found = _named(chain.body).get(name)
         else:
             keys += [name] if index is None else [name, str(index)]

@@ -42,11 +42,13 @@ def docstring(content: str) -> str:
     return f'"""{plain}{end}"""'
 
 
-def title(cls: Class, target: str) -> str:
-    """The docstring of the file: the model, its comment, and the versions it was verified with."""
+def title(cls: Class, target: str, *, without: str = "") -> str:
+    """The docstring of the file: the model, its comment, and the versions it was verified with, but
+    for that of a package that it does `without`."""
     doc = " ".join(cls.doc.split()).rstrip(".:")
     named = doc.lower().startswith(cls.name.lower())
-    versions = " and ".join(f"{k} {v}" for k, v in TARGETS[target].versions.items())
+    known = TARGETS[target].versions.items()
+    versions = " and ".join(f"{k} {v}" for k, v in known if k != without)
     first = doc if named or not doc else f"{cls.name}: {_lower(doc)}"
     lines = [f"{first or f'{cls.name}, written by mlc'}.", "", f"Verified with {versions}."]
     wrapped = [part for line in lines for part in (textwrap.wrap(line, LINE - 4) or [""])]

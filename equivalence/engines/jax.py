@@ -1,4 +1,4 @@
-"""The JAX engine: Flax NNX modules, compiled by XLA."""
+"""The JAX engine: Flax NNX modules, or functions, compiled by XLA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from . import package
+from . import functional, package
+from .arguments import arguments, arrays
 from .dropout import observe
 from .pool import THREADS
 from .protocol import Drop, Job, Result, Settings
@@ -29,6 +30,9 @@ def settings() -> Settings:
 
 def run(job: Job) -> Result:
     """Runs one job; see `protocol`."""
+    loaded = package.load(job.folder)
+    if functional.written_so(loaded):
+        return functional.run(job, loaded)
     model = _model(job)
     _ = model.train() if job.training else model.eval()
     if job.watch:
@@ -43,11 +47,11 @@ def run(job: Job) -> Result:
         call = partial(_call, graph, job.inputs, job.outputs)
         if not job.cotangents:
             outputs, state = jax.jit(call)(parameters, floats, rest, others)
-            return Result(_arrays(outputs), updates=_flat(state))
+            return Result(arrays(outputs), updates=_flat(state))
         step = jax.jit(_differentiated(call))
         gradients, (outputs, state) = step(parameters, floats, rest, others, job.cotangents)
     by_parameter, by_input = gradients
-    return Result(_arrays(outputs), _arrays(by_input), _flat(by_parameter), _flat(state))
+    return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(state))
 
 
 def _model(job: Job) -> Any:
@@ -64,18 +68,11 @@ def _call(
     """The outputs by name, and the state that is no parameter after the call."""
     model = nnx.merge(graph, parameters, rest, copy=True)
     feeds = {**floats, **others}
-    result = model(*_arguments(inputs, feeds))
+    result = model(*arguments(inputs, feeds))
     if not isinstance(result, dict):
         several = result if isinstance(result, (tuple, list)) else (result,)
         result = dict(zip(outputs, several, strict=True))
     return result, nnx.state(model, nnx.BatchStat)
-
-
-def _arguments(inputs: tuple[str, ...], feeds: dict[str, Any]) -> list[Any]:
-    args = [feeds.get(name) for name in inputs]
-    while args and args[-1] is None:
-        args.pop()
-    return args
 
 
 def _differentiated(call: Any) -> Any:
@@ -87,10 +84,6 @@ def _differentiated(call: Any) -> Any:
         return total, (outputs, state)
 
     return jax.grad(loss, argnums=(0, 1), has_aux=True)
-
-
-def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
-    return {name: np.array(x) for name, x in tree.items()}
 
 
 def _flat(state: Any) -> dict[str, Any]:
@@ -140,7 +133,7 @@ def _watch(model: Any, job: Job) -> list[Drop]:
     layer.__call__ = call
     try:
         for _ in range(2):
-            model(*_arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
+            model(*arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
     finally:
         layer.__call__ = plain
     return drops
@@ -168,7 +161,7 @@ def _trace(model: Any, job: Job) -> dict[str, list[Any]]:
     try:
         for kind in kinds:
             kind.__call__ = watched(kind)
-        model(*_arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
+        model(*arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
     finally:
         for kind, call in plain.items():
             kind.__call__ = call

@@ -1,0 +1,113 @@
+"""A block as a pure function: `basic(params, x, *, stride=1)`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from ....compiler import expr
+from ....compiler.expr import Expr, literal
+from ....compiler.graph import Input
+from ....compiler.program import Class, Var, WeightVar
+from ...source.compose import Assign, Return, Store, When
+from ...source.module import block
+from ...source.names import free
+from ...source.scope import Scope, signature
+from ...source.tree import tree
+from ..rules import dtype
+from .layers import Layers
+from .needs import Known
+from .polish import copying, keyed, merged, read
+from .printer import Body
+
+
+class Function:
+    """Prints the function that applies a class."""
+
+    def __init__(
+        self,
+        cls: Class,
+        taken: frozenset[str],
+        layers: Layers,
+        known: Known,
+        functions: Mapping[str, str],
+    ) -> None:
+        self.cls = cls
+        self.taken = taken
+        self.needs = known[cls]
+        self.name = functions[cls.name]
+        self.scope = Scope(cls, (), taken)
+        self.scope.kept = {p.name: self.scope.locals[p.name] for p in cls.params}
+        self.body = Body(cls, self.scope, taken, layers, known, functions)
+        given = {*self.scope.locals.values()}
+        self.arguments = {n: self.scope.locals.get(n) or free(n, {*taken, *given})
+                          for n in cls.inputs}  # fmt: skip
+
+    def source(self, doc: str, optional: Mapping[str, Input], model: bool) -> str:
+        """The function as text; notes which hyper-parameters it reads."""
+        statements = self._statements(optional)
+        used = read(statements)
+        names = {p.name: self.scope.locals[p.name] for p in self.cls.params}
+        self.needs.hypers = {n: local for n, local in names.items() if local in used}
+        results = ["jax.Array"] * len(self.cls.outputs) + ["State"] * self.needs.state
+        kind = f"tuple[{', '.join(results)}]" if len(results) > 1 else results[0]
+        arguments = ", ".join(self._signature(optional))
+        text = block(copying(keyed(statements)), 1)
+        del model
+        return f"def {self.name}({arguments}) -> {kind}:\n    {doc}\n{text}\n"
+
+    def _signature(self, optional: Mapping[str, Input]) -> list[str]:
+        needs = self.needs
+        trees = ["params: Params"] * needs.params + ["state: State"] * needs.state
+        tensors = [
+            f"{name}: jax.Array" + (" | None = None" if source in optional else "")
+            for source, name in self.arguments.items()
+        ]
+        local = {*needs.hypers.values()}
+        told = [a for a in signature(self.cls, self.scope) if a.partition(":")[0] in local]
+        told += ["train: bool = False"] * needs.train
+        told += ["key: jax.Array | None = None"] * needs.key
+        return [*trees, *tensors, *(["*"] if told else []), *told]
+
+    def _statements(self, optional: Mapping[str, Input]) -> list[ast.stmt]:
+        out = self.body.out
+        names = {var: self.arguments[n] for n, var in self.cls.inputs.items()}
+        for name, default in optional.items():
+            self._default(self.cls.inputs[name], default)
+        self.body.body(self.cls.body)
+        results = [self._kept(var) for var in self.cls.outputs.values()]
+        out.final = {out.leader(var) for var in self.cls.outputs.values()}
+        values = [self._kept(var) for _, var in self.cls.updates]
+        for (parameter, _), value in zip(self.cls.updates, values, strict=True):
+            held = tree("state[{k}]", k=literal(parameter.name))
+            out.lines.append(Store(held, value))
+        results += [expr.name("state")] if self.needs.state else []
+        single = len(results) == 1
+        out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
+        self.body.sizes.settle()
+        return merged(out.finish(names, self.taken))
+
+    def _kept(self, var: Var) -> Expr:
+        """A result; a state that is about to change is read before."""
+        if not isinstance(var, WeightVar) or all(p.var is not var for p, _ in self.cls.updates):
+            return self.body.read(var)
+        old = Var(f"old_{var.part}", var.type, var.order)
+        self.body.out.join(old)
+        self.body.define([old], self.body.read(var))
+        return self.body.out.ref(old)
+
+    def _default(self, var: Var, given: Input) -> None:
+        """`if keep is None: keep = jnp.full(…)`."""
+        kind = None if var.type.dtype in ("f32", "bool") else dtype(var.type.dtype)
+        value = float(given.default) if var.type.floating else given.default
+        made = tree(
+            "jnp.full((*{shape},), {value}, dtype={dtype})",
+            shape=[self.body.place(literal(size)) for size in var.type.shape],
+            value=literal(value), dtype=kind,
+        )  # fmt: skip
+        out = self.body.out
+        out.join(var)
+        out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
+
+
+__all__ = ["Function"]

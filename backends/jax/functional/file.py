@@ -1,0 +1,238 @@
+"""The file: what it imports, the functions for layers, those for blocks, and how it is loaded."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from ....compiler.graph import Graph
+from ....compiler.program import Class, Program
+from ...source.module import describe, docstring, formatted, join, title
+from ...source.names import free, snake
+from ...source.scope import Scope, hint
+from .. import attention
+from ..policy import PLAIN
+from .apply import Function
+from .layers import Layers
+from .needs import Known
+from .spelling import pools
+from .starts import Start
+
+LOCALS = frozenset(
+    {"params", "state", "key", "keys", "train", "jax", "jnp", "math", "itertools", "partial"}
+    | {"Params", "State", "Path", "Any", "Iterator", "load_file", "init", "apply", "build"}
+    | {"split", "copied", "unzip", "uniform", "sdpa", "max_pool", "avg_pool", "path_of"}
+)
+"""What emitted files import or define, or call so in every function."""
+
+
+def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
+    """The text of the file, and what the model's inputs are called in it."""
+    known = Known(program)
+    functions, starts = _functions(program)
+    fresh = _Fresh({*LOCALS, *functions.values(), *starts.values()})
+    helpers = {n: n if n in LOCALS else fresh(n) for n in (*HELPERS, "init_attention")}
+    layers = Layers(program, fresh)
+    taken = frozenset(fresh.taken)
+    causal = attention.uses(program, PLAIN).causal <= {True}
+    optional = {v.name: v for v in graph.inputs if v.default is not None}
+    printed: list[str] = []
+    for cls in program.classes:
+        model = cls is program.model
+        start = Start(cls, Scope(cls, (), taken), known, starts, helpers)
+        needs = known[cls]
+        head = _start_doc(cls, model, needs.state)
+        if model or needs.params or needs.state:
+            printed.append(start.source(starts[cls.name], head, model, needs))
+        function = Function(cls, taken, layers, known, functions)
+        function.body.causal = causal
+        doc = docstring(describe(cls, facts=graph.facts if model else ()))
+        printed.append(function.source(doc, optional if model else {}, model))
+        arguments = function.arguments
+    blocks = "\n\n\n".join(printed)
+    layered = [*layers.source()]
+    layered[:0] = _init_attention(blocks, helpers["init_attention"])
+    layered += [*_products(program), *pools(blocks)]
+    build = _build(program.model, known[program.model].state)
+    draws = known[program.model].key
+    shared = _shared("\n".join([blocks, *layered, build]), draws, helpers)
+    body = join([*shared, *layered, blocks, build])
+    text = join([title(program.model, "jax", without="flax"), _imports(body), body])
+    return formatted(text), arguments
+
+
+def _functions(program: Program) -> tuple[dict[str, str], dict[str, str]]:
+    """What the functions that apply blocks are called, and those that start them."""
+    functions, starts = {}, {}
+    taken = set(LOCALS)
+    for cls in (cls for cls in program.classes if cls is not program.model):
+        functions[cls.name] = free(snake(cls.name), taken)
+        taken.add(functions[cls.name])
+        starts[cls.name] = free(f"init_{functions[cls.name]}", taken)
+        taken.add(starts[cls.name])
+    model = program.model.name
+    return {**functions, model: "apply"}, {**starts, model: "init"}
+
+
+class _Fresh:
+    """Finds names for functions of layers: `attention`, or `attention_layer` beside a block."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self.taken = set(taken)
+
+    def __call__(self, wish: str) -> str:
+        names = [wish, f"{wish}_layer", *(f"{wish}{number}" for number in range(2, 100))]
+        found = next(name for name in names if name not in self.taken)
+        self.taken.add(found)
+        return found
+
+
+def _start_doc(cls: Class, model: bool, state: bool) -> str:
+    what = "parameters and state" if state else "parameters"
+    return f'"""The {what} of {"the model" if model else f"`{cls.name}`"}, as they start."""'
+
+
+def _products(program: Program) -> Iterator[str]:
+    for text in attention.products(attention.uses(program, PLAIN), PLAIN):
+        yield text.replace("nnx.", "jax.nn.")
+
+
+def _imports(body: str) -> str:
+    lines = [f"import {name}" for name in ("itertools", "math") if f"{name}." in body]
+    lines += ["from collections.abc import Iterator"] if "Iterator[" in body else []
+    lines += ["from functools import partial"] if "partial(" in body else []
+    lines += ["from pathlib import Path", "from typing import Any\n", "import jax"]
+    lines += ["import jax.numpy as jnp"] if "jnp." in body else []
+    lines += ["from safetensors.flax import load_file\n"]
+    lines += ["Params = dict[str, Any]", '"""Arrays to learn, in dictionaries and lists."""']
+    if "State" in body:
+        lines += ["State = dict[str, Any]", '"""Arrays that a call replaces, likewise."""']
+    return "\n".join(lines)
+
+
+def _shared(body: str, draws: bool, names: Mapping[str, str]) -> Iterator[str]:
+    """The helpers that the other functions call, each before those that call it."""
+    texts = {**HELPERS, "split": SPLIT_OR_NONE if draws else SPLIT}
+    needed: list[str] = []
+    for name, text in reversed(texts.items()):
+        if re.search(rf"(?<![\w.]){names[name]}\(", body):
+            text = text.replace(f"def {name}(", f"def {names[name]}(")
+            needed.insert(0, text)
+            body += text.partition(":")[2]
+    yield from needed
+
+
+SPLIT = '''def split(key: jax.Array) -> Iterator[jax.Array]:
+    """Keys without end, split off from one."""
+    while True:
+        key, one = jax.random.split(key)
+        yield one
+'''
+
+SPLIT_OR_NONE = '''def split(key: jax.Array | None) -> Iterator[jax.Array | None]:
+    """Keys without end, split off from one; None where there is none."""
+    while True:
+        key, one = (None, None) if key is None else jax.random.split(key)
+        yield one
+'''
+
+HELPERS: Mapping[str, str] = {
+    "path_of": '''def path_of(keys: tuple[Any, ...]) -> str:
+    """The name of an array in a weights file: `layers.0.linear.kernel`."""
+    return jax.tree_util.keystr(keys, simple=True, separator=".")
+''',
+    "split": SPLIT,
+    "unzip": '''def unzip(pairs: list[tuple[Params, State]]) -> tuple[list[Params], list[State]]:
+    """The parameters of several layers, and their states."""
+    return [params for params, _ in pairs], [state for _, state in pairs]
+''',
+    "copied": '''def copied(state: State) -> State:
+    """The same arrays in dictionaries and lists of their own."""
+    return jax.tree.map(lambda leaf: leaf, state)
+''',
+    "uniform": '''def uniform(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
+    """Draws from -b to b, where b = 1 / sqrt(fan)."""
+    return jax.random.uniform(key, shape, minval=-(fan**-0.5), maxval=fan**-0.5)
+''',
+    "init_kernel": '''def init_kernel(key: jax.Array, shape: tuple[int, ...]) -> Params:
+    """A kernel (..., in, out)."""
+    return {"kernel": uniform(key, shape, math.prod(shape[:-1]))}
+''',
+    "init_affine": '''def init_affine(key: jax.Array, shape: tuple[int, ...]) -> Params:
+    """A kernel (..., in, out) and a bias."""
+    (one, other), fan = jax.random.split(key), math.prod(shape[:-1])
+    return {"kernel": uniform(one, shape, fan), "bias": uniform(other, shape[-1:], fan)}
+''',
+    "init_norm": """def init_norm(features: int) -> Params:
+    return {"scale": jnp.ones(features), "bias": jnp.zeros(features)}
+""",
+    "init_batch_norm": """def init_batch_norm(features: int) -> tuple[Params, State]:
+    statistics = {"mean": jnp.zeros(features), "var": jnp.ones(features)}
+    return {"scale": jnp.ones(features), "bias": jnp.zeros(features)}, statistics
+""",
+}
+"""In an order in which none calls a later one."""
+
+
+def _init_attention(body: str, name: str) -> Iterator[str]:
+    """The start of attention's projections, with what the calls say and no more."""
+    calls = [
+        call for call in ast.walk(ast.parse(body))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == name
+    ]  # fmt: skip
+    if not calls:
+        return
+    crossed = any(len(call.args) > 3 for call in calls)
+    biases = {not call.keywords for call in calls}
+    arguments = ["key: jax.Array", "heads: int", "width: int"]
+    arguments += ["source: int | None = None"] if crossed else []
+    arguments += ["*", "bias: bool = True"] if False in biases else []
+    lines = ['"""Kernels to queries, keys and values of each head, and back to (..., width)."""']
+    lines += ["keys, part = split(key), (heads, width // heads)"]
+    if crossed:
+        lines += [
+            "inner = width if source is None else source",
+            'inputs = {"query": width, "key": inner, "value": inner}',
+        ]
+    over = "for name, n in inputs.items()" if crossed else 'for name in ("query", "key", "value")'
+    n = "n" if crossed else "width"
+    lines += [
+        "params = {",
+        f'    name: {{"kernel": uniform(next(keys), ({n}, *part), {n}),'
+        f' "bias": uniform(next(keys), part, {n})}}',
+        f"    {over}",
+        "}",
+        'params["out"] = {"kernel": uniform(next(keys), (*part, width), width),'
+        ' "bias": uniform(next(keys), (width,), width)}',
+    ]
+    if False in biases:
+        lines += ["if not bias:", "    for part in params.values():", '        del part["bias"]']
+    lines.append("return params")
+    text = "\n".join(f"    {line}" for line in lines)
+    yield f"def {name}({', '.join(arguments)}) -> Params:\n{text}\n"
+
+
+def _build(cls: Class, state: bool) -> str:
+    """What loads the weights of a file."""
+    kinds = sorted({hint(p.value) for p in cls.params})
+    config = f", **config: {' | '.join(kinds)}" if kinds else ""
+    start = "init(jax.random.key(seed)" + (", **config)" if kinds else ")")
+    what, kind = ("parameters and state", "tuple[Params, State]") if state else (
+        "the parameters", "Params"
+    )  # fmt: skip
+    name = "path_of(keys[1:])" if state else "path_of(keys)"
+    return f'''def build(weights: str | Path | None = None, *, seed: int = 0{config}) -> {kind}:
+    """Return {what}, with the weights of a safetensors file if one is given."""
+    if weights is None:
+        return {start}
+    tree = jax.eval_shape(lambda: {start})
+    tensors = load_file(weights)
+    wanted = {{{name}: leaf.shape for keys, leaf in jax.tree.leaves_with_path(tree)}}
+    if wrong := wanted.items() ^ {{key: x.shape for key, x in tensors.items()}}.items():
+        raise ValueError(f"{{weights}} does not fit the model: {{sorted(wrong)}}")
+    return jax.tree.map_with_path(lambda keys, _: tensors[{name}], tree)
+'''
+
+
+__all__ = ["LOCALS", "source"]
