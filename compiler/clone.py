@@ -26,6 +26,7 @@ def _clone(graph: Graph, values: dict[Value, Value]) -> Graph:
     copy.outputs = {name: values[value] for name, value in graph.outputs.items()}
     copy.layers = list(graph.layers)
     copy.facts = list(graph.facts)
+    copy.variants = graph.variants
     copy.forwarded = {**graph.forwarded, **values}
     for weight, (value, when) in graph.updates.items():
         twin = values[weight]

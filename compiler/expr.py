@@ -180,7 +180,7 @@ def sequence(items: Iterable[Expr]) -> Expr:
 def negate(expr: Expr) -> Expr:
     """`not expr`, a comparison turned round where it is one."""
     turned = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.GtE: ast.Lt,
-              ast.Gt: ast.LtE, ast.LtE: ast.Gt}  # fmt: skip
+              ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
     if isinstance(expr, ast.Compare) and type(expr.ops[0]) in turned:
         return ast.Compare(expr.left, [turned[type(expr.ops[0])]()], expr.comparators)
     if isinstance(expr, ast.BoolOp):

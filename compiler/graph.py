@@ -7,12 +7,12 @@ constructor arguments and loops again is recorded beside the values: scopes, lay
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .diagnose import MlcError, Span
-from .dim import Dim
+from .dim import Dim, symbols
 from .expr import Expr
 
 if TYPE_CHECKING:
@@ -394,7 +394,8 @@ class Graph:
     call (`when == "training"`) or after every call (`"always"`). `forwarded` remembers what took
     the place of a value, so that scope records, which copies of a graph share, stay readable.
     `measured` are names for sizes of values, in expressions of nodes that passes have made.
-    `warnings` are what the frontend found doubtful and not wrong.
+    `warnings` are what the frontend found doubtful. `variants` gives the same model with other
+    hyper-parameters, as far as they show what this graph passes by.
     """
 
     def __init__(self, name: str, root: Scope) -> None:
@@ -409,6 +410,7 @@ class Graph:
         self.forwarded: dict[Value, Value] = {}
         self.measured: dict[str, tuple[Value, int]] = {}
         self.warnings: list[MlcError] = []
+        self.variants: Callable[[], Sequence[Graph]] = tuple
         self._head = Node.__new__(Node)
         self._head.prev = self._head.next = self._head
         self._size = 0
@@ -493,7 +495,5 @@ class Graph:
     @property
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbolic sizes of the inputs, in order of appearance."""
-        from .dim import symbols
-
         sizes: Iterable[Dim] = (size for i in self.inputs for size in i.type.shape)
         return tuple(dict.fromkeys(name for size in sizes for name in symbols(size)))

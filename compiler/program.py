@@ -232,6 +232,18 @@ class If:
                 return only if fits else None
         return None
 
+    @property
+    def common(self) -> Call | None:
+        """What both arms do, if that is all: call a member of one name with the same tensors."""
+        made = [*self.then, *self.orelse]
+        calls = [s for s in made if isinstance(s, Call)]
+        if len(self.then) != 1 or len(made) != 2 or len(calls) != 2:
+            return None
+        one, other = calls
+        alike = one.member == other.member and one.inputs == other.inputs
+        phis = [(phi.then, phi.orelse) for phi in self.phis]
+        return one if alike and phis == [*zip(one.outputs, other.outputs, strict=False)] else None
+
 
 Statement: TypeAlias = "Apply | Call | Chain | Repeat | If"
 

@@ -41,7 +41,7 @@ def emit(
     if gradients or training:
         return _flat(resolved, name, gradients)
     check_states(resolved)
-    stored, program = prepare(resolved, native)
+    stored, program = prepare(resolved, native, training=training)
     stem = module_name(name)
     return Artefact(
         "openvino",

@@ -217,6 +217,11 @@ class Computation(ABC):
             member = self.holder(optional.member)
             self.define((phi.result,), self.passed_by(statement, member, self.read(given)))
             return
+        common = statement.common
+        if common is not None:
+            results = [phi.result for phi in statement.phis]
+            self.define(results, self.called(common.member, common.inputs))
+            return
         arms = [self.arm(statement.then, statement.phis, "then"),
                 self.arm(statement.orelse, statement.phis, "orelse")]  # fmt: skip
         for phi in statement.phis:

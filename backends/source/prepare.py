@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
+from contextlib import suppress
 
 from ...compiler.clone import clone
 from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Node
+from ...compiler.op import Op
 from ...compiler.ops import OPS
 from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
+from ...compiler.passes.mode import resolve
 from ...compiler.passes.outline import outline
 from ...compiler.passes.project import project
 from ...compiler.program import Program
@@ -19,20 +22,38 @@ def prepare(
     graph: Graph,
     spelled: Collection[str] | Callable[[Node], bool],
     layout: Callable[[Graph], int] | None = None,
+    training: bool | None = None,
 ) -> tuple[Graph, Program]:
     """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes.
 
-    `spelled` are names of ops, or says of a node whether the target has it.
+    `spelled` are names of ops, or says of a node whether the target has it. The classes hold what
+    variants of the graph show, too. `training` is the mode of targets whose files have one.
     """
-    _refuse_modes(graph)
-    copied, _ = clone(graph)
-    apply(copied, (*CLEAN, project))
     named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
-    expand(copied, named, explained=True)
+    prepared = _prepared(graph, named, layout, training)
+    others: list[Graph] = []
+    for variant in graph.variants():
+        with suppress(MlcError):  # what the target cannot write of it is not offered
+            others.append(_prepared(variant, named, layout, training))
+    return prepared, outline(prepared, others)
+
+
+def _prepared(
+    graph: Graph,
+    spelled: Container[Op] | Callable[[Node], bool],
+    layout: Callable[[Graph], int] | None,
+    training: bool | None,
+) -> Graph:
+    copied, _ = clone(graph)
+    if training is not None:
+        resolve(copied, training)
+    _refuse_modes(copied)
+    apply(copied, (*CLEAN, project))
+    expand(copied, spelled, explained=True)
     apply(copied, CLEAN)
     if layout is not None:
         apply(copied, (layout,))
-    return copied, outline(copied)
+    return copied
 
 
 def _refuse_modes(graph: Graph) -> None:

@@ -118,11 +118,15 @@ class Place:
 
 @dataclass(eq=False, slots=True)
 class Variable:
-    """What a name stands for, and the expression over the names of `scope` that made it."""
+    """What a name stands for, and the expression over the names of `scope` that made it.
+
+    Of a block that a static `if` has chosen, the expression is what decided, and `arm` the arm.
+    """
 
     value: Any
     expr: Expr | None
     scope: Scope
+    arm: int | None = None
     reads: frozenset[str] | None = None
     """The names in the expression, once they are asked for."""
 
@@ -179,7 +183,11 @@ class Frame:
     def expr(self, name: str) -> Expr | None:
         """The expression of a variable, if it holds over the names that are visible here."""
         variable = self.variables.get(name)
-        if variable is None or variable.expr is None:
+        return None if variable is None or variable.arm is not None else self.source(variable)
+
+    def source(self, variable: Variable) -> Expr | None:
+        """What made a variable, if it holds over the names that are visible here."""
+        if variable.expr is None:
             return None
         if variable.reads is None:
             variable.reads = frozenset(names_of(variable.expr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 from ...compiler.diagnose import MlcError, MlcErrors, Span
@@ -10,6 +11,7 @@ from ...compiler.graph import Graph, Input, Scope
 from ...compiler.op import Op
 from .attribute import Attributes
 from .calls import Calls
+from .conditionals import Conditionals
 from .construct import Construct
 from .context import Block, Frame, Instance, Poisoned, Tensor, Variable
 from .control import Control
@@ -23,21 +25,25 @@ from .rearrange import Rearranging
 from .sizes import Sizes
 from .statements import Statements
 from .static import bounded
+from .variants import Decision, variants
 
 
 class Elaborator:
     """Builds one graph; its parts share the graph, the ops and the errors."""
 
-    def __init__(self, graph: Graph, ops: Mapping[str, Op]) -> None:
+    def __init__(self, graph: Graph, ops: Mapping[str, Op], limit: int = STEPS) -> None:
         self.graph = graph
         self.ops = ops
+        self.limit = limit
         self.errors: list[MlcError] = []
+        self.decisions: list[Decision] = []
         self.steps = 0
         self.facts = Known()
         self.learned = 0
         self.construct = Construct(graph, ops, self.spend)
         self.control = Control(self)
         self.expressions = Expressions(self)
+        self.conditionals = Conditionals(self)
         self.calls = Calls(self)
         self.index = Indexing(self)
         self.rearranging = Rearranging(self)
@@ -48,8 +54,10 @@ class Elaborator:
     def spend(self, count: int, span: Span) -> None:
         """Counts what is evaluated, so that no text takes long."""
         self.steps += count
-        if self.steps > STEPS:
-            raise MlcError("limit", f"the model takes more than {STEPS:,} steps to build", span)
+        if self.steps > self.limit:
+            raise MlcError(
+                "limit", f"the model takes more than {self.limit:,} steps to build", span
+            )
 
     def known(self) -> Known:
         """What the facts so far say of sizes."""
@@ -90,14 +98,30 @@ class Elaborator:
 def elaborate(
     blocks: Mapping[str, Block], ops: Mapping[str, Op], model: str | None, params: Mapping[str, Any]
 ) -> Graph:
-    """The graph of a model, one of the file's own blocks; raises MlcError, or MlcErrors."""
+    """The graph of a model, one of the file's own blocks; raises MlcError, or MlcErrors.
+
+    Its variants show what it passes by, and are made when they are asked for.
+    """
     chosen = _choose(blocks, model)
     _check_params(chosen, params)
-    definition = chosen.definition
-    graph = Graph(definition.name, Scope("model", definition, span=chosen.syntax.head))
-    elaborator = Elaborator(graph, ops)
+    made = _elaborated(chosen, ops, params, STEPS)
+
+    def again(change: Mapping[str, Any]) -> tuple[Graph, list[Decision]]:
+        other = _elaborated(chosen, ops, {**params, **change}, 10 * made.steps)
+        return other.graph, other.decisions
+
+    made.graph.variants = cache(partial(variants, made.graph, made.decisions, again))
+    return made.graph
+
+
+def _elaborated(
+    block: Block, ops: Mapping[str, Op], params: Mapping[str, Any], limit: int
+) -> Elaborator:
+    definition = block.definition
+    graph = Graph(definition.name, Scope("model", definition, span=block.syntax.head))
+    elaborator = Elaborator(graph, ops, limit)
     try:
-        elaborator.model(chosen, params)
+        elaborator.model(block, params)
     except Poisoned:
         pass
     except MlcErrors:
@@ -108,7 +132,7 @@ def elaborate(
         raise_all(elaborator.errors)
     graph.facts = prune(graph.facts)
     graph.layers = [layer for layer in graph.layers if layer in elaborator.construct.used]
-    return graph
+    return elaborator
 
 
 def _choose(blocks: Mapping[str, Block], model: str | None) -> Block:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.dim import Size
 from ...compiler.expr import FUNCTIONS, Expr, Undecided
-from ...compiler.expr import literal as literal_expr
-from ...compiler.graph import Fact, Layer, Scope, Weight
+from ...compiler.graph import Fact, Layer, Weight
 from . import static
 from . import syntax as s
 from .bind import Missing
@@ -74,7 +73,7 @@ class Expressions:
             case s.Boolean():
                 return self._boolean(frame, node)
             case s.Conditional():
-                return self._conditional(frame, node)
+                return self.e.conditionals.conditional(frame, node)
             case s.Call():
                 return self._call(frame, node)
             case s.Pipe():
@@ -276,57 +275,6 @@ class Expressions:
             )
         return made
 
-    # ------------------------------------------------------------------------ conditionals
-
-    def decide(self, frame: Frame, test: s.Syntax) -> bool:
-        """The value of a static condition; errors where tensors or unknown sizes decide it."""
-        try:
-            value = self.evaluate(frame, test)
-        except Undecided as undecided:
-            raise MlcError(
-                "undecided", f"whether {undecided} is not known: it depends on the input's size",
-                test.span, help=f"if it must hold, write `require {undecided}`",
-            ) from None  # fmt: skip
-        if is_tensor(value):
-            code, message, help = unsupported("if")
-            raise MlcError(code, message, test.span, help=help)
-        return static.truth(value, test.span)
-
-    def record(self, frame: Frame, node: s.If | s.Conditional, taken: bool) -> int:
-        """Notes which arm of a static `if` was taken; the arm's number."""
-        expr = self.express(frame, node.test)
-        arm = 0 if taken else 1
-        frame.scope.ifs[node.site] = (expr or literal_expr(taken), arm)
-        return arm
-
-    def _conditional(self, frame: Frame, node: s.Conditional) -> Any:
-        taken = self.decide(frame, node.test)
-        branch = node.body if taken else node.other
-        if self.express(frame, branch) is not None:
-            return self.evaluate(frame, branch)
-        arm = self.record(frame, node, taken)
-        with frame.arm(node.site, arm):
-            if node.site in frame.block.plan.chains and isinstance(branch, s.Pipe):
-                return self._chain(frame, node, branch)
-            value = self.evaluate(frame, branch)
-        return value
-
-    def _chain(self, frame: Frame, node: s.Conditional, pipe: s.Pipe) -> Any:
-        """A branch that becomes one member, whose layers are numbered."""
-        place = frame.place(node.site, pipe.span)
-        source = self.evaluate(frame, pipe.source)
-        scope = Scope(
-            "chain", parent=frame.scope, path=place.path, member=place.member, index=place.index,
-            site=node.site, arms=frame.arms, span=pipe.span,
-        )  # fmt: skip
-        with frame.within(scope):
-            result = self._stages(frame, pipe, source, numbered=True)
-        if isinstance(source, Tensor):
-            scope.inputs["x"] = source.value
-        if isinstance(result, Tensor):
-            scope.outputs["y"] = result.value
-        return result
-
     # ------------------------------------------------------------------------ calls, pipes
 
     def _call(self, frame: Frame, node: s.Call) -> Any:
@@ -338,7 +286,8 @@ class Expressions:
                     return made
         callee = self.callee(frame, node.callee)
         try:
-            return self.e.calls.call(frame, callee, None, node.arguments, node)
+            with self.e.conditionals.picked(frame, node):
+                return self.e.calls.call(frame, callee, None, node.arguments, node)
         finally:
             for argument in node.arguments[:1]:
                 self._seen.pop(id(argument), None)
@@ -368,9 +317,9 @@ class Expressions:
         return static.call(name, values, node.span)
 
     def _pipe(self, frame: Frame, node: s.Pipe) -> Any:
-        return self._stages(frame, node, self.evaluate(frame, node.source))
+        return self.stages(frame, node, self.evaluate(frame, node.source))
 
-    def _stages(self, frame: Frame, node: s.Pipe, value: Any, *, numbered: bool = False) -> Any:
+    def stages(self, frame: Frame, node: s.Pipe, value: Any, *, numbered: bool = False) -> Any:
         passed = [(self._shown(node.source), value)]
         for number, stage in enumerate(node.stages):
             before = frame.stage
@@ -390,7 +339,8 @@ class Expressions:
             raise MlcError("value", message, stage.span)
         callee = self.callee(frame, stage.callee)
         piped = list(value) if isinstance(value, (list, tuple)) else [value]
-        return self.e.calls.call(frame, callee, piped, stage.arguments, stage)
+        with self.e.conditionals.picked(frame, stage):
+            return self.e.calls.call(frame, callee, piped, stage.arguments, stage)
 
     def _shown(self, node: s.Syntax) -> str:
         """The source text of a short expression."""

@@ -31,6 +31,7 @@ from .facts import check_count
 from .limits import ERRORS, ITERATIONS, SHOWN
 from .sites import assigned
 from .symbolic import merge, trace
+from .variants import Decision
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
@@ -182,6 +183,7 @@ class Statements:
         if len(node.targets) == 1:
             expr = self.e.expressions.express(frame, node.value) if is_static(value) else None
             frame.assign(node.targets[0], value, expr)
+            self.e.conditionals.pick(frame, node.targets[0], node.value)
             return
         values = self._unpack(node.targets, value, node.span)
         whole = None if isinstance(node.value, s.Items) else node.value
@@ -224,9 +226,9 @@ class Statements:
     # ---------------------------------------------------------------------------------- ifs
 
     def _if(self, frame: Frame, node: s.If) -> None:
-        taken = self.e.expressions.decide(frame, node.test)
+        taken = self.e.conditionals.decide(frame, node.test)
         test = self.e.expressions.express(frame, node.test)
-        arm = self.e.expressions.record(frame, node, taken)
+        arm = self.e.conditionals.record(frame, node, taken)
         body, other = (node.body, node.other) if taken else (node.other, node.body)
         before = {name: frame.expr(name) for name in frame.variables}
         untaken = trace(other, before.get)
@@ -289,6 +291,7 @@ class Statements:
         name = frame.block.plan.loops.get(node.site, "layers")
         loop = Loop(node.site, name, node.targets, self._table(frame, node, rows), len(rows))
         frame.scope.loops[node.site] = loop
+        self.e.decisions.append(Decision(frame.scope, node.site, loop.table, bool(rows), loop=True))
         arms = frame.arms
         shadowed = {target: frame.variables.get(target) for target in node.targets}
         starts = self._static(frame, node)

@@ -445,6 +445,56 @@ model InnerIf:
     out y: f32[B, 4]
     y = x -> Norm() -> linear(4) -> Norm(kind = "rms") -> linear(4) -> Norm(kind = "none")
 """,
+    "unseen_arms": """
+block Gated(width, gate = true, extra = 0):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    h = x -> linear(width)
+    if gate:
+        h = h * sigmoid(h -> linear(width))
+    repeat extra:
+        h = h -> linear(width) -> relu
+    y = h
+
+model UnseenArms(width = 16, gate = true, head = 0, deep = 3):
+    in  x: f32[B, 8]
+    out y: f32[B, head if head > 0 else width]
+    h = x -> linear(width)
+    repeat deep:
+        h = h -> Gated(width, gate = gate)
+    if head > 0:
+        h = h -> linear(head)
+    y = h
+""",
+    "unit": """
+block Plain(width):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    y = x -> linear(width) -> relu
+block Wide(width, factor = 2):
+    in  x: f32[B, C]
+    out y: f32[B, factor * width]
+    y = x -> linear(3 * width) -> gelu -> linear(factor * width)
+model Chosen(wide = true, widths = [4, 6], count = 2):
+    in  x: f32[B, 8]
+    out y: f32[B, 3]
+    Unit = Wide if wide else Plain
+    h = x -> Unit(8)
+    for width in widths:
+        h = h -> Unit(width)
+        repeat count - 1:
+            h = h -> Unit(width)
+    y = h -> linear(3)
+""",
+    "same_width": """
+model SameWidth(depth = 2, width = 3):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x
+    repeat depth:
+        h = h -> linear(width) -> relu
+    y = h -> linear(2)
+""",
     **LOOPS,
 }
 """By name: .mdl text with one model."""

@@ -44,8 +44,13 @@ UNCERTAIN = {("maths", "p")}
 """What an argmax tells apart by rounding alone."""
 
 
-def _others(value: Any) -> list[Any]:
-    """Values to try in place of `value`, most telling first."""
+def _others(value: Any, name: str, graph: Graph) -> list[Any]:
+    """Values to try in place of `value`, most telling first: those that take other arms of ifs."""
+    shown = [variant.root.values[name] for variant in graph.variants()]
+    return [*(each for each in shown if each != value), *_usual(value)[:2]]
+
+
+def _usual(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
@@ -100,7 +105,7 @@ def test_every_setting_that_is_offered_is_right(example: str, tmp_path: Path) ->
     offered = [p for p in inspect.signature(model).parameters.values() if p.name != "self"]
     assert offered, "the model has no hyper-parameter left"
     for parameter in offered:
-        values = _others(parameter.default)
+        values = _others(parameter.default, parameter.name, graph)
         made = ((v, _graph(text, {**base, parameter.name: v})) for v in values)
         value, other = next(((v, g) for v, g in made if g is not None), (None, None))
         assert other is not None, f"no other value of {parameter.name} is valid"
@@ -117,7 +122,7 @@ def test_what_models_offer_is_right_at_two_more_values(name: str, tmp_path: Path
         source = parameter.name if parameter.name in own else parameter.name.rstrip("_")
         if source not in own or (name, source) in UNCERTAIN:
             continue
-        for value in _others(parameter.default)[:2]:
+        for value in _others(parameter.default, source, graph):
             other = _graph(MORE[name], {source: value})
             if other is not None:
                 _agrees(package, other, {parameter.name: value}, tmp_path)

@@ -9,42 +9,90 @@ explains, they become two classes; where only the iterations of a loop do, the l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from ...diagnose import MlcError
 from ...graph import Definition, Graph, Scope, Weight
 from ...program import Class, Program
 from .classes import Builder, Made, loose
-from .frame import Disagree, Freeze, Unroll
+from .frame import Disagree, Freeze, Runs, Unroll
 from .tree import Tree
 
 
-def outline(graph: Graph) -> Program:
-    """The program of a graph: callees first, the model last."""
+def outline(graph: Graph, variants: Sequence[Graph] = ()) -> Program:
+    """The program of a graph: callees first, the model last.
+
+    `variants` are the same model with other hyper-parameters. Their instances show the arms of
+    static ifs, and the bodies of loops, that this model passes by; a variant that is no instance of
+    the same classes is left out.
+    """
+    graphs, best = [graph], _settled([graph])
+    together = [variants] if len(variants) > 1 else []
+    for group in (*together, *([each] for each in variants)):
+        if len(graphs) <= len(variants):
+            with suppress(MlcError):  # instances that differ are no instances of one class
+                wider = _settled([*graphs, *group])
+                if _agrees(wider, best, [*graphs, *group]):
+                    graphs, best = [*graphs, *group], wider
+    return best.program
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A program, and the loops that are written out in it."""
+
+    program: Program
+    unrolled: set[tuple[Definition, int]]
+
+    def count(self, graph: Graph) -> int:
+        """How many classes the graph has instances of."""
+        own = (any(graph.root in s.ancestors() for s in c.scopes) for c in self.program.classes)
+        return sum(own)
+
+
+def _settled(graphs: Sequence[Graph]) -> Settled:
     unrolled: set[tuple[Definition, int]] = set()
     while True:
         try:
-            return _outline(Tree(graph, unrolled))
+            return Settled(_outline(Tree(graphs, unrolled)), unrolled)
         except Unroll as found:
             unrolled.add(found.place)
 
 
+def _agrees(wider: Settled, before: Settled, graphs: Sequence[Graph]) -> bool:
+    """Whether all graphs are instances of the classes of the first one, and offer more of it."""
+    offered = {hyper.name for hyper in wider.program.model.params}
+    return (
+        len(wider.program.model.scopes) == len(graphs)
+        and offered > {hyper.name for hyper in before.program.model.params}
+        and wider.count(graphs[0]) <= before.count(graphs[0])
+        and wider.unrolled <= before.unrolled
+    )
+
+
 def _outline(tree: Tree) -> Program:
-    graph = tree.graph
+    graph = tree.graphs[0]
     classes: dict[Scope, Class] = {}
     made: dict[Scope, Made] = {}
     ordered: list[Class] = []
     for definition, scopes in _callees_first(tree):
         waiting = [scopes]
         frozen: set[str] = set()
+        running: set[tuple[int, str, int]] = set()
         while waiting:
             group = waiting.pop(0)
             try:
-                cls = Builder(tree, definition, group, classes, made, frozen).build()
+                cls = Builder(tree, definition, group, classes, made, frozen, running).build()
             except Disagree as difference:
                 waiting = [*_part(group, difference), *waiting]
                 continue
             except Freeze as found:
                 frozen |= found.names
+                waiting = [group, *waiting]
+                continue
+            except Runs as found:
+                running.add(found.place)
                 waiting = [group, *waiting]
                 continue
             ordered.append(cls)
@@ -57,7 +105,7 @@ def _callees_first(tree: Tree) -> list[tuple[Definition, list[Scope]]]:
     """The definitions with their instances, each after those that it calls."""
     instances: dict[Definition, list[Scope]] = {}
     calls: dict[Definition, dict[Definition, None]] = {}
-    for scope in [tree.graph.root, *tree.scopes]:
+    for scope in [*tree.roots, *tree.scopes]:
         if scope.kind not in ("model", "block"):
             continue
         assert scope.definition is not None
@@ -75,8 +123,9 @@ def _callees_first(tree: Tree) -> list[tuple[Definition, list[Scope]]]:
                 visit(callee)
         order[definition] = None
 
-    assert tree.graph.root.definition is not None
-    visit(tree.graph.root.definition)
+    root = next(iter(tree.roots)).definition
+    assert root is not None
+    visit(root)
     return [(definition, instances[definition]) for definition in order]
 
 

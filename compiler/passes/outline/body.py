@@ -88,8 +88,10 @@ class Body:
     def _items(self) -> Iterator[tuple[list[Item | None], list[Frame]]]:
         """Each item with its counterpart in every frame (None where its arm was not taken)."""
         bodies = [{item.key: item for item in self.tree.body(f.scope)} for f in self.frames]
-        for key in sorted({key for body in bodies for key in body}):
-            items = [body.get(key) for body in bodies]
+        places = {(item.key, item.arms) for body in bodies for item in body.values()}
+        for key, arms in sorted(places):
+            found = [body.get(key) for body in bodies]
+            items = [item if item and item.arms == arms else None for item in found]
             present = [f for f, item in zip(self.frames, items, strict=True) if item]
             self._check_presence(items)
             yield items, present
@@ -254,11 +256,10 @@ class Body:
             at = dict(zip(self.frames, known.starts, strict=True))
             if all(at[f] is v for f, v in zip(frames, values, strict=True)):
                 return known.record.current
-        graph = self.tree.graph
         for name in frames[0].scope.inputs:
             if any(name not in f.scope.inputs or name not in f.scope.outputs for f in self.frames):
                 continue
-            starts = [graph.current(f.scope.inputs[name]) for f in self.frames]
+            starts = [self.tree.current(f.scope.inputs[name]) for f in self.frames]
             at = dict(zip(self.frames, starts, strict=True))
             if all(at[f] is v for f, v in zip(frames, values, strict=True)):
                 self.carried.append(Carry(self, name, starts))
@@ -299,7 +300,7 @@ class Part:
         if op.blocks:
             symbolic["blocks"] = signatures(blocks)
         outputs = self._outputs(nodes, inputs, weights, symbolic)
-        first = member is None or self.builder.first_use(member)
+        first = member is None or self.builder.first_use(member, self.body.arms)
         literal = {k: v for k, v in values.items() if k not in attrs or expr.fixed(attrs[k])}
         return Apply(op, inputs, outputs, attrs, literal, member, weights, first, regions=blocks)
 
@@ -433,7 +434,7 @@ class Part:
             outputs,
             args,
             sizes,
-            self.builder.first_use(member),
+            self.builder.first_use(member, self.body.arms),
         )
 
     def _args(self, scopes: Sequence[Any], cls: Any) -> dict[str, Expr]:
@@ -478,8 +479,7 @@ class Part:
         scopes = [item.scope for item in self.items if item.scope is not None]
         frames = [Frame(s, f) for s, f in zip(scopes, self.frames, strict=True)]
         ins = [external(self.builder.tree, s) for s in scopes]
-        live = set(self.builder.tree.graph.outputs.values())
-        outs = [leaving(self.builder.tree, s, live) for s in scopes]
+        outs = [leaving(self.builder.tree, s) for s in scopes]
         agree(self.frames, [(len(i), len(o)) for i, o in zip(ins, outs, strict=True)])
         given = self.body.operand(self.frames, [i[0] for i in ins])
         member = self._member(scopes)

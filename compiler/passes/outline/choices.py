@@ -131,10 +131,13 @@ class Choices:
         body, rows = self.body, found.rows
         named = [var.name for var in (then, orelse) if var not in body.builder.given]
         sizes = Sizes([row.frame for row in rows], body.builder.unknown, body.builder.frozen)
-        kind = sizes.type(then.type, [row.value.type for row in rows], orelse.type)
+        condition = body.condition(found.site)
+        arms = list(zip(then.type.shape, orelse.type.shape, strict=False))
+        known = then.type.with_(shape=tuple(body.sizes.chosen(condition, *pair) for pair in arms))
+        kind = sizes.type(then.type, [row.value.type for row in rows], orelse.type, known)
         body.sizes.symbolic.update(sizes.symbolic)
-        for size, *arms in zip(kind.shape, then.type.shape, orelse.type.shape, strict=True):
-            body.sizes.choose(size, body.condition(found.site), *arms)
+        for size, pair in zip(kind.shape, arms, strict=True):
+            body.sizes.choose(size, condition, *pair)
         return Var(named[0] if named else then.name, kind, rows[0].value.order)
 
     def _place(self, site: int, phi: Phi) -> Placed | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -25,7 +23,10 @@ from ...program import (
     Var,
     WeightVar,
 )  # fmt: skip
+from .arms import decide
 from .body import Body
+from .checks import checks
+from .choices import Arms
 from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
 from .reads import names_read, prune
@@ -52,14 +53,16 @@ class Builder:
         classes: Mapping[Scope, Class],
         made: dict[Scope, Made],
         unexplained: Set[str] = frozenset(),
+        running: Set[tuple[int, str, int]] = frozenset(),
     ) -> None:
         self.tree = tree
+        self.running = running
         self.unexplained = unexplained
         self.definition = definition
         self.scopes = list(scopes)
         self.classes = classes
         self.made = made
-        self.unknown = Unknown(tree.graph.facts)
+        self.unknown = Unknown(tree.facts)
         self.frames = [Frame(scope, None) for scope in scopes]
         self.init_names: set[str] = set()
         self.checks: list[Check] = []
@@ -69,9 +72,9 @@ class Builder:
         self.flat: set[str] = set()
         self._weight_vars: dict[str, WeightVar] = {}
         self._called: dict[Scope, dict[Value, str]] = {}
-        self._members: set[tuple[str, ...]] = set()
+        self._members: dict[tuple[str, ...], list[Arms]] = {}
         self._prefix: tuple[str, ...] = ()
-        self._arms = self._taken()
+        self.arms_taken = self._taken()
         self.frozen = self._frozen()
 
     # ------------------------------------------------------------------------- static ifs
@@ -94,7 +97,7 @@ class Builder:
 
     def two_armed(self, frames: Sequence[Frame], site: int) -> bool:
         """Whether both arms of a static if occur among the instances."""
-        return len(self._arms.get(site, (None, set()))[1]) == 2
+        return len(self.arms_taken.get(site, (None, set()))[1]) == 2
 
     def _frozen(self) -> dict[str, Any]:
         """Hyper-parameters that decide a static if of which only one arm was ever taken.
@@ -109,7 +112,7 @@ class Builder:
             frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
         decided = [self.tree.tables.get(self.definition, set()), self.unexplained]
         decided += [expr.names(loop.table) for loop in self._unseen()]
-        decided += [expr.names(c) for c, arms in self._arms.values() if len(arms) < 2]
+        decided += [expr.names(c) for c, arms in self.arms_taken.values() if len(arms) < 2]
         for names in decided:
             for name in names & set(self.definition.params):
                 values = [frame.names[name] for frame in self.frames]
@@ -146,7 +149,7 @@ class Builder:
         """What the body of the class calls a value; empty if nothing."""
         scope = frame.block.scope
         if scope not in self._called:
-            current = self.tree.graph.current
+            current = self.tree.current
             self._called[scope] = {current(v): name for v, name in scope.names.items()}
         return self._called[scope].get(value, "")
 
@@ -154,12 +157,12 @@ class Builder:
         """The class whose instance `scope` is; built before, since callees come first."""
         return self.classes[scope]
 
-    def first_use(self, member: Member) -> bool:
-        """Whether the member has not been used before in this class."""
-        key = (*self._prefix, member.name)
-        fresh = key not in self._members
-        self._members.add(key)
-        return fresh or member.listed
+    def first_use(self, member: Member, arms: Arms) -> bool:
+        """Whether the member has not been used before in this class, or only in other arms."""
+        before = self._members.setdefault((*self._prefix, member.name), [])
+        apart = [any(dict(used).get(site, arm) != arm for site, arm in arms) for used in before]
+        before.append(arms)
+        return all(apart) or member.listed
 
     @contextmanager
     def nested(self, member: Member) -> Iterator[None]:
@@ -222,11 +225,11 @@ class Builder:
         return self._weight_vars[local]
 
     def _same_weights(self, local: str) -> list[Weight]:
-        weights = self.tree.graph.weights
+        held = [self.tree.graph(scope).weights for scope in self.scopes]
         paths = [f"{s.path}.{local}" if s.path else local for s in self.scopes]
-        missing = [path not in weights for path in paths]
-        agree(self.frames, missing)
-        return [weights[path] for path in paths]
+        pairs = list(zip(paths, held, strict=True))
+        agree(self.frames, [path not in weights for path, weights in pairs])
+        return [weights[path] for path, weights in pairs]
 
     def _new_weight_var(self, local: str, weight: Weight) -> WeightVar:
         same_weights = self._same_weights(local)
@@ -267,6 +270,7 @@ class Builder:
         variables = self._input_vars(body.sizes, inputs)
         self.given = set(variables.values())
         statements = body.statements()
+        decide(statements)
         self._separate(statements)
         results = {
             name: body.operand(self.frames, [o[name] for o in outputs]) for name in outputs[0]
@@ -311,7 +315,7 @@ class Builder:
         self, body: list[Statement], inputs: dict[str, Var], outputs: Any, updates: Any
     ) -> Class:
         definition = self.definition
-        self._checks()
+        self.checks = checks(self)
         prune(body, set(outputs.values()) | {var for _, var in updates})
         places = {n: (self.merged.get(source, source), axis)
                   for n, (source, axis) in definition.sizes.items()}  # fmt: skip
@@ -334,54 +338,15 @@ class Builder:
         value = self.frames[0].names[name]
         return expr.literal(value) if self.definition.kind == "model" else declared
 
-    def _checks(self) -> None:
-        """`require` lines, and the static ifs whose other arm nobody has seen."""
-        unknown = {n for f in self.frames for n, v in f.names.items() if isinstance(v, Size)}
-        known = {*self.definition.params, *self.definition.sizes} - unknown
-        for require in self.scopes[0].requires:
-            condition = self.fix(require.condition)
-            named = expr.names(condition)
-            if named and named <= known and expr.known(condition):
-                told = re.sub(r"\{(\w+)\}", self._told, require.message)
-                self.checks.append(Check(condition, told))
-        for site, (condition, arms) in self._arms.items():
-            fixed = self.fix(condition)
-            named = expr.names(fixed)
-            if len(arms) == 2 or not named or not named <= known or not expr.known(fixed):
-                continue
-            holds: Expr | None = fixed if arms == {0} else expr.negate(fixed)
-            assert holds is not None
-            if not all(frame.evaluate(holds) for frame in self.frames):
-                holds = self._excused(site, holds)
-            if holds is not None:
-                self.checks.append(Check(holds, f"this source was written for {expr.show(holds)}"))
-
-    def _told(self, hole: re.Match[str]) -> str:
-        """What stands in a message for a name that the class does not know: its value."""
-        return str(self.frozen.get(hole[1], hole[0]))
-
-    def _excused(self, site: int, holds: Expr) -> Expr | None:
-        """The same where the `if` is decided at all: it stands in an arm of another one."""
-        inside = [site in frame.scope.ifs for frame in self.frames]
-        for around, (condition, _) in self._arms.items():
-            taken = [frame.scope.ifs.get(around, (None, -1))[1] for frame in self.frames]
-            arms = {arm for arm, there in zip(taken, inside, strict=True) if there}
-            others = {arm for arm, there in zip(taken, inside, strict=True) if not there}
-            if around != site and len(arms) == 1 and not arms & others:
-                fixed = self.fix(condition)
-                other = fixed if arms == {1} else expr.negate(fixed)
-                return ast.BoolOp(ast.Or(), [other, holds])
-        return None
-
     def _updates(self, body: Body) -> list[tuple[Parameter, Var]]:
-        graph = self.tree.graph
-        for weight in graph.updates:
+        updates = ChainMap(*(graph.updates for graph in self.tree.graphs))
+        for weight in self.tree.graph(self.scopes[0]).updates:
             if weight.layer is None:  # A state may be set that nothing reads.
                 self.weight_var(self.frames[0], weight)
         result = []
         for local, parameter in self.parameters.items():
             weights = self._same_weights(local)
-            given = [graph.updates.get(weight) for weight in weights]
+            given = [updates.get(weight) for weight in weights]
             if agree(self.frames, [g is None for g in given]):
                 continue
             values = [g[0] for g in given if g]
@@ -401,9 +366,8 @@ class Builder:
 
     def _inputs(self, root: bool) -> list[dict[str, Value | None]]:
         """For each instance its inputs by name, in source order, then what passes have added."""
-        graph = self.tree.graph
         if root:
-            return [{value.name: value for value in graph.inputs}]
+            return [{v.name: v for v in self.tree.roots[scope].inputs} for scope in self.scopes]
         found: list[dict[str, Value | None]] = []
         merged: list[dict[str, str]] = []
         for scope in self.scopes:
@@ -426,7 +390,7 @@ class Builder:
         named: dict[Value, str] = {}
         goes_by = {}
         for name in filter(scope.inputs.__contains__, self.definition.inputs):
-            value = self.tree.graph.current(scope.inputs[name])
+            value = self.tree.current(scope.inputs[name])
             goes_by[name] = named.setdefault(value, name)
         return named, goes_by
 
@@ -461,14 +425,12 @@ class Builder:
         return variables
 
     def _named_outputs(self, root: bool) -> list[dict[str, Value]]:
-        graph = self.tree.graph
         if root:
-            return [dict(graph.outputs)]
-        live = set(graph.outputs.values())
+            return [dict(self.tree.roots[scope].outputs) for scope in self.scopes]
         found: list[dict[str, Value]] = []
         for scope in self.scopes:
-            named = {graph.current(value): name for name, value in scope.outputs.items()}
-            values = leaving(self.tree, scope, live)
+            named = {self.tree.current(value): name for name, value in scope.outputs.items()}
+            values = leaving(self.tree, scope)
             found.append({named.get(v) or self._extra(v, i): v for i, v in enumerate(values)})
         self._unused(found)
         agree(self.frames, [tuple(sorted(names)) for names in found])
@@ -478,15 +440,15 @@ class Builder:
 
     def _unused(self, found: list[dict[str, Value]]) -> None:
         """Adds the outputs that only some callers have a use for, where all instances make them."""
-        graph = self.tree.graph
         for name in dict.fromkeys(name for each in found for name in each):
             given = [scope.outputs.get(name) for scope in self.scopes]
-            values = [graph.current(value) if value is not None else None for value in given]
+            values = [self.tree.current(value) if value is not None else None for value in given]
             made = [
                 value is not None and value.node is not None and within(value.node.scope, scope)
                 for value, scope in zip(values, self.scopes, strict=True)
             ]
-            if not all(made) or any(v and v.node and v.node.graph is not graph for v in values):
+            nodes = [value.node for value in values if value is not None]
+            if not all(made) or any(n and n.graph not in self.tree.graphs for n in nodes):
                 continue
             for each, value in zip(found, values, strict=True):
                 if value is not None:

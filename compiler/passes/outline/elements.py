@@ -109,11 +109,11 @@ class Elements:
 
     def _picked(self, frames: Sequence[Frame], values: Sequence[Value]) -> set[bool]:
         """Whether the source takes the values from the end of their list."""
-        graph = self.body.tree.graph
+        tree = self.body.tree
         found: set[bool] = set()
         for frame, value in zip(frames, values, strict=True):
             for picked, ends in frame.block.scope.picks.items():
-                found |= ends if graph.current(picked) is value else set()
+                found |= ends if tree.current(picked) is value else set()
         return found
 
     def _turns(self, frame: Frame) -> int:
@@ -172,7 +172,7 @@ class Elements:
 
     def _called(self, frame: Frame, value: Value, var: Var) -> str:
         """What the source calls the list."""
-        current = self.body.tree.graph.current
+        current = self.body.tree.current
         lists = {current(v): name for v, name in frame.block.scope.lists.items()}
         return lists.get(value) or f"{var.name or 'value'}s"
 

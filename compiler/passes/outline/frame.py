@@ -96,6 +96,15 @@ class Freeze(Exception):
         self.names = names
 
 
+class Runs(Exception):
+    """A size of a tensor that a loop carries changes from turn to turn, though not in any of the
+    instances: `place` is the loop's site, the tensor's name and the axis."""
+
+    def __init__(self, place: tuple[int, str, int]) -> None:
+        super().__init__(str(place))
+        self.place = place
+
+
 class Unroll(Exception):
     """A loop whose iterations must be told apart: `scope` is one of them."""
 

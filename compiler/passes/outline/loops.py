@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
@@ -22,7 +23,7 @@ from ...program import (
     walk,
 )  # fmt: skip
 from .elements import Finished
-from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
+from .frame import Disagree, Frame, Runs, Unroll, agree, common, disagree, plain, same
 from .numbers import Numbers
 from .sizes import Sizes
 
@@ -100,6 +101,7 @@ class Carry:
 
     def __init__(self, body: Body, name: str, starts: Sequence[Value]) -> None:
         assert body.outer is not None
+        self.name = name
         self.starts = list(starts)
         outer = body.outer
         firsts = {f.outer: s for f, s in zip(body.frames, starts, strict=True) if f.number == 0}
@@ -116,7 +118,8 @@ class Carry:
         """The size at the start of an iteration: always the first one, or one that runs along."""
         assert body.outer is not None
         sizes = [s.type.shape[axis] for s in self.starts]
-        if body.sizes.holds(was, sizes):
+        runs = self._place(body, axis) in body.builder.running
+        if body.sizes.holds(was, sizes) and not runs:
             return was
         number = body.numbers.size(body, sizes) if body.numbers else None
         if number is not None:
@@ -126,7 +129,8 @@ class Carry:
             start = body.outer.sizes.expression(was)
         except Disagree:
             return body.sizes.dim(None, sizes)
-        now = body.sizes.dim(None, sizes, self._hint(body, axis))
+        hint = self._hint(body, axis)
+        now = body.sizes.fresh(hint, sizes) if runs else body.sizes.dim(None, sizes, hint)
         if not isinstance(now, int):
             self.axes[axis] = RunningSize(str(now), start)
         return now
@@ -145,10 +149,11 @@ class Carry:
     def close(self, body: Body) -> None:
         """Finds what the tensor is at the end of the body, and how its sizes move on."""
         name = self.record.current.name
-        ends = [body.tree.graph.current(f.scope.outputs[name]) for f in body.frames]
+        ends = [body.tree.current(f.scope.outputs[name]) for f in body.frames]
         last = body.operand(body.frames, ends)
         assert last is not None
         self.record.next = last
+        self._constant(body, last)
         for axis, size in list(self.axes.items()):
             try:
                 size.update = body.sizes.expression(last.type.shape[axis])
@@ -159,6 +164,23 @@ class Carry:
         for axis, number in self.numbers.items():
             if not body.becomes(number, last.type.shape[axis]):
                 raise Unroll(body.frames[0].scope)
+
+    def _constant(self, body: Body, last: Var) -> None:
+        """Holds the sizes that do not run to being what they are at the start by expression, too:
+        3 and `width` are two, also where all instances have a width of 3."""
+        shapes = zip(self.record.current.type.shape, last.type.shape, strict=True)
+        for axis, (was, now) in enumerate(shapes):
+            runs = axis in self.axes or axis in self.numbers
+            if runs or body.sizes.unknown.equal(was, now):
+                continue
+            with suppress(Disagree):  # what has no expression is nobody's size
+                body.sizes.expression(was), body.sizes.expression(now)
+                raise Runs(self._place(body, axis))
+
+    def _place(self, body: Body, axis: int) -> tuple[int, str, int]:
+        loop = body.frames[0].scope.loop
+        assert loop is not None
+        return loop.site, self.name, axis
 
 
 def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
@@ -172,10 +194,9 @@ def _results(part: Part, body: Body, frames: Sequence[Frame]) -> dict[Var, Var]:
         if var not in carried and not part.empty:
             values = [next((v for v, x in f.vars.items() if x is var), value) for f in ends]
             _leave(part, results, var, values, {})
-    graph = body.tree.graph
     for carry in body.carried:
         var, name = carry.record.next, carry.record.current.name
-        values = [graph.current(f.scope.outputs[name]) for f in ends]
+        values = [body.tree.current(f.scope.outputs[name]) for f in ends]
         running = {**{axis: size.name for axis, size in carry.axes.items()}, **carry.numbers}
         initial = carry.record.initial
         carry.record.result = _leave(part, results, var, values, running, initial)
@@ -213,6 +234,13 @@ def _leave(
 
 def _chain(body: Sequence[Statement], current: Var, last: Var) -> str | None:
     """The list that all members stand in, if each takes only the output of the one before."""
+    names = _linked(body, current, last)
+    return names.pop() if len(names) == 1 else None
+
+
+def _linked(body: Sequence[Statement], current: Var, last: Var) -> set[str | None]:
+    """The lists that members stand in, from a tensor to the last one; None where one stands in
+    no list, or takes anything else."""
     names: set[str | None] = set()
     for statement in body:
         match statement:
@@ -225,9 +253,13 @@ def _chain(body: Sequence[Statement], current: Var, last: Var) -> str | None:
             case Repeat(carried=[one]):
                 names.add(statement.chain if one.initial is current else None)
                 current = one.result
+            case If(phis=[phi]):
+                names |= _linked(statement.then, current, phi.then)
+                names |= _linked(statement.orelse, current, phi.orelse)
+                current = phi.result
             case _:
-                return None
-    return names.pop() if len(names) == 1 and current is last else None
+                return {None}
+    return names if current is last else {None}
 
 
 def loops(body: Sequence[Statement]) -> Iterator[Repeat]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,18 +106,19 @@ class Sizes:
             return candidate
         if all(isinstance(s, int) and s == sizes[0] for s in sizes):
             return sizes[0]
-        return self._name(self.unknown.name() if hint is None else self._fresh(hint), sizes)
+        return self.fresh(hint, sizes) if hint else self._name(self.unknown.name(), sizes)
+
+    def fresh(self, hint: str, sizes: Sequence[Dim]) -> Dim:
+        """A new symbol for a size, named after `hint`."""
+        while any(hint in frame.names for frame in self.frames):
+            hint += "_"
+        return self._name(hint, sizes)
 
     def _name(self, name: str, sizes: Sequence[Dim]) -> Dim:
         for frame, size in zip(self.frames, sizes, strict=True):
             frame.names[name] = size
         self.symbolic[name] = symbol(name)
         return symbol(name)
-
-    def _fresh(self, hint: str) -> str:
-        while any(hint in frame.names for frame in self.frames):
-            hint += "_"
-        return hint
 
     def after(self, inside: Type, types: Sequence[Type], running: Mapping[int, str]) -> Type:
         """The type that a loop's tensor has behind the loop; `running` sizes keep their names."""
@@ -201,7 +201,20 @@ class Sizes:
     def choose(self, size: Dim, condition: Expr, then: Dim | None, orelse: Dim | None) -> None:
         """Notes that an opaque size is that of one arm of a static if, where both have a name."""
         opaque = isinstance(size, Size) and str(size).startswith(OPAQUE)
-        if opaque and then is not None and orelse is not None:
-            with suppress(Disagree):
-                arms = self.expression(then), self.expression(orelse)
-                self.unknown.chosen[str(size)] = ast.IfExp(condition, *arms)
+        choice = self._choice(condition, then, orelse) if opaque else None
+        if choice is not None:
+            self.unknown.chosen.setdefault(str(size), choice)
+
+    def chosen(self, condition: Expr, then: Dim | None, orelse: Dim | None) -> Dim | None:
+        """The opaque size that is known to be that of one arm of a static if."""
+        choice = self._choice(condition, then, orelse)
+        known = self.unknown.chosen.items() if choice is not None else ()
+        return next((symbol(n) for n, c in known if choice and expr.same(c, choice)), None)
+
+    def _choice(self, condition: Expr, then: Dim | None, orelse: Dim | None) -> Expr | None:
+        if then is None or orelse is None:
+            return None
+        try:
+            return ast.IfExp(condition, self.expression(then), self.expression(orelse))
+        except Disagree:
+            return None

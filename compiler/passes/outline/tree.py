@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ...expr import Expr, literal, names
 from ...graph import Definition, Graph, Loop, Node, Scope, Value, Weight
@@ -41,21 +43,40 @@ class Item:
 
 
 class Tree:
-    """The items of every scope, in order; loops whose key is in `unrolled` are dissolved."""
+    """The items of every scope, in order; loops whose key is in `unrolled` are dissolved.
 
-    def __init__(self, graph: Graph, unrolled: set[tuple[Definition, int]]) -> None:
-        self.graph = graph
+    `graphs` are the model, and the same model with other hyper-parameters, whose instances show
+    what the first one leaves out.
+    """
+
+    def __init__(self, graphs: Sequence[Graph], unrolled: set[tuple[Definition, int]]) -> None:
+        self.graphs = graphs
         self.unrolled = unrolled
-        self.applied = {node.layer for node in graph if node.layer is not None}
+        self.applied = {node.layer for node in chain(*graphs) if node.layer is not None}
+        self.live = {value for graph in graphs for value in graph.outputs.values()}
+        self.facts = [f for f in graphs[0].facts if all(f in graph.facts for graph in graphs)]
         self.tables: dict[Definition, set[str]] = {}
-        self.items: dict[Scope, list[Item]] = {graph.root: []}
+        self.roots = {graph.root: graph for graph in graphs}
+        self.items: dict[Scope, list[Item]] = {root: [] for root in self.roots}
         self.scopes: list[Scope] = []
-        self._seen: set[Scope] = {graph.root}
+        self._seen: set[Scope] = set(self.roots)
         self._loops: dict[tuple[Scope, Loop], Item] = {}
         self._ordinals: dict[tuple[Scope, int], int] = {}
-        for node in graph:
+        self._forwarded = ChainMap(*(graph.forwarded for graph in graphs))
+        for node in chain(*graphs):
             self._enter(node.scope)
             self._put(node.scope, Item((node.site, 0), "node", node.arms, node=node))
+
+    def graph(self, scope: Scope) -> Graph:
+        """The graph that `scope` belongs to."""
+        *_, root = scope.ancestors()
+        return self.roots[root]
+
+    def current(self, value: Value) -> Value:
+        """The value that now stands for `value`, as a scope record names it."""
+        while value in self._forwarded:
+            value = self._forwarded[value]
+        return value
 
     def body(self, scope: Scope) -> list[Item]:
         """What stands in the body of `scope`, by key."""
@@ -144,7 +165,7 @@ def earlier(value: Value, scope: Scope) -> bool:
 def external(tree: Tree, scope: Scope) -> list[Value]:
     """The values that come into `scope` from outside, in order of first use."""
     found: dict[Value, None] = {}
-    passed = {tree.graph.current(value) for value in scope.inputs.values()}
+    passed = {tree.current(value) for value in scope.inputs.values()}
     for node in tree.nodes(scope):
         for value in node.values:
             if isinstance(value, Weight):
@@ -157,14 +178,14 @@ def external(tree: Tree, scope: Scope) -> list[Value]:
     return list(found)
 
 
-def leaving(tree: Tree, scope: Scope, live: set[Value]) -> list[Value]:
+def leaving(tree: Tree, scope: Scope) -> list[Value]:
     """The values made in `scope` that are used outside, in order."""
-    named = {tree.graph.current(value) for value in scope.outputs.values()}
+    named = {tree.current(value) for value in scope.outputs.values()}
     return [
         output
         for node in tree.nodes(scope)
         for output in node.outputs
-        if output in live
+        if output in tree.live
         or any(
             not within(user.scope, scope) and (output in named or not _again(user.scope, scope))
             for user in output.users

@@ -1,4 +1,5 @@
-"""ResNet, written by mlc.
+"""ResNet: deep residual networks (He et al. 2015), with the stride of a bottleneck on its 3x3
+convolution.
 
 Verified with keras 3.15.1 and tensorflow-cpu 2.21.0.
 """
@@ -42,19 +43,47 @@ def bottleneck(
     return keras.layers.ReLU()(main + skip)
 
 
-def resnet(classes: int = 1000) -> keras.Model:
+def basic(x: keras.KerasTensor, width: int, stride: int = 1, *, name: str) -> keras.KerasTensor:
+    """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), width)."""
+    main = keras.layers.ZeroPadding2D(1)(x)
+    main = conv(width, 3, strides=stride, name=f"{name}_conv1")(main)
+    main = keras.layers.ReLU()(batch_norm(name=f"{name}_batch_norm1")(main))
+    main = conv(width, 3, padding="same", name=f"{name}_conv2")(main)
+    main = batch_norm(name=f"{name}_batch_norm2")(main)
+    skip = x
+    if x.shape[-1] != width or stride != 1:
+        skip = conv(width, 1, strides=stride, name=f"{name}_skip_conv")(x)
+        skip = batch_norm(name=f"{name}_skip_batch_norm")(skip)
+    return keras.layers.ReLU()(main + skip)
+
+
+def resnet(depth: int = 50, classes: int = 1000) -> keras.Model:
     """Image (B, H, W, 3) -> logits (B, classes)."""
     image = keras.Input((None, None, 3), name="image")
+    if depth not in [18, 34, 50, 101]:
+        raise ValueError(f"there is no ResNet-{depth}")
     h = keras.layers.ZeroPadding2D(3)(image)
     h = conv(64, 7, strides=2, name="conv")(h)
     h = batch_norm(name="batch_norm")(h)
     h = keras.layers.ZeroPadding2D(1)(keras.layers.ReLU()(h))
     h = keras.layers.MaxPooling2D(3, strides=2)(h)
     index = itertools.count()
-    for width, count, stride in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]:
-        h = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
+    for width, count, stride in zip(
+        [64, 128, 256, 512],
+        [2, 2, 2, 2] if depth == 18 else [3, 4, 23 if depth == 101 else 6, 3],
+        [1, 2, 2, 2],
+        strict=True,
+    ):
+        if depth < 50:
+            h2 = basic(h, width, stride, name=f"blocks_{next(index)}")
+        else:
+            h2 = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
+        h = h2
         for _ in range(count - 1):
-            h = bottleneck(h, width, name=f"blocks_{next(index)}")
+            if depth < 50:
+                h = basic(h, width, name=f"blocks_{next(index)}")
+            else:
+                h = bottleneck(h, width, name=f"blocks_{next(index)}")
     h = keras.layers.GlobalAveragePooling2D()(h)
     logits = keras.layers.Dense(
         classes,

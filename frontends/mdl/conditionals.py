@@ -1,0 +1,104 @@
+"""Static ifs: which arm is taken, and what remains known of the other one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.diagnose import MlcError
+from ...compiler.expr import Undecided
+from ...compiler.expr import literal as literal_expr
+from ...compiler.graph import Scope
+from . import static
+from . import syntax as s
+from .context import Block, Frame, Tensor, Variable, is_tensor
+from .errors import unsupported
+from .variants import Decision
+
+if TYPE_CHECKING:
+    from .elaborate import Elaborator
+
+
+class Conditionals:
+    """Decides static ifs, as statements and in expressions, and records the arms."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.e = elaborator
+
+    def decide(self, frame: Frame, test: s.Syntax) -> bool:
+        """The value of a static condition; errors where tensors or unknown sizes decide it."""
+        try:
+            value = self.e.expressions.evaluate(frame, test)
+        except Undecided as undecided:
+            raise MlcError(
+                "undecided", f"whether {undecided} is not known: it depends on the input's size",
+                test.span, help=f"if it must hold, write `require {undecided}`",
+            ) from None  # fmt: skip
+        if is_tensor(value):
+            code, message, help = unsupported("if")
+            raise MlcError(code, message, test.span, help=help)
+        return static.truth(value, test.span)
+
+    def pick(self, frame: Frame, name: str, node: s.Syntax) -> None:
+        """Keeps why a name stands for one of two blocks: `Unit = Basic if deep else Bottleneck`."""
+        variable = frame.variables[name]
+        if not isinstance(node, s.Conditional) or not isinstance(variable.value, Block):
+            return
+        if not any(isinstance(branch, s.Conditional) for branch in (node.body, node.other)):
+            condition, arm = frame.scope.ifs[node.site]
+            frame.variables[name] = Variable(variable.value, condition, frame.scope, arm)
+
+    @contextmanager
+    def picked(self, frame: Frame, node: s.Call | s.Stage) -> Iterator[None]:
+        """Calls a block that a static `if` has chosen in the arm of such an `if`."""
+        name = node.callee.id if isinstance(node.callee, s.Name) else ""
+        variable = frame.variables.get(name)
+        if variable is None or variable.arm is None:
+            yield
+            return
+        test = frame.source(variable)
+        if test is None:
+            yield
+            return
+        frame.scope.ifs[node.site] = (test, variable.arm)
+        with frame.arm(node.site, variable.arm):
+            yield
+
+    def record(self, frame: Frame, node: s.If | s.Conditional, taken: bool) -> int:
+        """Notes which arm of a static `if` was taken; the arm's number."""
+        expr = self.e.expressions.express(frame, node.test)
+        arm = 0 if taken else 1
+        condition = expr or literal_expr(taken)
+        frame.scope.ifs[node.site] = (condition, arm)
+        self.e.decisions.append(Decision(frame.scope, node.site, condition, taken))
+        return arm
+
+    def conditional(self, frame: Frame, node: s.Conditional) -> Any:
+        """`a if test else b`: a static value, or what the taken branch makes."""
+        taken = self.decide(frame, node.test)
+        branch = node.body if taken else node.other
+        if self.e.expressions.express(frame, branch) is not None:
+            return self.e.expressions.evaluate(frame, branch)
+        arm = self.record(frame, node, taken)
+        with frame.arm(node.site, arm):
+            if node.site in frame.block.plan.chains and isinstance(branch, s.Pipe):
+                return self._chain(frame, node, branch)
+            value = self.e.expressions.evaluate(frame, branch)
+        return value
+
+    def _chain(self, frame: Frame, node: s.Conditional, pipe: s.Pipe) -> Any:
+        """A branch that becomes one member, whose layers are numbered."""
+        place = frame.place(node.site, pipe.span)
+        source = self.e.expressions.evaluate(frame, pipe.source)
+        scope = Scope(
+            "chain", parent=frame.scope, path=place.path, member=place.member, index=place.index,
+            site=node.site, arms=frame.arms, span=pipe.span,
+        )  # fmt: skip
+        with frame.within(scope):
+            result = self.e.expressions.stages(frame, pipe, source, numbered=True)
+        if isinstance(source, Tensor):
+            scope.inputs["x"] = source.value
+        if isinstance(result, Tensor):
+            scope.outputs["y"] = result.value
+        return result
