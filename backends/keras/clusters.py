@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
@@ -80,10 +81,14 @@ class Grouping:
             for var, found in users(cls).items()
         }
         self.made = {o: s for s in self.place for o in getattr(s, "outputs", ())}
+        self.parent = {s: outer for outer in self.place for s in _inner(outer)}
+        self.source = {v: s for s in self.place for v in _given_by(s)}
+        self.constants = self._independent()
         self.own = {p.var: p for p in cls.parameters}
         self.states = {p: v for p, v in cls.updates}
         self.given_out = {p for p in cls.parameters if not self._readable(p)}
         self.groups: list[list[Apply]] = []
+        self.group: dict[Apply, list[Apply]] = {}
         while not self._settled():
             pass
 
@@ -122,27 +127,36 @@ class Grouping:
     def _from_nothing(self, statement: Apply) -> bool:
         """Whether it leaves the class and is computed from no input: a constant."""
         leaves = any(not self._plain(u) if u else True for u in self._users(statement))
-        return leaves and self._constant(statement) and statement.outputs[0] not in self.numbers
+        constant = statement in self.constants and statement.outputs[0] not in self.numbers
+        return leaves and constant
 
-    def _constant(self, statement: Apply) -> bool:
-        return all(
-            not isinstance(v, WeightVar) and v in self.made
-            and isinstance(made := self.made[v], Apply) and self._constant(made)
-            for v in _given(statement)
-        )  # fmt: skip
+    def _independent(self) -> set[Apply]:
+        """The ops that are computed from no input and no weight."""
+        found: set[Apply] = set()
+        for statement in walk(self.cls.body):
+            if isinstance(statement, Apply) and statement in self.place:
+                made = [None if isinstance(v, WeightVar) else self.made.get(v)
+                        for v in _given(statement)]  # fmt: skip
+                if all(m in found for m in made):
+                    found.add(statement)
+        return found
 
     def is_constant(self, var: Var) -> bool:
         """Whether a tensor depends on no input."""
         made = self.made.get(var)
-        return var in self.numbers or (isinstance(made, Apply) and self._constant(made))
+        return var in self.numbers or made in self.constants
 
-    def _constants(self, statement: Apply) -> Iterator[Apply]:
-        """The ops from which one that takes no input is computed."""
-        if self._constant(statement):
-            for var in _given(statement):
+    def _with_constants(self, statement: Apply) -> list[Apply]:
+        """An op, and if it takes no input those from which it is computed."""
+        found = {statement: None}
+        rest = [statement] if statement in self.constants else []
+        while rest:
+            for var in _given(rest.pop()):
                 made = self.made[var]
-                if isinstance(made, Apply) and var not in self.numbers:
-                    yield from (*self._constants(made), made)
+                if isinstance(made, Apply) and var not in self.numbers and made not in found:
+                    found[made] = None
+                    rest.append(made)
+        return self._ordered([*found])
 
     def _users(self, statement: Apply) -> list[Statement | None]:
         return [u for o in statement.outputs for u in self.users.get(o, [])]
@@ -150,21 +164,20 @@ class Grouping:
     def _settled(self) -> bool:
         """Forms the groups; false where a parameter must be given out, and all begins anew."""
         seeds = [s for s in self.place if isinstance(s, Apply) and self._plain(s) and self._seed(s)]
-        self.groups = []
+        self.groups, self.group = [], {}
         for seed in seeds:
-            if not self._inside(seed):
-                self.groups.append(self._ordered([*self._constants(seed), seed]))
-        while self._join():
-            pass
+            if seed not in self.group:
+                self._form(self._with_constants(seed))
+        self._join()
         for parameter in self.own.values():
             if parameter in self.given_out:
                 continue
-            readers = [g for g in self.groups if any(parameter.var in _given(s) for s in g)]
+            readers = self._readers(parameter)
             if len(readers) > 1 and not self._merge(readers):
                 self.given_out.add(parameter)
                 return False
         for group in tuple(self.groups):
-            if group not in self.groups or self._convex(group):
+            if all(g is not group for g in self.groups) or self._convex(group):
                 continue
             held = {self.own[v] for s in group for v in _given(s) if v in self.own}
             if held - self.given_out:
@@ -174,28 +187,45 @@ class Grouping:
                 raise MlcError("internal", f"a layer of {self.cls.name} would need itself")
         return True
 
-    def _join(self) -> bool:
-        """Joins one group with what alone takes its result, where that belongs inside."""
-        for group in self.groups:
+    def _readers(self, parameter: Parameter) -> list[list[Apply]]:
+        """The groups that read a parameter."""
+        users = [u for u in self.users.get(parameter.var, ()) if isinstance(u, Apply)]
+        found = {id(self.group[u]) for u in users if u in self.group}
+        return [g for g in self.groups if id(g) in found] if found else []
+
+    def _form(self, statements: list[Apply], *instead: list[Apply]) -> None:
+        """Adds a group, in the place of others."""
+        gone = {id(group) for group in instead}
+        if gone:
+            self.groups = [g for g in self.groups if id(g) not in gone]
+        self.groups.append(statements)
+        for statement in statements:
+            if id(self.group.get(statement)) in gone or statement not in self.group:
+                self.group[statement] = statements
+
+    def _join(self) -> None:
+        """Joins groups with what alone takes their result, where that belongs inside."""
+        i = 0
+        while i < len(self.groups):
+            group = self.groups[i]
             after = self._follower(group)
             if after is None:
+                i += 1
                 continue
-            merged = [*group, *after]
-            for other in self.groups:
-                if other is not group and set(other) & set(after):
-                    merged = [*merged, *other]
-                    self.groups.remove(other)
-                    break
-            group[:] = self._ordered(merged)
-            return True
-        return False
+            other = self.group.get(after[-1], [])
+            anew = any(s not in self.group for s in after)
+            self.groups = [g for g in self.groups if g is not other]
+            group[:] = self._ordered([*group, *after, *other])
+            self.group.update(dict.fromkeys(group, group))
+            # What came in anew may be what an earlier group leads to.
+            i = 0 if anew else next(j for j, g in enumerate(self.groups) if g is group)
 
     def _follower(self, group: Sequence[Apply]) -> list[Apply] | None:
         """The ops that take what a group gives: one that belongs inside, with those on the way."""
         last = self._only_user(group)
         if last is None:
             return None
-        if self._inside(last) or self._without_data(group):
+        if last in self.group or self._without_data(group):
             return [last]
         path = [last]
         while len(path) < HOPS:
@@ -203,16 +233,13 @@ class Grouping:
             if last is None or len({*_tensors(path[-1], self)}) > 1:
                 return None
             path.append(last)
-            if self._inside(last):
+            if last in self.group:
                 return path
         return None
 
-    def _inside(self, statement: Apply) -> bool:
-        return any(statement in group for group in self.groups)
-
     def _only_user(self, statements: Sequence[Apply]) -> Apply | None:
         """The one plain op of the same body that takes all that leaves these."""
-        found = {u for s in statements for u in self._users(s) if u not in statements}
+        found = {u for s in statements for u in self._users(s)} - set(statements)
         if len(found) != 1:
             return None
         (user,) = found
@@ -231,7 +258,7 @@ class Grouping:
         merged = self._ordered([s for group in groups for s in group])
         if not self._convex(merged):
             return False
-        self.groups = [g for g in self.groups if g not in groups] + [merged]
+        self._form(merged, *groups)
         return True
 
     def _ordered(self, statements: Sequence[Apply]) -> list[Apply]:
@@ -243,9 +270,10 @@ class Grouping:
         body = self.place[group[0]][0]
         if any(self.place[s][0] is not body for s in group):
             return False
+        own = set(group)
         start = max((self._index(v, body) for s in group for v in _given(s)
-                     if self.made.get(v) not in group), default=-1)  # fmt: skip
-        outside = [u for s in group for u in self._users(s) if u is not None and u not in group]
+                     if self.made.get(v) not in own), default=-1)  # fmt: skip
+        outside = [u for s in group for u in self._users(s) if u is not None and u not in own]
         return all(start < self._enclosing(u, body) for u in outside)
 
     def _closed(self, group: list[Apply]) -> bool:
@@ -253,44 +281,44 @@ class Grouping:
         found = list(group)
         while not self._convex(found):
             body = self.place[found[0]][0]
+            own = set(found)
             start = max(self._index(v, body) for s in found for v in _given(s)
-                        if self.made.get(v) not in found)  # fmt: skip
+                        if self.made.get(v) not in own)  # fmt: skip
             between = [u for s in found for u in self._users(s) if u is not None
-                       and u not in found and self._enclosing(u, body) <= start]  # fmt: skip
+                       and u not in own and self._enclosing(u, body) <= start]  # fmt: skip
             more: list[Apply] = []
             for user in between:
                 if not isinstance(user, Apply) or not self._plain(user):
                     return False
-                more += next((g for g in self.groups if user in g), [user])
+                more += self.group.get(user, [user])
             if not more:
                 return False
             found = self._ordered([*found, *more])
         inside = set(found)
-        self.groups = [g for g in self.groups if g is not group and not inside >= set(g)]
-        self.groups.append(found)
+        taken_in = [g for g in self.groups if g is group or inside >= set(g)]
+        self._form(found, *taken_in)
         return True
 
     def _index(self, var: Var, body: list[Statement]) -> int:
-        made = self.made.get(var)
-        if made is None:
-            return next((i for i, s in enumerate(body) if var in _given_by(s)), -1)
-        return self._enclosing(made, body)
+        return self._enclosing(self.source.get(var), body)
 
-    def _enclosing(self, statement: Statement, body: list[Statement]) -> int:
+    def _enclosing(self, statement: Statement | None, body: list[Statement]) -> int:
         """The place in `body` of the statement, or of the loop or choice that it is in."""
-        for i, each in enumerate(body):
-            if each is statement or any(s is statement for s in _inner(each)):
+        while statement is not None:
+            where, i = self.place.get(statement, (None, -1))
+            if where is body:
                 return i
+            statement = self.parent.get(statement)
         return -1
 
-    @property
+    @cached_property
     def eager(self) -> set[Var]:
         """What is computed while the model is put together: constants that no group computes."""
         return {
             o
             for s in self.place
             if isinstance(s, Apply) and s.outputs[0] not in self.numbers
-            and self._constant(s) and not self._inside(s)
+            and s in self.constants and s not in self.group
             for o in s.outputs
         }  # fmt: skip
 
@@ -331,15 +359,16 @@ class Grouping:
     def _before(self, statements: Sequence[Apply]) -> Statement:
         """The earliest statement at which all that the group takes is there."""
         body = self.place[statements[0]][0]
-        outside = [u for s in statements for u in self._users(s) if u and u not in statements]
+        own = set(statements)
+        outside = [u for s in statements for u in self._users(s) if u and u not in own]
         first = min((self._enclosing(u, body) for u in outside), default=len(body))
         last = self.place[statements[-1]][1]
         return body[last] if last < first else body[first]
 
     def _group(self, statements: list[Apply]) -> Group:
         own = {o for s in statements for o in s.outputs}
-        held = [p for v, p in self.own.items() if p not in self.given_out
-                and any(v in _given(s) for s in statements)]  # fmt: skip
+        given = {v for s in statements for v in _given(s)}
+        held = [p for v, p in self.own.items() if p not in self.given_out and v in given]
         updates = [(p, self.states[p]) for p in held if p in self.states]
         read = [v for s in statements for v in _given(s) if v not in own and v not in self.numbers]
         read += [v for _, v in updates if v not in own]
@@ -348,8 +377,9 @@ class Grouping:
         sizes = [self.cls.inputs[self.cls.sizes[n][0]]
                  for n in sorted(self._names(statements)) if n not in known]  # fmt: skip
         inputs = list(dict.fromkeys([*tensors, *sizes])) or self._anything()
+        inside = set(statements)
         outside = {o for s in statements for o in s.outputs
-                   if any(u not in statements for u in self.users.get(o, []))}  # fmt: skip
+                   if any(u not in inside for u in self.users.get(o, []))}  # fmt: skip
         only = {v for _, v in updates}
         outputs = [o for s in statements for o in s.outputs if o in outside
                    and not (o in only and self._only_updates(o, statements))]  # fmt: skip
@@ -417,8 +447,9 @@ def _inside(statement: Statement) -> tuple[list[Statement], ...]:
 
 
 def _inner(statement: Statement) -> Iterator[Statement]:
+    """What stands directly within a statement."""
     for body in _inside(statement):
-        yield from walk(body)
+        yield from body
 
 
 __all__ = ["END", "START", "Group", "Grouping", "Place", "open_sizes"]

@@ -41,6 +41,7 @@ class Places:
         self.holders = holders
         self.folds = folds
         self.respelled = respelled
+        self._members: dict[int, dict[str, list[Apply | Call | Chain]]] = {}
         self.classes = {scope: cls for cls in program.classes for scope in cls.scopes}
 
     def entry(self, weight: Weight, path: Path) -> Entry | None:
@@ -72,29 +73,33 @@ class Places:
             plain = names.get(name, name)
             yield plain if index is None else f"{plain}_{index}"
             names = {}
-            for statement in walk(list(body)):
+            for statement in self._named(body).get(name, ()):
                 match statement:
-                    case Call(member=member, cls=cls) if member.name == name and cls in own:
+                    case Call(cls=cls) if cls in own:
                         body = cls.body
                         break
-                    case Chain(member=member, body=inner) if member.name == name:
+                    case Chain(body=inner):
                         body, names = inner, stages(inner)
                         break
+
+    def _named(self, body: Sequence[Statement]) -> Mapping[str, list[Apply | Call | Chain]]:
+        """What a body holds and applies, by the names of the members."""
+        if id(body) not in self._members:
+            found = self._members.setdefault(id(body), {})
+            for statement in walk(body):
+                member = statement.member if isinstance(statement, (Apply, Call, Chain)) else None
+                if member is not None and isinstance(statement, (Apply, Call, Chain)):
+                    found.setdefault(member.name, []).append(statement)
+        return self._members[id(body)]
 
     def _applied(self, weight: Weight) -> Apply:
         """The op that applies the weight's layer; of several, all are alike in what matters."""
         layer = weight.layer
         assert layer is not None
         body = self._class(layer.scope).body
-        names = {layer.member, f"{layer.member}_{layer.index}"}
-        named = [
-            s
-            for s in walk(body)
-            if isinstance(s, Apply)
-            and s.op is layer.op
-            and s.member is not None
-            and s.member.name in names
-        ]
+        names = (layer.member, f"{layer.member}_{layer.index}")
+        held = [s for name in names for s in self._named(body).get(name, ())]
+        named = [s for s in held if isinstance(s, Apply) and s.op is layer.op]
         exact = [s for s in named if all(layer.attrs.get(k) == v for k, v in s.values.items())]
         found = exact or named
         kinds = {_matters(s) for s in found}

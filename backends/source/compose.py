@@ -9,7 +9,6 @@ source: a name is used again only where its former tensor is no longer needed.
 from __future__ import annotations
 
 import ast
-import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
@@ -151,7 +150,7 @@ class Composer:
             return True
         if named and not self._trivial(inner.value):
             return False
-        whole = self._put(copy.deepcopy(where), {inner.targets[0]: inner.value}.get)
+        whole = self._put(expr.copied(where), {inner.targets[0]: inner.value}.get)
         return len(self.shown(whole)) + len(head(outer)) <= self.width
 
     def _perhaps(self, node: ast.expr) -> list[Var]:
@@ -168,7 +167,7 @@ class Composer:
 
     def shown(self, node: ast.expr) -> str:
         """The expression as text, placeholders by their likely names."""
-        likely = self._put(copy.deepcopy(node), lambda var: expr.name(var.name or "x"))
+        likely = self._put(expr.copied(node), lambda var: expr.name(var.name or "x"))
         return text(likely)
 
     def _absorb(self, inner: Line, outer: Line) -> None:

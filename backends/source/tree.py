@@ -7,7 +7,6 @@ made safe, values as literals, and the rest is the template's own.
 from __future__ import annotations
 
 import ast
-import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -85,7 +84,7 @@ class _Fill(ast.NodeTransformer):
 
 def tree(template: str, **parts: Part) -> ast.expr:
     """The template with its holes filled: trees, lists of trees (`*{xs}`), or None to leave out."""
-    result = _Fill(parts).visit(copy.deepcopy(_parsed(template)))
+    result = _Fill(parts).visit(expr.copied(_parsed(template)))
     assert isinstance(result, ast.expr)
     return result
 
@@ -102,7 +101,7 @@ class _Numbers(ast.NodeTransformer):
 
 def text(node: ast.AST) -> str:
     """The tree as source."""
-    shown = _Numbers().visit(copy.deepcopy(node))
+    shown = _Numbers().visit(expr.copied(node))
     return ast.unparse(ast.fix_missing_locations(shown))
 
 
