@@ -12,8 +12,8 @@ import numpy as np
 from ..compiler.graph import Graph
 from . import feeds
 from .clearance import clear
-from .compare import Scale, scales
-from .noise import Noise, downstream, measure
+from .compare import LIMIT, ROUGH, Scale, scales
+from .noise import BF16, Noise, Rounding, downstream, measure
 from .reference import Feed, Joint, Key, Truth, gradient_error
 from .sizes import Sizes, describe
 
@@ -42,6 +42,7 @@ class Case:
     gradient_error: float
     moved: bool = False
     variant: int = 0
+    limit: float = LIMIT
 
     @property
     def title(self) -> str:
@@ -50,7 +51,7 @@ class Case:
     @cached_property
     def scales(self) -> dict[Key, Scale]:
         """What the error of each tensor is measured in."""
-        return scales(self.truth, self.noise.yardsticks)
+        return scales(self.truth, self.noise.yardsticks, self.limit)
 
 
 def settle(
@@ -95,6 +96,33 @@ def settle(
     unseen = downstream(noise.hazards, joint) | _undefined(truth)
     moved = any(feed.weights[path] is not weight for path, weight in weights.items())
     return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error, moved)
+
+
+def rough(
+    graph: Graph,
+    joint: Joint,
+    mode: str,
+    sizes: Sizes,
+    seed: int,
+    weights: Mapping[str, Any],
+    *,
+    optional: bool,
+    rounding: Rounding = BF16,
+) -> Case:
+    """A case for a precision so low that noise crosses steps whatever is drawn: it is part of the
+    yardstick, and what is no float, and moved by it, is not judged."""
+    rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), 0)
+    given = feeds.inputs(graph, sizes, rng, optional=optional)
+    feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
+    truth = joint.run(feed)
+    noise = measure(joint, feed, rng, strict=False, rounding=rounding)
+    error = max((gradient_error(joint, feed, truth, rng) for _ in range(2)), default=0.0)
+    unseen = _undefined(truth) | {
+        key: f"it is chosen by numbers that {rounding.name} does not tell apart"
+        for key, array in truth.items()
+        if array.dtype.kind != "f" and noise.yardsticks[key].most
+    }
+    return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error, limit=ROUGH)
 
 
 def _floats(truth: Truth) -> list[Any]:

@@ -18,6 +18,10 @@ LIMIT = 16.0
 Frozen. Over 380 honest runs of PyTorch, Keras, JAX, ONNX Runtime and OpenVINO it was at most 9.0.
 """
 
+ROUGH = 4.0
+"""The same where matrices are multiplied in bf16: that rounds so much more than all else that its
+noise tells the error of an honest run to within a few times."""
+
 PROVEN_ZERO = 1e-10
 """A gradient this small, against the largest of its kind, is zero in float64: as attention's key
 bias has it. What engines give for it is noise, and is compared with the noise."""
@@ -64,6 +68,7 @@ class Scale:
     noise: Yardstick
     size: float
     largest: float
+    limit: float = LIMIT
 
     @property
     def zero(self) -> bool:
@@ -73,10 +78,10 @@ class Scale:
     @property
     def hidden(self) -> bool:
         """Whether noise covers the tensor, so that even zeros in its place would pass."""
-        return self.size <= LIMIT * self.noise.rms and not self.zero
+        return self.size <= self.limit * self.noise.rms and not self.zero
 
 
-def scales(truth: Truth, noise: Mapping[Key, Yardstick]) -> dict[Key, Scale]:
+def scales(truth: Truth, noise: Mapping[Key, Yardstick], limit: float = LIMIT) -> dict[Key, Scale]:
     """The scale of every tensor. The floor is FLOOR of its size, or of a millionth of the largest
     of its kind, for tensors that are all but zero."""
     sizes = {key: _size(array) for key, array in truth.items()}
@@ -90,7 +95,7 @@ def scales(truth: Truth, noise: Mapping[Key, Yardstick]) -> dict[Key, Scale]:
             max(noise[key].rms, FLOOR * max(rms, least)),
             max(noise[key].most, FLOOR * max(most, least)),
         )
-        result[key] = Scale(yardstick, noise[key], rms, largest[key.kind])
+        result[key] = Scale(yardstick, noise[key], rms, largest[key.kind], limit)
     return result
 
 
@@ -116,7 +121,7 @@ def judge(row: Row, found: Any, wanted: Any, scale: Scale) -> Row:
         largest=_ratio(most, scale.yardstick.most),
         digits=-math.log10(rms / scale.size) if rms and not scale.zero else math.inf,
     )
-    if row.ratio > LIMIT:
+    if row.ratio > scale.limit:
         return replace(row, verdict="different", note=_where(found, wanted))
     if scale.hidden:
         return replace(row, verdict="unseen", note="rounding noise covers the tensor")

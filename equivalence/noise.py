@@ -1,8 +1,9 @@
-"""The yardstick: how far rounding to f32 moves each tensor of the reference.
+"""The yardstick: how far rounding moves each tensor of the reference.
 
 The graph runs a few times in float64 with every input, weight and result moved at random by as much
 as f32 rounds it: by eps * |result| where an op rounds once, by eps times the op on absolute values
-where it sums. What lies on a discrete choice (a relu at zero, a tie) is found on the way.
+where it sums. What lies on a discrete choice (a relu at zero, a tie) is found on the way. For a
+target that multiplies matrices in bf16, what goes into a product, and the product, move by that.
 """
 
 from __future__ import annotations
@@ -28,6 +29,25 @@ FLOOR = 4 * EPS
 
 SAFETY = 4.0
 """A choice is safe if its margin is this many times what rounding was seen to move it by."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a target rounds: in f32, or with products of matrices in less.
+
+    `product` is the eps of what is multiplied and of the product as it is held; it is summed, as
+    everything else is computed, in f32.
+    """
+
+    name: str
+    product: float = EPS
+
+
+F32 = Rounding("f32")
+BF16 = Rounding("bf16", 2.0**-7)
+
+PRODUCTS = frozenset({"matmul", "conv", "conv_transpose", "linear", "bilinear", "einsum", "resize"})
+"""Ops that multiply matrices."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +80,21 @@ class Noise:
     hazards: list[Hazard] = field(default_factory=list)
 
 
-def measure(joint: Joint, feed: Feed, rng: np.random.Generator, *, strict: bool) -> Noise:
+def measure(
+    joint: Joint,
+    feed: Feed,
+    rng: np.random.Generator,
+    *,
+    strict: bool,
+    rounding: Rounding = F32,
+) -> Noise:
     """Perturbs RUNS runs of the reference at `feed`; `strict` stops at the first hazard."""
     still = _Still(joint, feed)
     clean = joint.run(feed, expanded=True, perturb=still)
     squares = dict.fromkeys(clean, 0.0)
     most = dict.fromkeys(clean, 0.0)
     for _ in range(RUNS):
-        moved = _Moved(still, rng)
+        moved = _Moved(still, rng, rounding)
         found = joint.run(_perturbed(feed, rng), expanded=True, perturb=moved)
         for key, array in found.items():
             away = _away(array, clean[key])
@@ -105,13 +132,13 @@ def _perturbed(feed: Feed, rng: np.random.Generator) -> Feed:
     return Feed(feed.sizes, *moved)
 
 
-def _move(x: Any, rng: np.random.Generator, bound: Any = None) -> Any:
-    """A float `x` moved by up to EPS times `bound` (|x| if None), where that is finite."""
+def _move(x: Any, rng: np.random.Generator, bound: Any = None, eps: float = EPS) -> Any:
+    """A float `x` moved by up to `eps` times `bound` (|x| if None), where that is finite."""
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:
         return x
     x = x.astype(np.float64, copy=False)
     by = rng.random(x.shape, np.float32) - np.float32(0.5)
-    by = by * (x if bound is None else bound) * (2 * EPS)
+    by = by * (x if bound is None else bound) * (2 * eps)
     return x + (by if np.isfinite(np.sum(by)) else np.where(np.isfinite(by), by, 0.0))
 
 
@@ -210,10 +237,12 @@ class Step:
 class _Moved:
     """The hook of a perturbed run."""
 
-    def __init__(self, still: _Still, rng: np.random.Generator) -> None:
+    def __init__(self, still: _Still, rng: np.random.Generator, rounding: Rounding = F32) -> None:
         self.still = still
         self.rng = rng
+        self.rounding = rounding
         self.times: Counter[Node] = Counter()
+        self.fixed: set[Value] = set()
 
     def __call__(self, node: Node, arrays: Any, results: Any) -> Any:
         now = (node, self.times[node])
@@ -221,15 +250,26 @@ class _Moved:
         step = self.still.steps.get(now)
         if step is not None:
             step.see(distance(node, arrays), results)
+        if all(value in self.fixed for value in node.values):
+            # Computed once, as 2 - 1 is for an exponent, which must stay whole.
+            self.fixed.update(node.outputs)
+            return tuple(y if _fits(y) else _move(y, self.rng) for y in results)
+        if self.rounding.product > EPS and node.op.name in PRODUCTS:
+            return (self._product(node, arrays),)
         match node.op.rounding:
             case "sum":
                 bounds = self.still.bounds.get(now) or self.still.bound(node, arrays)
                 return tuple(_move(y, self.rng, b) for y, b in zip(results, bounds, strict=True))
-            case "exact" if node.op.name == "constant":
-                return tuple(y if _fits(y) else _move(y, self.rng) for y in results)
             case "exact":
                 return results
         return tuple(_move(y, self.rng) for y in results)
+
+    def _product(self, node: Node, arrays: Any) -> Any:
+        """A product of what was rounded before, rounded once more."""
+        eps = self.rounding.product
+        given = [None if x is None else _move(x, self.rng, eps=eps) for x in arrays]
+        product = node.op.eval(*given, **attributes(node, self.still.sizes, "f64"))
+        return _move(product, self.rng, eps=eps)
 
 
 def _fits(x: Any) -> bool:

@@ -99,7 +99,8 @@ class Sight:
 @dataclass
 class Report:
     """The result of `verify`. `gradient_error` is the reference's own against differences; `sights`
-    are the faults that were looked for, if any."""
+    are the faults that were looked for, if any; `rounding` and `limit` are
+    what noise is that of, and how much of it is allowed."""
 
     model: str
     rows: list[Row] = field(default_factory=list)
@@ -109,6 +110,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     gradient_error: float = 0.0
+    rounding: str = "f32"
+    limit: float = LIMIT
 
     @property
     def equal(self) -> bool:
@@ -164,7 +167,8 @@ class Report:
             "model": self.model,
             "verdict": _verdict(self),
             "exit_code": self.exit_code,
-            "limit": LIMIT,
+            "limit": self.limit,
+            "rounding": self.rounding,
             "gradient_error": self.gradient_error,
             "engines": [asdict(engine) for engine in self.engines],
             "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
@@ -257,7 +261,8 @@ def notes(report: Report) -> list[str]:
     sizes = "; ".join(dict.fromkeys(row.size for row in report.rows if row.size))
     lines.append(f"sizes: {sizes}" if sizes else "all sizes are fixed")
     lines.append(
-        f"noise: the largest error, in units of what rounding to f32 does; the limit is {LIMIT:g}"
+        f"noise: the largest error, in units of what rounding to {report.rounding} does; the limit"
+        f" is {report.limit:g}"
     )
     if report.gradient_error:
         away = f"{report.gradient_error:.0e}"
@@ -289,6 +294,7 @@ KINDS = {
     "parameter gradient": "parameter gradients",
     "update": "updates",
     "dropout": "dropout",
+    "product": "products",
 }
 """What a row is of, and the heading of its column."""
 

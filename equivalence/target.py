@@ -97,6 +97,7 @@ class Target:
         *,
         watch: bool = False,
         trace: Sequence[str] = (),
+        lower: bool = False,
     ) -> Job:
         """The feed as the target takes it; with cotangents if it can differentiate."""
         arrays = _completed(feed, self.interface.inputs)
@@ -113,6 +114,7 @@ class Target:
             training,
             watch,
             tuple(trace),
+            lower,
         )
 
     def tensors(self, result: Result) -> Truth:

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..compiler.graph import Graph, Node, Weight
 from ..compiler.passes.dce import reached
-from . import feeds
+from . import feeds, tpu
 from .bisect import bisect
-from .case import MODES, Case, settle
-from .compare import LIMIT, VERDICTS, Row, judge
+from .case import MODES, Case, rough, settle
+from .compare import ROUGH, VERDICTS, Row, judge
 from .deviation import deviate, touched
 from .dropout import rates, watch
 from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
@@ -62,6 +62,7 @@ def verify(
     pool: Pool | None = None,
     mean: float = feeds.MEAN,
     faults: bool = False,
+    for_tpu: bool = False,
 ) -> Report:
     """Runs each artefact (target -> folder) and compares it with the reference in float64.
 
@@ -71,8 +72,10 @@ def verify(
     without them only its inference is compared. `weights` are canonical tensors; without them, ones
     are generated for each seed that make faults visible. `progress` is called with steps done,
     steps in all, and what was done. `pool` lends engines that run already; without it they are
-    started, and ended. `mean` is that of float inputs. `faults` asks which
-    faults the run would have seen, see `faults`. MlcError if no inputs can be chosen.
+    started, and ended. `mean` is that of float inputs. `faults` asks which faults the run would
+    have seen, see `faults`. `for_tpu` says that artefacts are for TPUs: what they multiply when
+    lowered for one must be bfloat16, and noise is that of bfloat16. MlcError if no inputs can be
+    chosen.
     """
     with ExitStack() as stack:
         if pool is None:
@@ -80,7 +83,7 @@ def verify(
         pool.start(artefacts)
         directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
         targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
-        run = _Run(graph, targets, pool, weights, progress, mean, faults)
+        run = _Run(graph, targets, pool, weights, progress, mean, faults, for_tpu)
         return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
 
 
@@ -96,6 +99,7 @@ class _Run:
         progress: Progress | None,
         mean: float,
         faults: bool,
+        for_tpu: bool,
     ) -> None:
         self.graph = graph
         self.targets = targets
@@ -105,7 +109,11 @@ class _Run:
         self.mean = mean
         self.faults = tuple(FAULTS.values()) if faults else ()
         self.cases: list[Case] = []
+        self.for_tpu = for_tpu
+        self.lowered: set[str] = set()
         self.report = Report(graph.name)
+        if for_tpu:
+            self.report.rounding, self.report.limit = "bf16", ROUGH
         self.joints: dict[str, Joint] = {}
         self.trained: Case | None = None
         self.second: Case | None = None
@@ -139,6 +147,8 @@ class _Run:
         for target, parts in jobs:
             self._judge(case, target, parts)
             self._step(f"{target.name}, {case.mode} {case.title}")
+            if self.for_tpu and case.mode not in self.lowered:
+                self._lower(case, target)
             if case.moved:
                 target.discard_weights(self._label(case))
         self.second = None
@@ -157,6 +167,11 @@ class _Run:
     def _case(self, plan: Plan) -> Case:
         if plan.mode not in self.joints:
             self.joints[plan.mode] = joint(self.graph, plan.mode == "training")
+        if self.for_tpu:
+            return rough(
+                self.graph, self.joints[plan.mode], plan.mode, plan.sizes, plan.seed,
+                self._weights(plan._replace(variant=0)), optional=plan.variant == 0,
+            )  # fmt: skip
         free = [path for path, weight in self.graph.weights.items() if weight.data is None]
         case = settle(
             self.graph, self.joints[plan.mode], plan.mode, plan.sizes, plan.seed,
@@ -188,6 +203,19 @@ class _Run:
         job = target.job(case.feed, case.mode == "training", self._label(case), watch=watch)
         return self.pool[target.name].submit(job)
 
+    def _lower(self, case: Case, target: Target) -> None:
+        """Looks at what a target multiplies on a TPU, once for each mode."""
+        self.lowered.add(case.mode)
+        job = target.job(case.feed, case.mode == "training", self._label(case), lower=True)
+        try:
+            found = self.pool[target.name].submit(job).result().products
+            self.report.rows += tpu.rows(target.name, case, found)
+        except RunFailed as error:
+            row = Row(target.name, case.mode, case.title, "product", "all", "failed")
+            self.report.rows.append(replace(row, note=str(error)))
+        except (EngineMissing, EngineDied) as error:
+            self._break(target.name, error)
+
     def _label(self, case: Case) -> str:
         """What tells one file of weights from another."""
         own = [case.mode, *map(str, case.sizes.values())] if case.moved else []
@@ -197,7 +225,7 @@ class _Run:
     def _judge(self, case: Case, target: Target, jobs: Jobs) -> None:
         """Adds the rows of a case; where one differs, a second draw must confirm it."""
         rows = self._rows(case, jobs)
-        if any(row.ratio > LIMIT for row in rows.values()):
+        if any(row.verdict == "different" for row in rows.values()):
             if self.second is None:
                 again = Plan(case.mode, case.sizes, case.seed + AGAIN, case.variant)
                 self.second = self._case(again)
@@ -213,6 +241,8 @@ class _Run:
         Where only gradients are off, every layer agrees.
         """
         name = jobs[0][0].name
+        if self.for_tpu:
+            return
         if any(finding.target == name for finding in self.report.findings):
             return
         with suppress(EngineMissing, EngineDied):
@@ -390,7 +420,7 @@ class _Run:
 
 def _is_forward(row: Row) -> bool:
     """Whether it is a result that differs, and no gradient."""
-    return row.ratio > LIMIT and not row.kind.endswith("gradient")
+    return row.verdict == "different" and not row.kind.endswith("gradient")
 
 
 def _rank(row: Row) -> tuple[int, float]:

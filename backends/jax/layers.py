@@ -139,7 +139,7 @@ LAYERS: Mapping[str, Rule] = {
 
 CONVENTIONS = frozenset(
     {"use_bias", "use_scale", "kernel_init", "embedding_init", "epsilon", "momentum", "decode"}
-    | {"use_fast_variance", "transpose_kernel", "dtype"}
+    | {"use_fast_variance", "transpose_kernel", "dtype", "promote_dtype"}
 )
 """Arguments that are the same for all layers of a kind."""
 

@@ -8,13 +8,14 @@ file itself multiplies or sums, it casts.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...compiler.expr import Expr
 from ...compiler.program import Apply, Var
 from ..source.parts import Parts
-from ..source.tree import tree
+from ..source.tree import is_literal, tree
 
 NARROW, WIDE = "{x}.astype(jnp.bfloat16)", "{x}.astype(jnp.float32)"
 
@@ -40,7 +41,7 @@ class Policy:
     @property
     def names(self) -> frozenset[str]:
         """What the file defines besides what every file does."""
-        return frozenset({"apply", "export"}) if self.narrow else frozenset()
+        return frozenset({"apply", "export", "narrow"}) if self.narrow else frozenset()
 
     def cast(self, parts: Parts) -> Parts:
         """An op's tensors in the precision in which it is to be computed."""
@@ -61,9 +62,13 @@ class Policy:
         if not self.narrow or apply.op.name not in LAYERS or not isinstance(made, ast.Call):
             return made
         more = {"dtype": "jnp.bfloat16"}
-        if apply.op.name == "attention":
-            given = {keyword.arg for keyword in made.keywords}
-            more |= {} if "attention_fn" in given else {"attention_fn": "attend"}
+        given = {keyword.arg: keyword.value for keyword in made.keywords}
+        attends = apply.op.name == "attention"
+        if attends and "attention_fn" not in given:
+            more["attention_fn"] = "attend"
+        if not ("use_bias" in given and is_literal(given["use_bias"], False)):
+            names = ("qkv_promote_dtype", "out_promote_dtype") if attends else ("promote_dtype",)
+            more |= dict.fromkeys(names, "narrow")
         last = len(made.keywords) - 1  # `rngs`
         made.keywords[last:last] = [ast.keyword(k, tree(v)) for k, v in sorted(more.items())]
         return made
@@ -72,6 +77,14 @@ class Policy:
         """What leaves the model, or stays in it until the next call: floats in float32."""
         return tree(WIDE, x=x) if self.narrow and dtype == "f32" else x
 
+
+NAMED = re.compile(r"promote_dtype=narrow\b")
+NARROWED = '''def narrow(arrays: tuple, *, dtype: jnp.dtype, **_) -> tuple:
+    """What a layer multiplies, in `dtype`; its bias, whose gradient is a sum, in float32."""
+    x, kernel, bias = arrays
+    return x.astype(dtype), kernel.astype(dtype), bias
+'''
+"""What layers are told to cast by, in place of Flax' own, which narrows the bias as well."""
 
 PLAIN = Policy()
 TPU = Policy(narrow=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+
+from .protocol import Products
 
 PRODUCT = re.compile(r"\bstablehlo\.(dot_general|dot|convolution)\b")
 OPERANDS = re.compile(r" : \(tensor<(?:\w+x)*(\w+)>, tensor<(?:\w+x)*(\w+)>\) -> ")
 
 
-def products(program: str) -> Mapping[tuple[str, str, str], int]:
+def products(program: str) -> Products:
     """How many there are of each op and the element types of its operands: ("dot_general", "bf16",
     "bf16"). ValueError where one is written in a way that this does not read."""
     found: Counter[tuple[str, str, str]] = Counter()

@@ -23,6 +23,7 @@ class Job:
     training    the mode; every dropout has rate 0
     watch       instead, at the artefact's own rates: what its dropout layers do
     trace       names of layers, whose results are wanted too; no gradients then
+    lower       instead: what a call, and its gradients, multiply when lowered for a TPU
     """
 
     folder: str
@@ -34,6 +35,11 @@ class Job:
     training: bool = False
     watch: bool = False
     trace: tuple[str, ...] = ()
+    lower: bool = False
+
+
+Products: TypeAlias = Mapping[tuple[str, str, str], int]
+"""How many products of matrices: op, and element types of both operands."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class Drop:
 class Result:
     """What a run gave: arrays by name, gradients and updated tensors under the target's keys.
 
-    `trace` holds what each call of a layer that was asked for gave.
+    `trace` holds what each call of a layer that was asked for gave, `products` by program
+    ("forward", "gradient") what a TPU is to multiply.
     """
 
     outputs: Arrays
@@ -65,6 +72,7 @@ class Result:
     updates: Arrays = field(default_factory=dict)
     drops: tuple[Drop, ...] = ()
     trace: dict[str, list[Any]] = field(default_factory=dict)
+    products: dict[str, Products] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

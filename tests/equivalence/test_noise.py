@@ -9,7 +9,7 @@ from mlc.compiler.graph import Graph, Input, Scope, Type, Value
 from mlc.compiler.op import Build
 from mlc.compiler.ops import OPS
 from mlc.equivalence.feeds import seeded
-from mlc.equivalence.noise import EPS, downstream, measure
+from mlc.equivalence.noise import BF16, EPS, downstream, measure
 from mlc.equivalence.reference import Feed, Key, gradient_error, joint
 
 Body = Callable[[Build, Value], Value]
@@ -95,3 +95,28 @@ def test_what_stop_gradient_holds_is_held_in_the_differences() -> None:
     g = joint(graph(body, 4), False)
     at = feed([0.3, -1.2, 2.0, 0.9], 4)
     assert gradient_error(g, at, g.run(at), seeded(1)) < 1e-8
+
+
+def test_where_matrices_are_multiplied_in_bf16_only_products_are_rough() -> None:
+    def body(b: Build, x: Value) -> Value:
+        return b(
+            OPS["matmul"], b(OPS["unsqueeze"], x, axes=(0,)), b(OPS["unsqueeze"], x, axes=(1,))
+        )
+
+    given = feed([1.0, 2.0, -4.0], 3)
+    exact = joint(graph(lambda b, x: b(OPS["square"], x), 3), False)
+    rough = joint(graph(lambda b, x: b(OPS["squeeze"], body(b, x), axes=(0,)), 3), False)
+    key = Key("output", "y")
+    given_once = Feed({}, given.inputs, {"y": np.ones(1, np.float32)}, {})
+    squares = measure(exact, given, seeded(0), strict=False, rounding=BF16)
+    product = measure(rough, given_once, seeded(0), strict=False, rounding=BF16)
+    assert squares.yardsticks[key].most < 100 * EPS
+    assert 1e-3 < product.yardsticks[key].rms / 21 < BF16.product
+
+
+def test_numbers_that_are_computed_from_numbers_stay_whole() -> None:
+    def body(b: Build, x: Value) -> Value:
+        return b(OPS["pow"], x, b(OPS["sub"], b.constant(3.0), b.constant(1.0)))
+
+    noise = measure(joint(graph(body, 2), False), feed([-2.0, 3.0], 2), seeded(0), strict=False)
+    assert noise.yardsticks[Key("output", "y")].rms > EPS  # and not a distance from NaN
