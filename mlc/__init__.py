@@ -100,6 +100,7 @@ def verify(
     modes: Sequence[str] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     faults: bool = False,
+    tpu: bool = False,
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
 
@@ -108,12 +109,14 @@ def verify(
     that make faults visible. `seeds` says how many sets of inputs are drawn, or which; `modes` are
     "inference" and "training" (None: both). `progress` is called with steps done, steps in all,
     and a text. `faults` also plants every known kind of fault in the reference, and says in
-    `report.sights` which the run would have seen. An engine that is missing or dies is in the
+    `report.sights` which the run would have seen. `tpu` looks at the files of `tpu` in `compile`:
+    that they multiply in bfloat16 when lowered for a TPU, and are off by no more than its rounding
+    explains. An engine that is missing or dies is in the
     report.
     """
     from .request import verify as run
 
-    return run(graph, targets, weights, seeds, modes, progress, faults=faults)
+    return run(graph, targets, weights, seeds, modes, progress, faults=faults, tpu=tpu)
 
 
 def __getattr__(name: str) -> Any:

@@ -97,6 +97,11 @@ def _verify(p: Parser) -> None:
         help="which mode is compared (default: both)",
     )  # fmt: skip
     p.add_argument(
+        "--tpu", action="store_true",
+        help="compare the file for TPUs of jax: its products when lowered for one, and its numbers,"
+        " within the rounding of bfloat16",
+    )  # fmt: skip
+    p.add_argument(
         "--faults", action="store_true",
         help="also say which kinds of faults this run would have seen in this model",
     )  # fmt: skip

@@ -113,14 +113,14 @@ def verify(options: Namespace) -> int:
     from . import verify as run
     from .equivalence.case import MODES
 
-    names = _names(options) if options.target else _installed()
+    names = _names(options) if options.target else ["jax"] if options.tpu else _installed()
     graph = _graph(options)
     given = _given(options, graph)
     modes = MODES if options.mode == "both" else [options.mode]
     with _progress() as progress:
         report = run(
             graph, names, given, seeds=options.seeds, modes=modes, progress=progress,
-            faults=options.faults,
+            faults=options.faults, tpu=options.tpu,
         )  # fmt: skip
     if options.json:
         import json

@@ -228,12 +228,14 @@ def _stem(graph: Graph) -> str:
     return module_name(file.stem if file.suffix == SUFFIX else graph.name)
 
 
-def emitted(graph: Graph, target: str, folder: str, modes: Sequence[str]) -> str | Path | Emitted:
+def emitted(
+    graph: Graph, target: str, folder: str, modes: Sequence[str], *, tpu: bool = False
+) -> str | Path | Emitted:
     """Writes what verify runs of a target below `folder`: also the models with gradients."""
     from .backends import TARGETS
     from .equivalence import Emitted
 
-    plain = artefact(graph, target, None, None, False).save(folder)
+    plain = artefact(graph, target, None, None, False, tpu=tpu).save(folder)
     if not (able := TARGETS[target].gradients):
         return plain
     made: dict[str, Path] = {}
@@ -266,6 +268,7 @@ def verify(
     progress: Callable[[int, int, str], None] | None,
     *,
     faults: bool = False,
+    tpu: bool = False,
     pool: Pool | None = None,
 ) -> Report:
     """As `mlc.verify`; `pool` lends engines that run already."""
@@ -287,10 +290,10 @@ def verify(
     tensors = None if weights is None else canonical(graph, weights)
     with TemporaryDirectory(prefix="mlc-") as folder:
         folders = {
-            name: emitted(graph, name, folder, modes or MODES)
+            name: emitted(graph, name, folder, modes or MODES, tpu=tpu)
             for name in choose(TARGETS if names is None else names)
         }
         return run(
             graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
-            progress=progress, pool=pool, faults=faults,
+            progress=progress, pool=pool, faults=faults, for_tpu=tpu,
         )  # fmt: skip

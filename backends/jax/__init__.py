@@ -18,7 +18,7 @@ from ..source.prepare import prepare
 from ..source.scope import hint
 from . import attention, compiled, recurrent
 from .layers import CONVENTIONS, native
-from .policy import PLAIN, TPU, Policy
+from .policy import NAMED, NARROWED, PLAIN, TPU, Policy
 from .printer import Make, Module
 from .reserved import LOCALS
 from .weights import entry
@@ -81,7 +81,7 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
         cls.name = names[cls.name]
     classes = frozenset(names.values()) | policy.names
     optional = {v.name: v for v in graph.inputs if v.default is not None}
-    partials = Partials(CONVENTIONS, "nnx", "jnp")
+    partials = Partials(CONVENTIONS, "nnx", "jnp", "narrow")
 
     causal = attention.uses(program, policy).causal <= {True}
 
@@ -107,7 +107,8 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
         pieces += compiled.functions(program.model, arguments, optional)
     head = title(program.model, "jax")
     body = join(pieces)
-    text = join([head, "\n\n".join([_imports(body + made), "\n".join(shared)]), body])
+    opening = [_imports(body + made), *([NARROWED] if NAMED.search(made) else [])]
+    text = join([head, "\n\n".join([*opening, "\n".join(shared)]), body])
     return formatted(text), arguments
 
 

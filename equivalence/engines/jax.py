@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,8 +17,9 @@ from flax import nnx
 from . import functional, package
 from .arguments import arguments, arrays
 from .dropout import observe
+from .lowering import products
 from .pool import THREADS
-from .protocol import Drop, Job, Result, Settings
+from .protocol import Drop, Job, Products, Result, Settings
 
 _models: dict[tuple[str, str], Any] = {}
 
@@ -40,6 +42,9 @@ def run(job: Job) -> Result:
     if job.trace:
         with _no_dropout(model):
             return Result({}, trace=_trace(model, job))
+    if job.lower:
+        with _no_dropout(model):
+            return Result({}, products=_lowered(model, job))
     with _no_dropout(model):
         graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
         floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
@@ -52,6 +57,23 @@ def run(job: Job) -> Result:
         gradients, (outputs, state) = step(parameters, floats, rest, others, job.cotangents)
     by_parameter, by_input = gradients
     return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(state))
+
+
+def _lowered(model: Any, job: Job) -> dict[str, Products]:
+    """What the file's own `export` of a call multiplies on a TPU, and what gradients of it do."""
+    form: Any = jax.ShapeDtypeStruct
+    feeds = {name: form(x.shape, x.dtype) for name, x in job.feeds.items()}
+    export = sys.modules[package.load(job.folder).build.__module__].export
+    forward = export(model, *arguments(job.inputs, feeds))
+    graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
+    floats = {name: x for name, x in feeds.items() if x.dtype.kind == "f"}
+    others = {name: x for name, x in feeds.items() if name not in floats}
+    step = jax.jit(_differentiated(partial(_call, graph, job.inputs, job.outputs)))
+    programs = {"forward": forward}
+    if job.cotangents:
+        given = (parameters, floats, rest, others, job.cotangents)
+        programs["gradient"] = jax.export.export(step, platforms=["tpu"])(*given)
+    return {name: products(program.mlir_module()) for name, program in programs.items()}
 
 
 def _model(job: Job) -> Any:
