@@ -99,7 +99,7 @@ class _Run:
         progress: Progress | None,
         mean: float,
         faults: bool,
-        for_tpu: bool,
+        for_tpu: bool = False,
     ) -> None:
         self.graph = graph
         self.targets = targets
