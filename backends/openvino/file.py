@@ -20,6 +20,7 @@ from ..source.names import free, snake
 from ..source.scope import Scope, hint
 from ..source.tree import tree
 from .attention import masked
+from .control import SCAN
 from .convolution import ADD_WINDOWS, WINDOWS
 from .methods import Methods
 from .printer import Graph
@@ -262,6 +263,8 @@ def helpers(body: str) -> Iterator[str]:
             )
     if "self.masked_attention(" in body:
         yield masked(body)
+    if "self.scan(" in body:
+        yield SCAN
     if "self.windows(" in body:
         yield WINDOWS
     if "self.add_windows(" in body:

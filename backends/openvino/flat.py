@@ -16,7 +16,7 @@ from ...compiler.expr import Expr, literal
 from ...compiler.graph import Definition, Graph, Input, Node, Scope, Value
 from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
-from ...compiler.program import Apply, Class, Program, Statement, Var
+from ...compiler.program import Apply, Class, Program, Region, Statement, Var
 from ..source.names import identifier
 from .methods import native
 from .states import NEXT
@@ -63,7 +63,7 @@ def _scope(graph: Graph) -> Scope:
 
 def _unite(graph: Graph, scope: Scope) -> None:
     """Puts all nodes into one scope, as if numbers had made them, so that equal ones merge."""
-    for node in graph:
+    for node in graph.nested():
         node.scope, node.layer, node.exprs, node.arms = scope, None, {}, ()
 
 
@@ -82,6 +82,7 @@ def _class(graph: Graph, scope: Scope, names: Mapping[Value, str]) -> Class:
 def _statement(node: Node, variables: dict[Value, Var], names: Mapping[Value, str]) -> Apply:
     """A node with its attributes as expressions over the names of sizes."""
     inputs = tuple(None if x is None else variables[x] for x in node.inputs)
+    regions = tuple(_region(node, block, variables) for block in node.blocks)
     for output in node.outputs:
         named = names.get(output, "") if len(output.uses) > 1 else ""
         variables[output] = Var(named, output.type)
@@ -92,4 +93,16 @@ def _statement(node: Node, variables: dict[Value, Var], names: Mapping[Value, st
         key: value for key, value in node.attrs.items()
         if key not in attrs or not expr.names(attrs[key])
     }  # fmt: skip
-    return Apply(node.op, inputs, tuple(variables[y] for y in node.outputs), attrs, values)
+    outputs = tuple(variables[y] for y in node.outputs)
+    return Apply(node.op, inputs, outputs, attrs, values, regions=regions)
+
+
+def _region(node: Node, block: Graph, variables: dict[Value, Var]) -> Region:
+    """A block; what it only reads is the tensor outside."""
+    own = node.attrs["carried"] + node.attrs["scanned"]
+    outside = node.values[len(node.values) - len(block.inputs) :]
+    for i, (value, given) in enumerate(zip(block.inputs, outside, strict=True)):
+        variables[value] = Var(identifier(value.name), value.type) if i < own else variables[given]
+    body = [_statement(inner, variables, {}) for inner in block]
+    inputs = tuple(variables[x] for x in block.inputs)
+    return Region(inputs, tuple(variables[y] for y in block.outputs.values()), body)

@@ -56,7 +56,7 @@ class Body(Lines):
             self.ends.setdefault(var, []).append(name)
 
     def read(self, var: Var) -> Expr:
-        if var in self.table:
+        if var in self.table and var not in self.fixed:
             return tree("w[{name}]", name=literal(self.table[var]))
         return super().read(var)
 

@@ -19,6 +19,8 @@ def ports(cls: Class) -> set[Var]:
             match statement:
                 case Apply(op=op, outputs=made) if op.name in SEVERAL and len(made) > 1:
                     found.update(made)
+                case Apply(regions=[_, *_], outputs=made):
+                    found.update(made)
                 case If(phis=phis):
                     found.update(p.result for p in phis if {p.then, p.orelse} & found)
                 case Repeat(carried=carried, results=results):

@@ -31,6 +31,7 @@ from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
 from ..source.tree import shown, tree
+from .control import written
 from .convolution import ROWS, read_off
 from .methods import INLINE, SPECS, Methods
 from .ports import ports
@@ -122,6 +123,9 @@ class Graph(Computation):
                 return scalar(value, made.outputs[0].type.dtype)
             return self.spelled(made)
         return super().read(var)
+
+    def control(self, statement: Apply) -> None:
+        written(self, statement)
 
     def result(self, var: Var) -> Expr:
         """A tensor that leaves the class, as a node."""

@@ -7,6 +7,8 @@ have a row of its own.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,3 +101,36 @@ def test_a_recurrent_layer_of_keras_repeats_itself_behind_the_end_of_a_row() -> 
     y = np.asarray(layer(x, mask=mask))
     np.testing.assert_array_equal(y[0, 1], y[0, 0])
     assert [tuple(w.shape) for w in layer.weights] == [(2, 12), (3, 12), (12,)]
+
+
+def test_openvino_overwrites_what_a_loop_hands_on_before_it_is_read() -> None:
+    """The element before the present one: of a loop over 0, 1, 2 the sum of the differences."""
+
+    def differences(carry: Callable[[ov.Node], ov.Node]) -> float:
+        x, part = ops.parameter([3, 1], ov.Type.f32), ops.parameter([1, 1], ov.Type.f32)
+        before, total = (ops.parameter([1], ov.Type.f32) for _ in range(2))
+        row = ops.squeeze(part, [0])
+        made = [carry(row), ops.add(total, ops.subtract(row, before)), ops.constant([True])]
+        results = [ops.result(y) for y in made]
+        loop = ops.loop(ops.constant(3), ops.constant([True]))
+        loop.set_function(ov.Model(results, [before, total, part], "step"))
+        loop.set_special_body_ports([-1, 2])
+        for given, result in zip((before, total), results, strict=False):
+            start = ops.constant([0.0], ov.Type.f32).output(0)
+            loop.set_merged_input(given, start, result.output(0))
+        loop.set_sliced_input(part, x.output(0), 0, 1, 1, -1, 0)
+        last = ops.identity(loop.get_iter_value(results[1].output(0)))
+        model = ov.Core().compile_model(ov.Model([last], [x]), "CPU")
+        (found,) = model(np.array([[0.0], [1.0], [2.0]], np.float32)).values()
+        return float(found[0])
+
+    assert differences(lambda row: row) == 0
+    assert differences(lambda row: ops.maximum(row, row)) == 2
+
+
+def test_a_scan_of_keras_stacks_only_what_it_carries() -> None:
+    def step(carry: Any, x: Any) -> Any:
+        return carry + x, keras.ops.stack([carry, x])
+
+    with pytest.raises(ValueError, match="Incompatible shape"):
+        keras.ops.scan(step, keras.ops.zeros(()), keras.ops.ones((3,)))
