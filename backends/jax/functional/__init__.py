@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ....compiler.graph import Graph, Weight
+from ....compiler.graph import Graph, Node, Weight
 from ....compiler.passes.features import fold
 from ....compiler.passes.layout import Folds, channels_last
 from ....compiler.program import Apply, Call, Chain, Program
 from ....compiler.weight import Entry, Step, WeightMap
 from ...artefact import Artefact, Interface, Port, module_name
 from ...source.prepare import prepare
+from .. import recurrent
 from ..chains import state_path
 from ..layers import native
 from ..weights import place
@@ -28,7 +29,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         folds.update(fold(copied))
         return changes
 
-    stored, program = prepare(graph, native, layout)
+    stored, program = prepare(graph, _spelled, layout)
     stem = module_name(name)
     text, arguments = source(stored, program)
     known = Known(program)
@@ -47,6 +48,11 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
             trees=("params", "state") if known[program.model].state else ("params",),
         ),
     )
+
+
+def _spelled(node: Node) -> bool:
+    """Whether a node stays as it is; recurrent layers are scans of their steps."""
+    return node.op.name not in recurrent.NAMES and native(node)
 
 
 def _entry(program: Program, weight: Weight, folds: Folds, known: Known) -> Entry:

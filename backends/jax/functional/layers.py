@@ -68,7 +68,8 @@ class Kind:
         first = self.uses[0]
         return [
             key for key in first
-            if key == "rate" or any(text(use[key]) != text(first[key]) for use in self.uses)
+            if any(text(use[key]) != text(first[key]) for use in self.uses)
+            or key == "rate" or (key == "shared" and text(first[key]) != "()")
             or (number(first[key]) is None and not _constant(first[key]))
         ]  # fmt: skip
 

@@ -160,6 +160,15 @@ class Body(Lines):
             else:
                 super().body([statement])
 
+    def control(self, statement: Apply) -> None:
+        """A scan, whose steps have no keys of their own and leave the state as it is."""
+        for inner in (s for region in statement.regions for s in walk(region.body)):
+            needs = self.known.of(inner)
+            if needs.key or needs.state:
+                what = f"JAX functions that draw, or change a state, within a {statement.op.name}"
+                raise MlcError("unsupported", what, help="choose modules, without --style")
+        super().control(statement)
+
     def chain(self, statement: Chain) -> None:
         outside, self.within = self.within, statement
         self.body(statement.body)
