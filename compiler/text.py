@@ -97,6 +97,7 @@ class _Writer:
         """An identifier like `name` that nothing else has."""
         base = re.sub(r"\W", "_", name, flags=re.ASCII)[:NAME]
         base = re.sub(r"^__+", "_", base)  # names with two are not of the language
+        base = base if base != "_" else "_unread"
         base = base if base[:1].isalpha() or base[:1] == "_" else f"_{base}"
         chosen, count = base, 1
         while chosen in self.taken:

@@ -58,7 +58,7 @@ def test_examples(path: Path) -> None:
 
 
 SCANNED = ("rnn", "lstm", "gru")
-"""Ops whose bodies are scans, which have no text yet."""
+"""Ops whose bodies are scans, which have no text."""
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,9 @@ def differentiate(graph: Graph) -> None:
         graph.outputs[f"d_{value.name}".replace(".", "_")] = gradient
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in EXAMPLES if p.stem not in ("tagger", "sentiment")], ids=lambda p: p.stem
+)
 def test_gradients_of_examples(path: Path) -> None:
     graph = load(path.read_text(), str(path), params=SMALL.get(path.stem, {}))
     resolve(graph, training=True)
