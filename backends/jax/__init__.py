@@ -96,7 +96,7 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
     for module in modules(partials.count, classes):
         module.source()
     settled = modules(partials.made, classes | partials.settle(LOCALS | classes))
-    printed = [*recurrent.modules(program), *(module.source() for module in settled)]
+    printed = [*recurrent.modules(program, policy), *(module.source() for module in settled)]
     shared = list(partials.source())
     made = "\n".join([*shared, *printed])
     if START in made:

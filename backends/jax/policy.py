@@ -59,19 +59,26 @@ class Policy:
 
     def layer(self, apply: Apply, made: Expr) -> Expr:
         """The call that makes a layer, told to multiply in bfloat16."""
-        if not self.narrow or apply.op.name not in LAYERS or not isinstance(made, ast.Call):
+        if not isinstance(made, ast.Call):
             return made
-        more = {"dtype": "jnp.bfloat16"}
         given = {keyword.arg: keyword.value for keyword in made.keywords}
-        attends = apply.op.name == "attention"
-        if attends and "attention_fn" not in given:
-            more["attention_fn"] = "attend"
-        if not ("use_bias" in given and is_literal(given["use_bias"], False)):
-            names = ("qkv_promote_dtype", "out_promote_dtype") if attends else ("promote_dtype",)
-            more |= dict.fromkeys(names, "narrow")
+        biased = not ("use_bias" in given and is_literal(given["use_bias"], False))
+        more = self.layer_arguments(apply.op.name, biased=biased)
         last = len(made.keywords) - 1  # `rngs`
-        made.keywords[last:last] = [ast.keyword(k, tree(v)) for k, v in sorted(more.items())]
+        made.keywords[last:last] = [
+            ast.keyword(name, tree(value)) for name, value in more.items() if name not in given
+        ]
         return made
+
+    def layer_arguments(self, op: str, *, biased: bool = True) -> dict[str, str]:
+        """What a layer is told of precision; its bias stays in float32."""
+        if not self.narrow or op not in LAYERS:
+            return {}
+        told, names = {"dtype": "jnp.bfloat16"}, ["promote_dtype"]
+        if op == "attention":
+            told = {"attention_fn": "attend", **told}
+            names = ["qkv_promote_dtype", "out_promote_dtype"]
+        return told | (dict.fromkeys(names, "narrow") if biased else {})
 
     def leaving(self, x: Expr, dtype: str) -> Expr:
         """What leaves the model, or stays in it until the next call: floats in float32."""

@@ -15,6 +15,7 @@ from ...compiler.program import Apply, Program, walk
 from ...compiler.weight import Step
 from ..source.parts import Parts
 from ..source.tree import is_literal
+from .policy import PLAIN, Policy
 from .starts import size
 
 NAMES: Mapping[str, str] = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
@@ -76,12 +77,12 @@ def _found(program: Program, op: str) -> list[Apply]:
 # ----------------------------------------------------------------------------------- as text
 
 
-def modules(program: Program) -> Iterator[str]:
+def modules(program: Program, policy: Policy = PLAIN) -> Iterator[str]:
     """The modules that the program needs, with what it needs of them."""
     for op in NAMES:
         found = _found(program, op)
         if found:
-            yield _Module(op, found).source()
+            yield _Module(op, found, policy).source()
 
 
 _GATES: Mapping[str, Sequence[str]] = {
@@ -103,8 +104,9 @@ _GATES: Mapping[str, Sequence[str]] = {
 class _Module:
     """One kind: what any application of it needs."""
 
-    def __init__(self, op: str, found: Sequence[Apply]) -> None:
+    def __init__(self, op: str, found: Sequence[Apply], policy: Policy) -> None:
         self.op = op
+        self.policy = policy
         self.states = ("h", "c") if op == "lstm" else ("h",)
         names = [n.rstrip("?") for n in found[0].op.inputs]
         given = {n: [s.inputs[i] is not None for s in found] for i, n in enumerate(names) if i}
@@ -145,7 +147,7 @@ class _Module:
         gates = GATES[self.op]
         features = f"{gates} * hidden" if gates > 1 else "hidden"
         bias = "use_bias=use_bias, " if "use_bias" in self.options else ""
-        start = f"{bias}kernel_init=start, bias_init=start, rngs=rngs"
+        start = f"{bias}kernel_init=start, bias_init=start, {self._told()}rngs=rngs"
         yield "self.hidden = hidden"
         yield from ["self.activation = activation"] * ("activation" in self.options)
         yield from ["self.ways = 1 + bidirectional"] * self.both
@@ -169,6 +171,15 @@ class _Module:
         yield "self.read = nnx.List([linear(width) for width in widths])"
         yield "self.held = nnx.List([linear(hidden) for _ in widths])"
 
+    def _told(self) -> str:
+        """What its linear layers are told of precision."""
+        told = self.policy.layer_arguments("linear")
+        return "".join(f"{name}={value}, " for name, value in told.items())
+
+    def _wide(self, x: str) -> str:
+        """States, and what is added to make them, whatever the precision of products."""
+        return f"{x}.astype(jnp.float32)" if self.policy.narrow else x
+
     # ------------------------------------------------------------------------------ the call
 
     def _call(self) -> Iterator[str]:
@@ -179,7 +190,8 @@ class _Module:
             default = "" if self.given["lengths"] else "None if lengths is None else "
             yield f"alive = {default}{seen}"
         if not self.given.get("h0"):
-            yield "zeros = jnp.zeros((x.shape[0], self.hidden), x.dtype)"
+            kind = "jnp.float32" if self.policy.narrow else "x.dtype"
+            yield f"zeros = jnp.zeros((x.shape[0], self.hidden), {kind})"
         yield "y = x.swapaxes(0, 1)"
         yield from self._scans()
         last = [f"jnp.stack({s})" if self.listed else f"{s}[None]" for s in self.states]
@@ -228,11 +240,12 @@ class _Module:
         zeros = self._packed(["zeros"] * len(self.states))
         if "h0" not in self.given:
             return zeros
-        own = self._packed([f"{s}0[{place}]" for s in self.states])
+        own = self._packed([self._wide(f"{s}0[{place}]") for s in self.states])
         return own if self.given["h0"] else f"{zeros} if h0 is None else {own}"
 
     def _scan(self, read: str, step: str, place: str, reverse: str = "") -> str:
-        taken = f"({read}(y), alive)" if self.rows else f"{read}(y)"
+        given = self._wide(f"{read}(y)")
+        taken = f"({given}, alive)" if self.rows else given
         back = f", reverse={reverse}" if reverse else ""
         return f"jax.lax.scan({step}, {self._first(place)}, {taken}{back})"
 

@@ -28,6 +28,7 @@ CASES = {
     "conv": (IMAGE, "f32[B, 8, 6, 6]", "x -> conv(8, 3, pad = 1, groups = 2)", 1),
     "conv_transpose": (IMAGE, "f32[B, 8, 12, 12]", "x -> conv_transpose(8, 2, stride = 2)", 1),
     "resize": (IMAGE, "f32[B, 4, 12, 12]", 'x -> resize(scale = 2, mode = "linear")', 2),
+    "gru": (X, "f32[B, 6, 5]", "x -> gru(5)", 2),
     "bilinear": (X, "f32[B, 6, 3]", "bilinear(x, x, 3)", 1),
 }
 """Input, output, body, and how many products a call has at least."""
@@ -42,7 +43,8 @@ def model(text: str, folder: Path) -> tuple[Any, Any]:
 
 
 def source(given: str, out: str, body: str) -> str:
-    return f"model M():\n    in  x: {given}\n    out y: {out}\n    y = {body}\n"
+    results = "y, last" if "gru" in body else "y"
+    return f"model M():\n    in  x: {given}\n    out y: {out}\n    {results} = {body}\n"
 
 
 def lowered(net: Any, x: Any) -> str:
