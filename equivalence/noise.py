@@ -50,6 +50,11 @@ PRODUCTS = frozenset({"matmul", "conv", "conv_transpose", "linear", "bilinear", 
 """Ops that multiply matrices."""
 
 
+TERMS = {"sigmoid": 0.5}
+"""What engines add up to an op's result, where that may be much less: a sigmoid is 0.5 and a
+fraction that is fitted to its rise from there, so that ONNX Runtime's is 0 below -18."""
+
+
 @dataclass(frozen=True)
 class Yardstick:
     """How far rounding moves a tensor: root mean square over elements and runs, and the most."""
@@ -256,6 +261,9 @@ class _Moved:
             return tuple(y if _fits(y) else _move(y, self.rng) for y in results)
         if self.rounding.product > EPS and node.op.name in PRODUCTS:
             return (self._product(node, arrays),)
+        if node.op.name in TERMS:
+            least = TERMS[node.op.name]
+            return tuple(_move(y, self.rng, np.maximum(np.abs(y), least)) for y in results)
         match node.op.rounding:
             case "sum":
                 bounds = self.still.bounds.get(now) or self.still.bound(node, arrays)

@@ -3,10 +3,10 @@
     python -m tests.proof.planted OUT.jsonl [--seeds FIRST LAST] [--models NAME ...]
 
 One line for each fault, model, target and seed. `effect` says by how much float64 moves, in units
-of the noise, when the reference has the fault in all its places; `moved` whether the file gives
-other bits than the honest one. A pair counts if either does. `ratio` is the largest over the cases
-of a verification, which ends where the fault is seen. What stands in the file already is not run
-again.
+of the noise, when the reference has the fault in all its places. A pair counts if it does; or, where
+the reference has no such place (a difference that only gradients have), if the file gives other bits
+than the honest one (`moved`). `ratio` is the largest over the cases of a verification, which ends
+where the fault is seen. What stands in the file already is not run again.
 """
 
 from __future__ import annotations
@@ -303,7 +303,14 @@ def verdict(line: Mapping[str, Any]) -> str:
         return "raised" if line["verdict"] == "failed" else "no place"
     if line["ratio"] > LIMIT:
         return "seen"
-    return "not seen" if line["effect"] > EFFECT or line["moved"] else "no effect"
+    return "not seen" if counts(line) else "no effect"
+
+
+def counts(line: Mapping[str, Any]) -> bool:
+    """Whether a fault has an effect in this model and target."""
+    if line["effect"] == 0:
+        return bool(line["moved"])
+    return bool(line["effect"] > EFFECT)
 
 
 def show(line: Mapping[str, Any]) -> None:
