@@ -112,6 +112,10 @@ class Computation(ABC):
         """The member that an If passes by, if that is all it does."""
         return statement.optional
 
+    def reserved(self) -> set[str]:
+        """Names that nothing of the function may have."""
+        return {*self.taken, *self.scope.locals.values(), *self.cls.inputs}
+
     def control(self, statement: Apply) -> None:
         """Adds a scan, loop or choice on data."""
         what = f"{self.target} has no spelling of {statement.op.name}"
