@@ -101,6 +101,7 @@ def verify(
     progress: Callable[[int, int, str], None] | None = None,
     faults: bool = False,
     tpu: bool = False,
+    style: str | None = None,
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
 
@@ -111,12 +112,12 @@ def verify(
     and a text. `faults` also plants every known kind of fault in the reference, and says in
     `report.sights` which the run would have seen. `tpu` looks at the files of `tpu` in `compile`:
     that they multiply in bfloat16 when lowered for a TPU, and are off by no more than its rounding
-    explains. An engine that is missing or dies is in the
-    report.
+    explains. `style` is that of `compile`, of the targets that have it. An engine that is missing
+    or dies is in the report.
     """
     from .request import verify as run
 
-    return run(graph, targets, weights, seeds, modes, progress, faults=faults, tpu=tpu)
+    return run(graph, targets, weights, seeds, modes, progress, faults=faults, tpu=tpu, style=style)
 
 
 def __getattr__(name: str) -> Any:

@@ -105,6 +105,7 @@ def _verify(p: Parser) -> None:
         "--faults", action="store_true",
         help="also say which kinds of faults this run would have seen in this model",
     )  # fmt: skip
+    _style(p)
     p.add_argument("--json", action="store_true", help="print the report as JSON")
 
 

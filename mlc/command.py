@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from . import load
 from .cli import DIFFERENT, EQUAL
 from .compiler.diagnose import MlcError
-from .request import artefact, choose, did_you_mean, setting
+from .request import artefact, choose, did_you_mean, setting, styled
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -67,7 +67,7 @@ def compile(options: Namespace) -> int:
         raise MlcError("usage", "--ir is for the target openvino, which is not asked for")
     if options.ir and options.output == "-":
         raise MlcError("usage", "--ir writes files, and -o - only prints the source")
-    _check_style(options, names)
+    styles = styled(names, options.style)
     graph = _graph(options)
     given = _given(options, graph)
     made = [
@@ -75,7 +75,7 @@ def compile(options: Namespace) -> int:
             graph, name, given, _stem(options), options.keep_layout,
             ir=options.ir and name == "openvino",
             gradients=options.gradients, training=options.training, tpu=options.tpu,
-            style=options.style if name in _styled() else None,
+            style=styles.get(name),
         )
         for name in names
     ]  # fmt: skip
@@ -85,20 +85,6 @@ def compile(options: Namespace) -> int:
     for each in made:
         print(f"wrote {each.save(options.output)}")
     return EQUAL
-
-
-def _styled() -> list[str]:
-    """The targets that have more than one style."""
-    from .backends import TARGETS
-
-    return [target.name for target in TARGETS.values() if target.styles]
-
-
-def _check_style(options: Namespace, names: Sequence[str]) -> None:
-    """Raises where a style is asked for, and no target that has it."""
-    if options.style is not None and not {*names} & {*_styled()}:
-        text = f"--style is for the target {', '.join(_styled())}, which is not asked for"
-        raise MlcError("usage", text)
 
 
 def _stem(options: Namespace) -> str:
@@ -120,7 +106,7 @@ def verify(options: Namespace) -> int:
     with _progress() as progress:
         report = run(
             graph, names, given, seeds=options.seeds, modes=modes, progress=progress,
-            faults=options.faults, tpu=options.tpu,
+            faults=options.faults, tpu=options.tpu, style=options.style,
         )  # fmt: skip
     if options.json:
         import json

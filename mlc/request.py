@@ -186,6 +186,20 @@ def _style(target: str, style: str, tpu: bool) -> dict[str, str]:
     return {"style": style}
 
 
+def styled(names: Iterable[str], style: str | None) -> dict[str, str]:
+    """The style of each target that has other styles; MlcError `usage` if none of them has."""
+    from .backends import TARGETS
+
+    if style is None:
+        return {}
+    able = [target.name for target in TARGETS.values() if target.styles]
+    found = {name: style for name in names if name in able}
+    if not found:
+        text = f"a style is for the target {', '.join(able)}, which is not asked for"
+        raise MlcError("usage", text)
+    return found
+
+
 def _with_ir(made: Artefact, graph: Graph) -> Artefact:
     """The artefact with OpenVINO's IR, of the graph's tensors or starting values."""
     from .backends.openvino.ir import with_ir
@@ -229,13 +243,19 @@ def _stem(graph: Graph) -> str:
 
 
 def emitted(
-    graph: Graph, target: str, folder: str, modes: Sequence[str], *, tpu: bool = False
+    graph: Graph,
+    target: str,
+    folder: str,
+    modes: Sequence[str],
+    *,
+    tpu: bool = False,
+    style: str | None = None,
 ) -> str | Path | Emitted:
     """Writes what verify runs of a target below `folder`: also the models with gradients."""
     from .backends import TARGETS
     from .equivalence import Emitted
 
-    plain = artefact(graph, target, None, None, False, tpu=tpu).save(folder)
+    plain = artefact(graph, target, None, None, False, tpu=tpu, style=style).save(folder)
     if not (able := TARGETS[target].gradients):
         return plain
     made: dict[str, Path] = {}
@@ -269,6 +289,7 @@ def verify(
     *,
     faults: bool = False,
     tpu: bool = False,
+    style: str | None = None,
     pool: Pool | None = None,
 ) -> Report:
     """As `mlc.verify`; `pool` lends engines that run already."""
@@ -288,10 +309,12 @@ def verify(
     if not drawn:
         raise MlcError("usage", "there is nothing to verify without a seed: it takes 1 or more")
     tensors = None if weights is None else canonical(graph, weights)
+    chosen = choose(TARGETS if names is None else names)
+    styles = styled(chosen, style)
     with TemporaryDirectory(prefix="mlc-") as folder:
         folders = {
-            name: emitted(graph, name, folder, modes or MODES, tpu=tpu)
-            for name in choose(TARGETS if names is None else names)
+            name: emitted(graph, name, folder, modes or MODES, tpu=tpu, style=styles.get(name))
+            for name in chosen
         }
         return run(
             graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
