@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..array import np
+from ..clone import clone
+from ..diagnose import MlcError
 from ..dim import Dim
-from ..graph import Type, Value
-from ..op import REGION, Build, Config, Op, Signature, TypeMismatch, require_equal
+from ..graph import Graph, Type, Value
+from ..op import BODY, REGION, Build, Config, Op, Signature, TypeMismatch, require_equal
+from .sequence import IOTA
 
 Step = Callable[
     [Build, Sequence[Value], Sequence[Value], Sequence[Value]],
@@ -164,3 +167,116 @@ def _named(types: Sequence[Type], names: Names) -> dict[str, Type]:
     """The types by names that differ, `names` first."""
     found = [*names, *(f"x{i}" for i in range(len(names), len(types)))]
     return dict(zip(found, types, strict=True))
+
+
+# ------------------------------------------------------------------------------------------- if
+
+
+def _truth(what: str, x: Type) -> None:
+    if x.dtype != "bool" or x.rank:
+        help = "choose by element: `where(condition, a, b)`"
+        raise TypeMismatch(f"{what} takes one bool, and gets {x}", "dtype", help)
+
+
+def _if_infer(condition: Type, *types: Type, blocks: Sequence[Signature]) -> tuple[Type, ...]:
+    _truth("a choice", condition)
+    then, orelse = blocks
+    for block in blocks:
+        _taken("a choice", types, block)
+    if len(then.outputs) != len(orelse.outputs):
+        raise TypeMismatch("the arms of a choice give different counts of tensors")
+    for x, y in zip(then.outputs, orelse.outputs, strict=True):
+        _alike(x, y, f"one arm of a choice gives {x}, and the other {y}")
+    return then.outputs
+
+
+IF = Op(
+    "if",
+    inputs=("*xs",),
+    infer=_if_infer,
+    eval=lambda condition, *arrays, blocks: blocks[0 if condition else 1](*arrays),
+    grad=REGION,
+    rounding="exact",
+    blocks=2,
+    doc="The first tensor is a condition; the first block runs on the others where it is true, else"
+    " the second.",
+)
+
+# ---------------------------------------------------------------------------------------- while
+
+
+def _while_infer(
+    *types: Type, carried: int, bound: int | None, blocks: Sequence[Signature]
+) -> tuple[Type, ...]:
+    condition, step = blocks
+    if bound is not None and bound < 1:
+        raise TypeMismatch(f"a loop of at most {bound} steps does nothing", "value")
+    for block in blocks:
+        _taken("a loop", types, block)
+    _truth("the condition of a loop", condition.outputs[0])
+    _invariant("a loop", types[:carried], step.outputs)
+    return types[:carried]
+
+
+def _while_eval(
+    *arrays: Any, carried: int, bound: int | None, blocks: Sequence[Any]
+) -> tuple[Any, ...]:
+    condition, step = blocks
+    carries, captured = arrays[:carried], arrays[carried:]
+    count = 0
+    while (bound is None or count < bound) and condition(*carries, *captured)[0]:
+        carries = step(*carries, *captured)
+        count += 1
+    return carries
+
+
+def _while_body(
+    b: Build, *values: Value, carried: int, bound: int | None, blocks: Sequence[Graph]
+) -> tuple[Value, ...]:
+    """A scan of `bound` steps, of which those behind the last do nothing."""
+    if bound is None:
+        text = "a `while` without a bound has no gradient"
+        raise MlcError("gradient", text, b.span, help="`while condition, at most 10:`")
+    condition, step = blocks
+
+    def once(b: Build, carries: Sequence[Value], _: object, captured: Sequence[Value]) -> Any:
+        given = (*carries, *captured)
+        (going,) = inline(b, condition, given)
+        types = {x.name: x.type for x in step.inputs}
+        still = b.block(types, lambda b, *values: values[:carried])
+        node = b.node(IF, (going, *given), {}, blocks=(clone(step)[0], still))
+        return node.outputs, ()
+
+    places = b(IOTA, size=bound)
+    names = [x.name for x in step.inputs]
+    names[carried:carried] = ["step"]
+    return scan(b, once, values[:carried], (places,), values[carried:], names=names)[0]
+
+
+WHILE = Op(
+    "while",
+    inputs=("*xs",),
+    config={
+        "carried": Config("int", doc="how many of the tensors are carried from step to step"),
+        "bound": Config("int", None, doc="how many steps there are at most; none: no bound"),
+    },
+    infer=_while_infer,
+    eval=_while_eval,
+    body=_while_body,
+    grad=BODY,
+    rounding="exact",
+    blocks=2,
+    doc="Runs the second block, which gives the new carries, as long as the first one gives true."
+    " With a bound it is a scan of so many steps, and has a gradient.",
+)
+
+
+def inline(b: Build, block: Graph, values: Sequence[Value]) -> tuple[Value, ...]:
+    """The nodes of a block once more, on these values; its results."""
+    copy, _ = clone(block)
+    now: dict[Value, Value] = dict(zip(copy.inputs, values, strict=True))
+    for node in copy:
+        inputs = [None if x is None else now[x] for x in node.inputs]
+        made = b.node(node.op, inputs, node.attrs, exprs=node.exprs, blocks=node.blocks)
+        now.update(zip(node.outputs, made.outputs, strict=True))
+    return tuple(now[value] for value in copy.outputs.values())

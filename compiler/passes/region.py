@@ -10,7 +10,7 @@ from ..clone import clone
 from ..diagnose import MlcError
 from ..graph import Graph, Input, Node, Value
 from ..op import Build
-from ..ops.control import SCAN
+from ..ops.control import IF, SCAN
 from ..ops.elementwise import ADD
 from ..ops.shape import zeros
 
@@ -157,5 +157,23 @@ def _keep(node: Node, b: Recording, carries: Sequence[int]) -> list[Value]:
     return [outputs[names.index(f"kept.{i}")] for i in carries]
 
 
-RULES: Mapping[str, Callable[[Node, Given], Gradients]] = {"scan": _scan}
+# ------------------------------------------------------------------------------------------- if
+
+
+def _choice(node: Node, given: Given) -> Gradients:
+    """The choice between the reverse modes of the arms."""
+    condition, *inputs = node.values
+    seeded = [i for i, g in enumerate(given.outputs) if g is not None]
+    wanted = [i for i, x in enumerate(inputs) if given.wanted[i + 1] and x.type.floating]
+    backs = [_Back(block, seeded, wanted) for block in node.blocks]
+    read = sorted({i for back in backs for i in back.close(wanted)})
+    for back in backs:
+        back.graph.inputs = [*(back.given[i] for i in read), *back.seeds.values()]
+    arguments = [condition, *(inputs[i] for i in read), *(given.outputs[i] for i in seeded)]
+    made = given.b.node(IF, arguments, {}, blocks=[back.graph for back in backs]).outputs
+    found = dict(zip(wanted, made, strict=True))
+    return [None, *(found.get(i) for i in range(len(inputs)))]
+
+
+RULES: Mapping[str, Callable[[Node, Given], Gradients]] = {"scan": _scan, "if": _choice}
 """Op -> the gradients of a node's inputs."""

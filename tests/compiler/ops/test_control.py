@@ -9,7 +9,8 @@ from mlc.compiler.clone import clone
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Input
 from mlc.compiler.ops import OPS
-from mlc.compiler.ops.control import scan
+from mlc.compiler.ops.control import IF, WHILE, scan
+from mlc.compiler.passes.expand import expand
 from mlc.compiler.passes.grad import gradients
 from mlc.compiler.run import run
 from tests.compiler.build import names, numbers, start, weight
@@ -168,3 +169,90 @@ def test_noise_is_drawn_in_each_step():
     run(graph, feed, {"w": numbers(3, 4), "u": numbers(4, 4)}, perturb=perturb)
     assert seen.count("tanh") == 5
     assert seen.count("scan") == 1
+
+
+def choosing():
+    """y = x * w if the sum of x is above 0, else tanh(x); z is x or a constant."""
+    graph, b, x = start(x=("B", 3))
+    w = weight(graph, "w", (3,))
+    going = b(OPS["greater"], b(OPS["sum"], x, axes=None), 0.0)
+    types = {"x": x.type, "w": w.type}
+    then = b.block(types, lambda b, x, w: (b(OPS["mul"], x, w), x))
+    orelse = b.block(types, lambda b, x, w: (b(OPS["tanh"], x), b(OPS["neg"], x)))
+    y, z = b(IF, going, x, w, blocks=(then, orelse))
+    graph.outputs = {"y": y, "z": z}
+    return graph
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_choice_and_its_gradient(sign):
+    graph = choosing()
+    check(graph)
+    arrays = {"x": sign * np.abs(numbers(2, 3)), "w": numbers(3, seed=1)}
+    x, w = (torch.tensor(a, requires_grad=True) for a in arrays.values())
+    truth = {"y": x * w, "z": x} if sign > 0 else {"y": torch.tanh(x), "z": -x}
+    seeds = {name: numbers(2, 3, seed=i) for i, name in enumerate(truth, 5)}
+    sum((y * torch.tensor(seeds[name])).sum() for name, y in truth.items()).backward()
+    cotangents = {n: Input(f"d{n}", v.type) for n, v in graph.outputs.items()}
+    graph.inputs += cotangents.values()
+    found = gradients(graph, cotangents, [graph.inputs[0], graph.weights["w"]])
+    check(graph, "gradients")
+    graph.outputs |= {f"grad.{leaf.name}": g for leaf, g in found.items()}
+    feed = {"x": arrays["x"], **{f"d{n}": seed for n, seed in seeds.items()}}
+    result = run(graph, feed, {"w": arrays["w"]}).outputs
+    np.testing.assert_allclose(result["y"], truth["y"].detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(result["grad.x"], x.grad.numpy(), rtol=1e-12)
+    slope = np.zeros(3) if w.grad is None else w.grad.numpy()
+    np.testing.assert_allclose(result["grad.w"], slope, rtol=1e-12)
+
+
+def halving(bound):
+    """x is multiplied by w as long as its largest element is above 1."""
+    graph, b, x, w = start(x=("B",), w=())
+    types = {"x": x.type, "w": w.type}
+    going = b.block(types, lambda b, x, w: (b(OPS["greater"], b(OPS["max"], x, axes=None), 1.0),))
+    step = b.block(types, lambda b, x, w: (b(OPS["mul"], x, w),))
+    graph.outputs = {"y": b(WHILE, x, w, carried=1, bound=bound, blocks=(going, step))}
+    return graph
+
+
+@pytest.mark.parametrize("bound", [None, 2, 9])
+def test_a_loop_runs_as_long_as_its_condition_holds(bound):
+    graph = halving(bound)
+    check(graph)
+    array = np.array([5.0, 3.0])
+    times = min(bound or 9, 3)
+    result = run(graph, {"x": array, "w": np.array(0.5)}, {}).outputs
+    np.testing.assert_array_equal(result["y"], array * 0.5**times)
+    expand(graph, lambda node: node.op is WHILE and bound is None)
+    check(graph)
+    result = run(graph, {"x": array, "w": np.array(0.5)}, {}).outputs
+    np.testing.assert_array_equal(result["y"], array * 0.5**times)
+
+
+def test_a_loop_with_a_bound_has_a_gradient_and_another_has_none():
+    graph = halving(9)
+    x, w = graph.inputs
+    seed = Input("dy", graph.outputs["y"].type)
+    graph.inputs.append(seed)
+    found = gradients(graph, {"y": seed}, [x, w])
+    check(graph, "gradients")
+    graph.outputs = {leaf.name: value for leaf, value in found.items()}
+    array, slope = np.array([5.0, 3.0]), np.array([1.0, 2.0])
+    result = run(graph, {"x": array, "w": np.array(0.5), "dy": slope}, {}).outputs
+    np.testing.assert_allclose(result["x"], slope * 0.5**3)
+    np.testing.assert_allclose(result["w"], np.sum(slope * array) * 3 * 0.5**2)
+    graph = halving(None)
+    seed = Input("dy", graph.outputs["y"].type)
+    graph.inputs.append(seed)
+    with pytest.raises(MlcError, match="without a bound has no gradient") as error:
+        gradients(graph, {"y": seed}, graph.inputs[:1])
+    assert error.value.code == "gradient"
+
+
+def test_conditions_are_one_bool():
+    _, b, x = start(x=(3,))
+    block = b.block({}, lambda b: (b.constant(0.0),))
+    with pytest.raises(MlcError, match="takes one bool") as error:
+        b(IF, b(OPS["greater"], x, 0.0), blocks=(block, block))
+    assert error.value.code == "dtype"
