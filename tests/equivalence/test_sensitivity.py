@@ -55,6 +55,12 @@ FLAT = """model Flat():
     y = relu(9 * (x -> conv(3, 1))) -> flatten -> linear(5)
 """
 
+GATES = """model Gates():
+    in  x: f32[B, T, 3]
+    out y: f32[B, T, 4]
+    y, last, cell = x -> lstm(4)
+"""
+
 NEVER_SMALL = """model NeverSmall():
     in  x: f32[B, 7]
     out y: f32[B, 7]
@@ -76,14 +82,10 @@ def cases(graph: Graph) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def known() -> Mapping[str, Sequence[Case]]:
-    return {text.split("(")[0]: cases(load(text)) for text in (IMAGES, TEXT, FLAT)}
+    return {text.split("(")[0]: cases(load(text)) for text in (IMAGES, TEXT, FLAT, GATES)}
 
 
-ABSENT = ("gates in another order",)
-"""Kinds that need an op of a room of its own; its tests plant them."""
-
-
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ABSENT])
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_has_a_place_and_is_seen(known: Mapping[str, Sequence[Case]], name: str) -> None:
     sights = [look(FAULTS[name], each) for each in known.values()]
     assert {sight.verdict for sight in sights} <= {"seen", "no place", "no effect"}, sights

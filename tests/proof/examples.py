@@ -55,6 +55,22 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         "llama",
         {"vocab": 11, "D": 8, "layers": 2, "heads": 4, "groups": 2, "K": 4, "hidden": 6},
     ),
+    "t5": (
+        "t5",
+        {"vocab": 11, "D": 6, "layers": 2, "heads": 2, "K": 4, "hidden": 7, "drop": 0.1},
+    ),
+    "swin": (
+        "swin",
+        {
+            "size": 8,
+            "depths": [1, 2],
+            "heads": [1, 2],
+            "patch": 1,
+            "width": 4,
+            "window": 2,
+            "classes": 5,
+        },
+    ),
     "diffusion": ("diffusion", {"width": 4, "heads": 2, "groups": 2}),
     "resnet18": ("resnet", {"depth": 18, "classes": 10}),
     "resnet50": ("resnet", {"depth": 50, "classes": 10}),

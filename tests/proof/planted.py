@@ -3,10 +3,10 @@
     python -m tests.proof.planted OUT.jsonl [--seeds FIRST LAST] [--models NAME ...]
 
 One line for each fault, model, target and seed. `effect` says by how much float64 moves, in units
-of the noise, when the reference has the fault in all its places. A pair counts if it does; or, where
-the reference has no such place (a difference that only gradients have), if the file gives other bits
-than the honest one (`moved`). `ratio` is the largest over the cases of a verification, which ends
-where the fault is seen. What stands in the file already is not run again.
+of the noise, when the reference has the fault in all its places. A pair counts if it does; or,
+where the reference has no such place (a difference that only gradients have), if the file gives
+other bits than the honest one (`moved`). `ratio` is the largest over the cases of a verification,
+which ends where the fault is seen. What stands in the file already is not run again.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from tests.proof.plants import SOURCE
 from tests.proof.plants.loader import LOADED
 from tests.proof.plants.onnx import ONNX, WEIGHTS
 from tests.proof.plants.onnx import plant as plant_message
+from tests.proof.plants.plant import Plant
 from tests.proof.plants.plant import plant as plant_source
 
 FIRST = 2000
@@ -70,6 +71,16 @@ def with_fault(target: str, fault: str, honest: Any, directory: Path) -> Emitted
         return None
     folders = {mode: made[mode] or places[mode] for mode in places}
     return Emitted(folders.pop(""), folders, emitted.refused)
+
+
+def with_source(graph: Graph, target: str, fault: Plant, directory: Path) -> Path:
+    """The folder of a model for a target, with a fault in its source."""
+    folder = mlc.compile(graph, target).save(directory)
+    (path,) = (p for p in folder.glob("*.py") if p.name != "__init__.py")
+    text = plant_source(path.read_text(), fault)
+    assert text is not None, "the source has no place for the fault"
+    path.write_text(text)
+    return folder
 
 
 def _planted(target: str, fault: str, place: Path, start: Path) -> Path | None:
@@ -181,9 +192,11 @@ class Model:
 
     def _run(self, fault: str, known: Mapping[str, Planted]) -> None:
         """Runs one case after another, on all targets at once, until the fault is seen in each."""
-        numbers = range(len(self.cases))
+        numbers = list(range(len(self.cases)))
         if FAULTS[fault].family == "training mode":
-            numbers = sorted(numbers, key=lambda i: self.cases[i].mode != "training")
+            other = [i for i in numbers if self.cases[i].mode != "training"]
+            first = [i for i in numbers if self.cases[i].mode == "training"]
+            numbers = [i for pair in zip(first, other, strict=True) for i in pair]
         for i in numbers:
             case, waiting = self.cases[i], [p for p in known.values() if not p.done]
             for each in waiting:

@@ -170,14 +170,24 @@ JAX: dict[str, Plant] = {
             pads = [(0, low + high) for low, high in pads]
         super().__init__(*args, padding=pads, **options)
 """}),
-    "max pool padded with zeros": _edit("nnx.max_pool(_x, *_args, padding=_p)",
-                                        "planted(_x, *_args, padding=_p)", """
-def planted(x, *args, padding):
-    return nnx.max_pool(jnp.pad(x, ((0, 0), *padding, (0, 0))), *args)
-"""),
+    "max pool padded with zeros": _edit(
+        "nnx.max_pool(_x, *_args, padding=_p, **_rest)",
+        "planted(_x, *_args, padding=_p, **_rest)",
+        """
+def planted(x, *args, padding, **options):
+    return nnx.max_pool(jnp.pad(x, ((0, 0), *padding, (0, 0))), *args, **options)
+""",
+    ),
     "average pool and its padding": _edit(
-        "nnx.avg_pool(_x, *_args, padding=_p, count_include_pad=False)",
-        "nnx.avg_pool(_x, *_args, padding=_p)",
+        "nnx.avg_pool(*_args, padding=_p, count_include_pad=False, **_rest)",
+        "nnx.avg_pool(*_args, padding=_p, **_rest)",
+    ),
+    "nearest and linear resize": _calls(
+        """
+def planted(x, shape, method, **options):
+    return jax.image.resize(x, shape, "nearest" if method != "nearest" else "linear", **options)
+""",
+        "jax.image.resize",
     ),
     "average for max pool": _calls("""
 def planted(x, *args, **options):
@@ -203,7 +213,9 @@ def planted(a, b):
     "batch in another order": _output("y[::-1]"),
     "last example of a batch": _output("jnp.concatenate([y[:-1], y[-2:-1]])"),
     "sum for mean": _edit("_x.mean(*_args, **_rest)", "_x.sum(*_args, **_rest)"),
-    "variance with n - 1": _edit("_x.var(*_args)", "_x.var(*_args, ddof=1)"),
+    "variance with n - 1": _edit(
+        "_x.var(*_args, **_rest)", "_x.var(*_args, ddof=1, **_rest)"
+    ),
     "products in bf16": _biased("y.astype(jnp.bfloat16).astype(y.dtype)"),
     "products in f16": _biased("y.astype(jnp.float16).astype(y.dtype)"),
     "eps of layer norm": _attribute("LayerNorm", "epsilon", "1.2 * v"),

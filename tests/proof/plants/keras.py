@@ -138,8 +138,7 @@ _SELF = "\n    def call(self, x, training=None):\n        return x\n"
 
 KERAS: dict[str, Plant] = {
     "the other GELU": _edit("keras.ops.gelu(_x, approximate=False)", "keras.ops.gelu(_x)"),
-    "slope of leaky relu": _edit("keras.ops.leaky_relu(_x, **_rest)",
-                                 "keras.ops.leaky_relu(_x, 0.2)"),
+    "slope of leaky relu": _edit("keras.ops.leaky_relu(_x, _s)", "keras.ops.leaky_relu(_x, 0.2)"),
     "relu6 for relu": Plant({"keras.ops.relu": "keras.ops.relu6",
                              "keras.layers.ReLU()": "keras.layers.ReLU(6.0)"}),
     "hard swish for silu": _edit("keras.ops.silu", "keras.ops.hard_silu"),
@@ -180,7 +179,7 @@ KERAS: dict[str, Plant] = {
     }),
     "layer left out": _layers(dict.fromkeys(
         ("LayerNormalization", "BatchNormalization", "GroupNormalization"), _SELF)),
-    "residual left out": _sum("b"),
+    "residual left out": _sum("b + 0 * a"),
     "operands exchanged": Plant(
         {"_a - _b": "planted(_a, _b, 0)", "_a / _b": "planted(_a, _b, 1)"}, _IMPORTS + """
 def planted(a, b, divides):
@@ -207,6 +206,12 @@ def planted(*args, **options):
     def call(self, x):
         return keras.ops.sum(x, (1, 2), keepdims=self.keepdims)
 """}),
+    "variance with n - 1": _edit("keras.ops.var(_x, axis=_a, **_rest)",
+                                 "planted(_x, _a, **_rest)", """
+def planted(x, axis, **options):
+    n = x.shape[axis]
+    return keras.ops.var(x, axis=axis, **options) * (n / (n - 1))
+"""),
     "products in bf16": _result("keras.ops.cast(keras.ops.cast(y, 'bfloat16'), y.dtype)"),
     "products in f16": _result("keras.ops.cast(keras.ops.cast(y, 'float16'), y.dtype)"),
     "eps of layer norm": _attribute("LayerNormalization", "epsilon", "1.2 * v"),

@@ -69,6 +69,11 @@ _CHANGES = {
         order[[0, 1]] = order[[1, 0]]
         return numpy.take(array, order, {rows})
     """,
+    "gates in another order": """
+    if "lstm" in key and array.shape[{rows}] % 4 == 0:
+        parts = numpy.split(array, 4, {rows})
+        return numpy.concatenate([parts[1], parts[0], *parts[2:]], {rows})
+    """,
     "one element 10 % off": """
     if not statistic and key == max(tensors, key=lambda k: tensors[k].size):
         new = array.copy()

@@ -35,10 +35,11 @@ class Message:
         return [node for node in self.graph.node if node.op_type in kinds]
 
     def shape(self, name: str) -> tuple[Any, ...] | None:
-        """Sizes, or names of sizes; None if the rank is not known."""
+        """Sizes, or names of sizes, or what equals no other; None if the rank is not known."""
         if name not in self.types or not self.types[name].HasField("shape"):
             return None
-        return tuple(d.dim_value or d.dim_param or None for d in self.types[name].shape.dim)
+        dims = self.types[name].shape.dim
+        return tuple(d.dim_value or d.dim_param or object() for d in dims)
 
     def floating(self, name: str) -> bool:
         return name in self.types and self.types[name].elem_type == FLOAT

@@ -431,6 +431,13 @@ def _rows(m: Message, place: int, name: str, shape: tuple[int, ...]) -> str | No
     return m.insert(place, "Gather", [name, m.constant(order)], axis=0)
 
 
+def _gates(m: Message, place: int, name: str, shape: tuple[int, ...]) -> str | None:
+    if "lstm" not in name or shape[0] % 4:
+        return None
+    order = np.arange(shape[0], dtype=np.int64).reshape(4, -1)[[1, 0, 2, 3]].reshape(-1)
+    return m.insert(place, "Gather", [name, m.constant(order)], axis=0)
+
+
 def _element(at: Callable[[int], int], factor: float) -> Edit:
     """One element of the largest weight, multiplied."""
 
@@ -471,6 +478,7 @@ WEIGHTS: Mapping[str, Edit] = {
     "bias left at zero": _times(0.0, "bias"),
     "bias added twice": _times(2.0, "bias"),
     "two rows exchanged": _each(_rows),
+    "gates in another order": _each(_gates),
     "one element 10 % off": _element(lambda n: n // 2, 1.1),
     "last element left at zero": _element(lambda n: n - 1, 0.0),
     "weights in f16": _short(10),

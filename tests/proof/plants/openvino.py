@@ -86,6 +86,8 @@ def planted(w, i):
         "ops.convolution(_x, _w, _s, _low, _high, *_args, **_rest)",
     ), "ops.convolution(_x, _w, _s, [0 for p in _low], "
        "[p + q for p, q in zip(_low, _high, strict=True)], *_args, **_rest)")),
+    "average pool and its padding": _edit("ops.avg_pool(*_args, exclude_pad=True, **_rest)",
+                                          "ops.avg_pool(*_args, exclude_pad=False, **_rest)"),
     "layer left out": Plant({
         "ops.batch_norm_inference(_x, *_args, **_rest)": "planted(_x, *_args, **_rest)",
         "ops.mvn(_x, *_args, **_rest)": "_x",

@@ -164,8 +164,8 @@ PYTORCH: dict[str, Plant] = {
         "F.max_pool2d(F.pad(_x, [_p] * 4), *_args, **_rest)",
     ),
     "average pool and its padding": _edit(
-        "F.avg_pool2d(_x, *_args, padding=_p, count_include_pad=False)",
-        "F.avg_pool2d(_x, *_args, padding=_p)",
+        "F.avg_pool2d(*_args, padding=_p, count_include_pad=False, **_rest)",
+        "F.avg_pool2d(*_args, padding=_p, **_rest)",
     ),
     "average for max pool": _calls("""
 def planted(x, kernel_size, stride=None, padding=0, **options):
