@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 EXAMPLES = sorted((ROOT / "examples").glob("*.mdl"))
 GRADIENTS = [path for path in EXAMPLES if path.stem in ("lenet", "mnist")]
+FUNCTIONAL = [path for path in EXAMPLES if path.stem in ("gpt", "tiny_resnet")]
 CASES = [(path, target) for path in EXAMPLES for target in ("pytorch", "keras", "jax", "openvino")]
 
 
@@ -29,10 +31,21 @@ def test_it_is_compiled_as_before(path: Path, target: str, request: pytest.Fixtu
     assert place.read_text() == artefact.source
 
 
-@pytest.mark.parametrize("path", GRADIENTS, ids=lambda path: path.stem)
-def test_gradients_are_compiled_as_before(path: Path, request: pytest.FixtureRequest) -> None:
-    artefact = mlc.compile(mlc.load(path), "openvino", name=path.stem, gradients=True)
-    place = GOLDEN / f"{artefact.folder}_gradients" / f"{artefact.name}.py"
+OTHERS: list[tuple[Path, str, dict[str, Any], str]] = [
+    *((path, "openvino", {"gradients": True}, "gradients") for path in GRADIENTS),
+    *((path, "jax", {"style": "functional"}, "functional") for path in FUNCTIONAL),
+]
+"""What is compiled with options: the last is what the folder is called by."""
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "options", "label"), OTHERS, ids=[f"{o[0].stem}-{o[3]}" for o in OTHERS]
+)
+def test_with_options_it_is_compiled_as_before(
+    path: Path, target: str, options: dict[str, Any], label: str, request: pytest.FixtureRequest
+) -> None:
+    artefact = mlc.compile(mlc.load(path), target, name=path.stem, **options)
+    place = GOLDEN / f"{artefact.folder}_{label}" / f"{artefact.name}.py"
     if request.config.getoption("--update-golden"):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(artefact.source)
@@ -41,7 +54,7 @@ def test_gradients_are_compiled_as_before(path: Path, request: pytest.FixtureReq
 
 def test_every_file_is_that_of_an_example(request: pytest.FixtureRequest) -> None:
     wanted = {f"{path.stem}_{target}" for path, target in CASES}
-    wanted |= {f"{path.stem}_openvino_gradients" for path in GRADIENTS}
+    wanted |= {f"{path.stem}_{target}_{label}" for path, target, _, label in OTHERS}
     stale = [folder for folder in GOLDEN.iterdir() if folder.name not in wanted]
     if request.config.getoption("--update-golden"):
         for folder in stale:

@@ -9,7 +9,8 @@ from ....compiler import expr
 from ....compiler.expr import Expr, literal
 from ....compiler.graph import Input
 from ....compiler.program import Class, Var, WeightVar
-from ...source.compose import Assign, Return, Store, When
+from ...source.compose import Assign, Composer, Line, Return, Store, When
+from ...source.lines import bodies
 from ...source.module import block
 from ...source.names import free
 from ...source.scope import Scope, signature
@@ -43,7 +44,7 @@ class Function:
         self.arguments = {n: self.scope.locals.get(n) or free(n, {*taken, *given})
                           for n in cls.inputs}  # fmt: skip
 
-    def source(self, doc: str, optional: Mapping[str, Input], model: bool) -> str:
+    def source(self, doc: str, optional: Mapping[str, Input]) -> str:
         """The function as text; notes which hyper-parameters it reads."""
         statements = self._statements(optional)
         used = read(statements)
@@ -53,7 +54,6 @@ class Function:
         kind = f"tuple[{', '.join(results)}]" if len(results) > 1 else results[0]
         arguments = ", ".join(self._signature(optional))
         text = block(copying(keyed(statements)), 1)
-        del model
         return f"def {self.name}({arguments}) -> {kind}:\n    {doc}\n{text}\n"
 
     def _signature(self, optional: Mapping[str, Input]) -> list[str]:
@@ -85,6 +85,7 @@ class Function:
         single = len(results) == 1
         out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))
         self.body.sizes.settle()
+        _pass_on(out.lines, out, out.uses(out.lines))
         return merged(out.finish(names, self.taken))
 
     def _kept(self, var: Var) -> Expr:
@@ -108,6 +109,23 @@ class Function:
         out = self.body.out
         out.join(var)
         out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
+
+
+def _pass_on(lines: list[Line], out: Composer, count: Mapping[Var, int]) -> None:
+    """What is only given another name has that name from the start, beside a new state, too."""
+    for line in lines:
+        for inner in bodies(line):
+            _pass_on(inner, out, count)
+    for i in range(len(lines) - 3, -1, -1):
+        match lines[i : i + 3]:
+            case [
+                Assign(targets=[made, _] as targets),
+                Store(),
+                Assign([name], ast.Name() as value),
+            ]:
+                if out.reads(value) == [made] and count[made] == 1:
+                    targets[0] = name
+                    del lines[i + 2]
 
 
 __all__ = ["Function"]

@@ -15,7 +15,7 @@ from .. import attention
 from ..policy import PLAIN
 from .apply import Function
 from .layers import Layers
-from .needs import Known
+from .needs import Known, Needs
 from .spelling import pools
 from .starts import Start
 
@@ -47,16 +47,17 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
             printed.append(start.source(starts[cls.name], head, model, needs))
         function = Function(cls, taken, layers, known, functions)
         function.body.causal = causal
-        doc = docstring(describe(cls, facts=graph.facts if model else ()))
-        printed.append(function.source(doc, optional if model else {}, model))
+        doc = describe(cls, facts=graph.facts if model else ())
+        doc += _modes(needs) if model else ""
+        printed.append(function.source(docstring(doc), optional if model else {}))
         arguments = function.arguments
     blocks = "\n\n\n".join(printed)
     layered = [*layers.source()]
     layered[:0] = _init_attention(blocks, helpers["init_attention"])
     layered += [*_products(program), *pools(blocks)]
-    build = _build(program.model, known[program.model].state)
-    draws = known[program.model].key
-    shared = _shared("\n".join([blocks, *layered, build]), draws, helpers)
+    needed = known[program.model]
+    build = _build(program.model, needed)
+    shared = _shared("\n".join([blocks, *layered, build]), needed.key, helpers)
     body = join([*shared, *layered, blocks, build])
     text = join([title(program.model, "jax", without="flax"), _imports(body), body])
     return formatted(text), arguments
@@ -91,6 +92,14 @@ class _Fresh:
 def _start_doc(cls: Class, model: bool, state: bool) -> str:
     what = "parameters and state" if state else "parameters"
     return f'"""The {what} of {"the model" if model else f"`{cls.name}`"}, as they start."""'
+
+
+def _modes(needs: Needs) -> str:
+    """What the arguments `train` and `key` do."""
+    lines = ["With `train`, batches are normalised by themselves."] if needs.train else []
+    lines += ["Dropout draws by `key`; without one nothing is dropped."] if needs.key else []
+    text = "\n    ".join(lines)
+    return f"\n\n    {text}\n    " if lines else ""
 
 
 def _products(program: Program) -> Iterator[str]:
@@ -213,9 +222,10 @@ def _init_attention(body: str, name: str) -> Iterator[str]:
     yield f"def {name}({', '.join(arguments)}) -> Params:\n{text}\n"
 
 
-def _build(cls: Class, state: bool) -> str:
+def _build(cls: Class, needs: Needs) -> str:
     """What loads the weights of a file."""
-    kinds = sorted({hint(p.value) for p in cls.params})
+    state = needs.state
+    kinds = sorted({hint(p.value) for p in cls.params if p.name in needs.made})
     config = f", **config: {' | '.join(kinds)}" if kinds else ""
     start = "init(jax.random.key(seed)" + (", **config)" if kinds else ")")
     what, kind = ("parameters and state", "tuple[Params, State]") if state else (

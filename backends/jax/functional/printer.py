@@ -342,26 +342,28 @@ class Body(Lines):
         """`for i, (width, stride) in enumerate(table)`: what the body reads, and no more."""
         lists = self._fresh(loop)
         stateful = [name for name in lists if self.held[name].state]
+        several = len(list(members(loop.body))) if loop.chain and not chain else 1
         pairs: list[tuple[Expr, Expr]] = []
         read = followed([loop, *walk(loop.body)], self._names(loop.body))
-        alone = not ({*lists} - {*stateful} or loop.elements or chain)
-        if (set(loop.variables) & read and not chain) or alone:
+        reads = bool(set(loop.variables) & read) and not chain
+        through = lists if not reads and several == 1 else [n for n in lists if n not in stateful]
+        if reads or not (through or loop.elements):
             table = self.place(loop.table)
             source = table if loop.variables else tree("range({n})", n=table)
             pairs.append((self.variables(loop), source))
-        for name in lists if chain else [n for n in lists if n not in stateful]:
+        for name in through:
             element = expr.name(self.element(name))
             pairs.append((element, tree("params[{k}]", k=literal(name))))
             self.elements[name] = element
         line = zipped([*pairs, *self.lists.taken(loop)])
-        several = len(list(members(loop.body))) if loop.chain and not chain else 1
         return self._counted(loop, line, stateful, several)
 
     def _counted(self, loop: Repeat, line: For, lists: Sequence[str], several: int) -> For:
         """The header with a number for each turn, where states are put back by it."""
         if not lists:
             return line
-        own = counts(loop) and isinstance(line.target, ast.Name) and line.target.id != "_"
+        variables = [self.scope.locals[name] for name in loop.variables]
+        own = counts(loop) and isinstance(line.target, ast.Name) and [line.target.id] == variables
         index = line.target if own else expr.name(self._own("i"))
         for name in lists:
             self.index[name] = places(index, several)
