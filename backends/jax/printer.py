@@ -222,6 +222,28 @@ class Lines(Computation):
     def control(self, statement: Apply) -> None:
         written(self, statement)
 
+    def kept(self, var: Var) -> Expr:
+        """A result; a state that is about to change is read before."""
+        if not isinstance(var, WeightVar) or all(p.var is not var for p, _ in self.cls.updates):
+            return self.read(var)
+        old = Var(f"old_{var.part}", var.type, var.order)
+        self.out.join(old)
+        self.define([old], self.read(var))
+        return self.out.ref(old)
+
+    def default(self, var: Var, given: Input) -> None:
+        """`if keep is None: keep = jnp.full(…)`."""
+        kind = None if var.type.dtype in ("f32", "bool") else dtype(var.type.dtype)
+        value = float(given.default) if var.type.floating else given.default
+        made = tree(
+            "jnp.full((*{shape},), {value}, dtype={dtype})",
+            shape=[self.place(literal(size)) for size in var.type.shape],
+            value=literal(value), dtype=kind,
+        )  # fmt: skip
+        out = self.out
+        out.join(var)
+        out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
+
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
         if isinstance(member, ast.Call):  # `next(blocks)`, which may be read once
             optional = self.optional_member(statement)
@@ -281,11 +303,11 @@ class Module:
         out = self.call.out
         names = {var: self.arguments[n] for n, var in self.cls.inputs.items()}
         for name, default in self.optional.items():
-            self._default(self.cls.inputs[name], default)
+            self.call.default(self.cls.inputs[name], default)
         self.call.body(self.cls.body)
-        results = [self._kept(var) for var in self.cls.outputs.values()]
+        results = [self.call.kept(var) for var in self.cls.outputs.values()]
         out.final = {out.leader(var) for var in self.cls.outputs.values()}
-        values = [self._kept(var) for _, var in self.cls.updates]
+        values = [self.call.kept(var) for _, var in self.cls.updates]
         for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             held = expr.parse(f"self.{self.scope.attribute(parameter.name)}[...]")
             out.lines.append(Store(held, self.policy.leaving(value, parameter.type.dtype)))
@@ -302,28 +324,6 @@ class Module:
                      for var, name in names.items()]  # fmt: skip
         kind = "jax.Array" if single else f"tuple[{', '.join(['jax.Array'] * len(results))}]"
         return f"    def __call__({', '.join(['self', *arguments])}) -> {kind}:\n{block(body, 2)}"
-
-    def _kept(self, var: Var) -> Expr:
-        """A result; a state that is about to change is read before."""
-        if not isinstance(var, WeightVar) or all(p.var is not var for p, _ in self.cls.updates):
-            return self.call.read(var)
-        old = Var(f"old_{var.part}", var.type, var.order)
-        self.call.out.join(old)
-        self.call.define([old], self.call.read(var))
-        return self.call.out.ref(old)
-
-    def _default(self, var: Var, given: Input) -> None:
-        """`if keep is None: keep = jnp.full(…)`."""
-        kind = None if var.type.dtype in ("f32", "bool") else dtype(var.type.dtype)
-        value = float(given.default) if var.type.floating else given.default
-        made = tree(
-            "jnp.full((*{shape},), {value}, dtype={dtype})",
-            shape=[self.call.place(literal(size)) for size in var.type.shape],
-            value=literal(value), dtype=kind,
-        )  # fmt: skip
-        out = self.call.out
-        out.join(var)
-        out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
 
 
 SCALED = "nnx.initializers.variance_scaling"

@@ -6,16 +6,15 @@ import ast
 from collections.abc import Mapping
 
 from ....compiler import expr
-from ....compiler.expr import Expr, literal
+from ....compiler.expr import literal
 from ....compiler.graph import Input
-from ....compiler.program import Class, Var, WeightVar
-from ...source.compose import Assign, Composer, Line, Return, Store, When
+from ....compiler.program import Class, Var
+from ...source.compose import Assign, Composer, Line, Return, Store
 from ...source.lines import bodies
 from ...source.module import block
 from ...source.names import free
 from ...source.scope import Scope, signature
 from ...source.tree import tree
-from ..rules import dtype
 from .layers import Layers
 from .needs import Known
 from .polish import copying, keyed, merged, read
@@ -73,11 +72,11 @@ class Function:
         out = self.body.out
         names = {var: self.arguments[n] for n, var in self.cls.inputs.items()}
         for name, default in optional.items():
-            self._default(self.cls.inputs[name], default)
+            self.body.default(self.cls.inputs[name], default)
         self.body.body(self.cls.body)
-        results = [self._kept(var) for var in self.cls.outputs.values()]
+        results = [self.body.kept(var) for var in self.cls.outputs.values()]
         out.final = {out.leader(var) for var in self.cls.outputs.values()}
-        values = [self._kept(var) for _, var in self.cls.updates]
+        values = [self.body.kept(var) for _, var in self.cls.updates]
         for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             held = tree("state[{k}]", k=literal(parameter.name))
             out.lines.append(Store(held, value))
@@ -87,28 +86,6 @@ class Function:
         self.body.sizes.settle()
         _pass_on(out.lines, out, out.uses(out.lines))
         return merged(out.finish(names, self.taken))
-
-    def _kept(self, var: Var) -> Expr:
-        """A result; a state that is about to change is read before."""
-        if not isinstance(var, WeightVar) or all(p.var is not var for p, _ in self.cls.updates):
-            return self.body.read(var)
-        old = Var(f"old_{var.part}", var.type, var.order)
-        self.body.out.join(old)
-        self.body.define([old], self.body.read(var))
-        return self.body.out.ref(old)
-
-    def _default(self, var: Var, given: Input) -> None:
-        """`if keep is None: keep = jnp.full(…)`."""
-        kind = None if var.type.dtype in ("f32", "bool") else dtype(var.type.dtype)
-        value = float(given.default) if var.type.floating else given.default
-        made = tree(
-            "jnp.full((*{shape},), {value}, dtype={dtype})",
-            shape=[self.body.place(literal(size)) for size in var.type.shape],
-            value=literal(value), dtype=kind,
-        )  # fmt: skip
-        out = self.body.out
-        out.join(var)
-        out.lines.append(When(tree("{x} is None", x=out.ref(var)), [Assign([var], made)], []))
 
 
 def _pass_on(lines: list[Line], out: Composer, count: Mapping[Var, int]) -> None:
