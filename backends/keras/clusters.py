@@ -147,12 +147,12 @@ class Grouping:
         return var in self.numbers or made in self.constants
 
     def _with_constants(self, statement: Apply) -> list[Apply]:
-        """An op, and if it takes no input those from which it is computed."""
+        """An op, and if no input is behind what it takes, those from which that is computed."""
         found = {statement: None}
-        rest = [statement] if statement in self.constants else []
+        rest = [] if _tensors(statement, self) else [statement]
         while rest:
             for var in _given(rest.pop()):
-                made = self.made[var]
+                made = self.made.get(var)
                 if isinstance(made, Apply) and var not in self.numbers and made not in found:
                     found[made] = None
                     rest.append(made)

@@ -23,8 +23,11 @@ def sdpa(p: Parts) -> Expr:
         causal = None
     elif mask is not None or _lengths(p)[0] != _lengths(p)[1]:
         seen = _seen(p)
-        mask = seen if mask is None else tree("{a} & {b}", a=mask, b=seen)
-        causal = None
+        both = seen if mask is None else tree("{a} & {b}", a=mask, b=seen)
+        if not is_literal(causal, True):
+            others = literal(None) if mask is None else mask
+            both = tree("{a} if {c} else {b}", a=both, c=causal, b=others)
+        mask, causal = both, None
     return p.fill(
         "F.scaled_dot_product_attention({q}, {k}, {v}, attn_mask={mask}, is_causal={causal}, "
         "scale={scale}, enable_gqa={grouped})",
@@ -41,7 +44,6 @@ def _lengths(p: Parts) -> tuple[Dim, Dim]:
 
 def _seen(p: Parts) -> Expr:
     """True where a query may see a key: the last query sees every key."""
-    p.fixed("causal")
     t, s = _lengths(p)
     T, S, rest = (p.place(literal(size)) for size in (t, s, s - t))
     return p.fill(

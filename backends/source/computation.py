@@ -31,7 +31,7 @@ from ...compiler.program import (
 from ...compiler.program import outputs as outputs_of
 from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
-from .lists import Lists, counts, numbered, singular, zipped
+from .lists import Lists, counts, numbered, singular, uncounted, zipped
 from .names import free
 from .parts import Parts, Rule, spell
 from .scope import Scope
@@ -328,6 +328,7 @@ class Computation(ABC):
             own = isinstance(node, ast.Name) and node.id in self.scope.variables.values()
             if own and node.id not in read:  # type: ignore[attr-defined]
                 node.id = "_"  # type: ignore[attr-defined]
+        uncounted(line)
 
     def _names(self, body: Sequence[Statement]) -> set[str]:
         """The names that the lines of these statements read."""

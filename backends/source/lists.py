@@ -112,6 +112,24 @@ def places(index: Expr, per: int) -> Callable[[], Expr]:
     return place
 
 
+def uncounted(turns: For) -> None:
+    """Takes out counting that nobody reads: `for _, width in enumerate(widths)`."""
+    match turns.target, turns.iterable:
+        case ast.Tuple(elts=targets), ast.Call(func=ast.Name(id="zip"), args=sources):
+            if len(targets) == len(sources):
+                pairs = [_uncounted(t, s) for t, s in zip(targets, sources, strict=True)]
+                targets[:], sources[:] = [t for t, _ in pairs], [s for _, s in pairs]
+        case _:
+            turns.target, turns.iterable = _uncounted(turns.target, turns.iterable)
+
+
+def _uncounted(target: Expr, source: Expr) -> tuple[Expr, Expr]:
+    match target, source:
+        case ast.Tuple(elts=[ast.Name(id="_"), each]), ast.Call(func=ast.Name(id="enumerate")):
+            return each, source.args[0]
+    return target, source
+
+
 def strict(table: Expr) -> Expr:
     """A zip that raises where its parts differ in length, as the language does."""
     match table:

@@ -18,6 +18,7 @@ from .elementwise import ADD, CAST, DIV, MAXIMUM, MINIMUM, MUL, NEG, SUB
 from .function import ABS, COS, EXP, SIN
 from .index import cut
 from .join import CONCAT, STACK
+from .reduce import SUM
 from .sequence import IOTA
 from .shape import RESHAPE, UNSQUEEZE, require_sizes
 
@@ -266,8 +267,10 @@ def _buckets_body(
     distance = _distances_body(b, queries, keys)
     n = b(MAXIMUM, b(NEG, distance), 0) if causal else b(ABS, distance)
     found = b(MINIMUM, n, each // 2)
-    for start in thresholds(each, farthest):
-        found = b(ADD, found, b(CAST, b(GREATER_EQUAL, n, start), dtype="i32"))
+    if starts := thresholds(each, farthest):
+        bounds = b.constant(np.array(starts, np.int32), "i32")
+        beyond = b(CAST, b(GREATER_EQUAL, b(UNSQUEEZE, n, axes=(-1,)), bounds), dtype="i32")
+        found = b(ADD, found, b(SUM, beyond, axes=(-1,)))
     if not causal:
         behind = b(CAST, b(GREATER, distance, 0), dtype="i32")
         found = b(ADD, found, b(MUL, behind, each))

@@ -68,8 +68,8 @@ def explain(node: Node, made: Sequence[Node]) -> None:
 
 
 def _marked(op: Op, key: str, value: Any) -> bool:
-    kind = op.config[key].kind
-    return type(value) is float or (kind in ("int", "size") and type(value) is int and value > 0)
+    size = isinstance(value, Size) or (type(value) is int and value > 0)
+    return type(value) is float or (size and op.config[key].kind in ("int", "size"))
 
 
 def _sizes(node: Node) -> dict[str, tuple[Value, int]]:

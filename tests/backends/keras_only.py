@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 MORE: dict[str, str] = {
+    "table": """
+model Table(width = 3):
+    in  x: f32[B, 4, D = 5]
+    out y: f32[B, 4, D]
+    param table: f32[2 * width, D] = normal(0.5)
+    place = iota(4) + width - 1
+    y = x * gather(table, place, axis = 0)
+""",
     "generator": """
 block Up(width):
     in  x: f32[B, C, H, W]

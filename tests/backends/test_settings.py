@@ -37,6 +37,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "wavenet": {"layers": 3, "cycle": 2, "width": 3, "classes": 7},
     "moe": {"vocab": 11, "length": 9, "D": 8, "layers": 2, "heads": 2, "experts": 3, "hidden": 6},
     "llama": {"vocab": 11, "D": 8, "layers": 2, "heads": 4, "groups": 2, "K": 8, "hidden": 6},
+    "t5": {"vocab": 11, "D": 6, "layers": 2, "heads": 2, "K": 4, "hidden": 7},
+    "swin": {
+        "size": 16, "depths": [1, 2], "heads": [1, 2], "patch": 1, "width": 4, "window": 2,
+        "classes": 5,
+    },
+    "mobilenet": {
+        "stages": [(3, 6, 4, True, False, 2), (5, 7, 4, False, True, 1)],
+        "stem": 6, "head": 7, "hidden": 8, "classes": 5,
+    },
 }  # fmt: skip
 SIZES = {"B": 2, "T": 5, "H": 32, "W": 48, "S": 4, "L": 9, "N": 3, "D": 4}
 MORE = {**MODELS, **STRUCTURES, **ARCHITECTURES}

@@ -128,7 +128,7 @@ def same(a: Any, b: Any) -> bool:
     """Whether two static values are equal, 1 and True and 1.0 told apart."""
     if type(a) is not type(b) and not (isinstance(a, Size) or isinstance(b, Size)):
         return False
-    if isinstance(a, tuple):
+    if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if hasattr(a, "tobytes"):
         return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())

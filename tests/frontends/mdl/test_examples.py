@@ -112,6 +112,8 @@ def test_loops_and_scopes_agree(name: str, params: dict[str, Any]) -> None:
         ("efficientnet", {}, 5_288_548),  # as torchvision's efficientnet_b0
         ("llama", {}, 1_100_048_384),  # as TinyLlama 1.1B
         ("mobilenet", {}, 2_542_856),  # as torchvision's mobilenet_v3_small
+        ("swin", {}, 28_288_354),  # as torchvision's swin_t
+        ("t5", {}, 60_506_624),  # as transformers' t5-small
         ("vit", {}, 86_567_656),  # as torchvision's vit_b_16
         ("bert", {}, 109_482_240),  # as transformers' bert-base-uncased
     ],
