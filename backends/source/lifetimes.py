@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...compiler import expr
 from ...compiler.program import Var
 from . import names
-from .lines import Assign, Def, For, Line, bodies, expressions, length, place
+from .lines import Assign, Def, For, Line, When, bodies, expressions, length, place
 
 if TYPE_CHECKING:
     from .compose import Composer
@@ -33,6 +33,7 @@ class Lifetimes:
         self.wish: dict[Var, str] = {}
         self.heirs: dict[Var, Var] = {}
         self.body: dict[int, int] = {}
+        self.around: dict[int, int] = {}
         self.read_at: dict[Var, list[int]] = {}
         self.held: dict[tuple[str, Def | None], _Held] = {}
         self.passing: dict[Var, _Held] = {}
@@ -86,6 +87,8 @@ class Lifetimes:
     def _scan_bodies(self, line: Line) -> None:
         """Arms stand beside each other, and end together: only one of them is run."""
         inside = bodies(line)
+        if isinstance(line, When):
+            self.around |= {id(body): self.body[self._clock] for body in inside}
         end = self._clock + max(map(length, inside), default=0)
         for body in inside:
             self._clock = end - length(body)
@@ -117,11 +120,14 @@ class Lifetimes:
             self.wish[var] = self.wish[var] or hint
 
     def _pass_on(self, var: Var, line: Line) -> None:
-        """What has no name in the source is called like the tensor that it becomes."""
-        if isinstance(line, Assign) and len(line.targets) == 1 and not self.wish.get(var):
-            heir = self.composer.leader(line.targets[0])
-            if heir not in self.composer.final:
-                self.heirs[var] = heir
+        """What has no name in the source is called like the tensor that it becomes; so is what has
+        the same name, and does nothing but become it."""
+        if not isinstance(line, Assign) or len(line.targets) != 1:
+            return
+        heir = self.composer.leader(line.targets[0])
+        copied = isinstance(line.value, ast.Name) and self.wish.get(var) == line.targets[0].name
+        if heir not in self.composer.final and (copied or not self.wish.get(var)):
+            self.heirs[var] = heir
 
     def _close(self, loop: For | Def, start: int, touched: Iterable[Var]) -> None:
         """What was there before a loop and is read in it is needed until its end."""
@@ -186,13 +192,21 @@ class Lifetimes:
         """Whether the value is on its way into a variable that nobody reads before that: `h = f(h)`
         and then `h = g(h)` may both be `h`."""
         heir = self.heirs.get(var)
-        if heir is None or self.names.get(heir) is None or self.wish.get(var):
+        if heir is None or self.names.get(heir) is None:
             return False
-        same = self.body[first] == self.body[last]
+        if self.wish.get(var) and self.wish[var] != self.wish.get(heir):
+            return False
+        same = self._inside(self.body[first], self.body[last])
         others = self.passing.get(heir)
         if others is not None and not others.open(first, last):
             return False
         return same and not any(first < at <= last for at in self.read_at.get(heir, ()))
+
+    def _inside(self, body: int | None, outer: int) -> bool:
+        """Whether one body is the other, or an arm in it."""
+        while body is not None and body != outer:
+            body = self.around.get(body)
+        return body == outer
 
 
 class _Held:

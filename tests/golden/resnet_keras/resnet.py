@@ -75,10 +75,9 @@ def resnet(depth: int = 50, classes: int = 1000) -> keras.Model:
         strict=True,
     ):
         if depth < 50:
-            h2 = basic(h, width, stride, name=f"blocks_{next(index)}")
+            h = basic(h, width, stride, name=f"blocks_{next(index)}")
         else:
-            h2 = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
-        h = h2
+            h = bottleneck(h, width, stride, name=f"blocks_{next(index)}")
         for _ in range(count - 1):
             if depth < 50:
                 h = basic(h, width, name=f"blocks_{next(index)}")

@@ -76,10 +76,9 @@ class ResNet:
             strict=True,
         ):
             if self.depth < 50:
-                h2 = self.basic(h, f"blocks.{next(index)}", width, stride)
+                h = self.basic(h, f"blocks.{next(index)}", width, stride)
             else:
-                h2 = self.bottleneck(h, f"blocks.{next(index)}", width, stride)
-            h = h2
+                h = self.bottleneck(h, f"blocks.{next(index)}", width, stride)
             for _ in range(count - 1):
                 if self.depth < 50:
                     h = self.basic(h, f"blocks.{next(index)}", width)
