@@ -73,6 +73,54 @@ def test_a_fault_is_seen(pool: Pool, tmp_path: Path, old: str, new: str, found: 
         report.assert_equivalent()
 
 
+NESTED = """block Inner(width):
+    in  x: f32[B, D]
+    in  k: f32[B, D]
+    out y: like x
+    y = x + (x -> linear(width) -> batch_norm -> relu -> linear(D)) * k
+
+block Outer(count, width, drop = 0.1):
+    in  x: f32[B, D]
+    in  k: f32[B, D]
+    out y: like x
+    h = x
+    repeat count:
+        h = Inner(width)(h, k)
+    y = h + (h -> layer_norm -> dropout(drop))
+
+model Nested(D = 6, count = 2, outer = 3):
+    in  x: f32[B, D]
+    in  k: f32[B, D]
+    out y: f32[B, D]
+    h = x -> linear(D, bias = false)
+    repeat outer:
+        h = Outer(count, 2 * D)(h, k)
+    y = h -> linear(D)
+"""
+
+
+def test_stacked_blocks_are_equal_to_those_one_by_one(pool: Pool, tmp_path: Path) -> None:
+    graph = mlc.load(NESTED)
+    pool.start(["jax"])
+    folder = emitted(graph, "jax", str(tmp_path), MODES, scan_layers=True)
+    report = verify(graph, {"jax": folder}, pool=pool, sizes=1)
+    report.assert_equivalent()
+    assert {row.verdict for row in report.rows} == {"equal"}
+    kinds = ("output", "input gradient", "parameter gradient", "update", "dropout")
+    assert {row.kind for row in report.rows} == {*kinds}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", ["gpt", "vit", "bert", "convnext", "t5"])
+def test_every_example_with_equal_layers_is_scanned(pool: Pool, tmp_path: Path, name: str) -> None:
+    graph = load(name)
+    pool.start(["jax"])
+    for tpu in (False, True):
+        place = str(tmp_path / str(tpu))
+        folder = emitted(graph, "jax", place, MODES, tpu=tpu, scan_layers=True)
+        verify(graph, {"jax": folder}, pool=pool, for_tpu=tpu).assert_equivalent()
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("name", CONFIG)
 def test_every_example_is_within_the_rounding_of_bfloat16(

@@ -246,8 +246,7 @@ def _rounded(kind: int) -> Edit:
 
 def _softmax_axis(m: Message) -> None:
     for node in m.nodes("Softmax"):
-        rank, axis = len(m.shape(node.input[0]) or ()), attribute(node, "axis", -1)
-        axis %= rank
+        axis = attribute(node, "axis", -1)
         set_attribute(node, "axis", axis - 1 if axis else 1)
         m.count += 1
 
