@@ -48,21 +48,27 @@ def cases() -> list[tuple[Op, int]]:
     return [(op, i) for op in OPS.values() for i in range(len(op.samples))]
 
 
-def make(op: Op, number: int, symbolic: bool = False) -> Sample:
+def make(
+    op: Op, number: int, symbolic: bool = False, sizes: Mapping[int, int] | None = None
+) -> Sample:
     """Builds sample `number` of `op`. Floats are drawn as f32 numbers, and held as float64.
 
     Where `symbolic`, a size above 1 of an input is a symbol of its own value (S5 is 5), unless a
-    weight's size depends on it.
+    weight's size depends on it. `sizes` are others for those of inputs that are drawn.
     """
     random = np.random.default_rng(zlib.crc32(op.name.encode()) + number)
-    unknown = partial(_unknown, op) if symbolic else None
-    node = sampled(op, number, unknown)
+    change = partial(_unknown, op) if symbolic else partial(_resized, op, number, sizes or {})
+    node = sampled(op, number, change)
     assert node.graph is not None
     values: dict[str, Value] = {value.name: value for value in node.graph.inputs}
-    arrays = {name: draw(tensor, random) for name, tensor in tensors(op, number).items()}
+    arrays = {
+        name: draw(tensor, random, _known(values[name].type.shape))
+        for name, tensor in tensors(op, number).items()
+    }
     for name, weight in node.graph.weights.items():
-        tensor = op.samples[number].get(name, (_known(weight.type.shape), weight.type.dtype))
-        arrays[name] = draw(tensor, random)
+        shape = _known(weight.type.shape)
+        tensor = op.samples[number].get(name, (shape, weight.type.dtype))
+        arrays[name] = draw(tensor, random, shape)
         values[name] = weight
     return Sample(op, node.graph, node, values, arrays, random)
 
@@ -83,6 +89,19 @@ def _unknown(op: Op, types: dict[str, Type], attrs: Mapping[str, Any]) -> dict[s
     return types
 
 
+def _resized(
+    op: Op, number: int, sizes: Mapping[int, int], types: dict[str, Type], _: Mapping[str, Any]
+) -> dict[str, Type]:
+    """`types` with other sizes for those of tensors that are drawn."""
+    given = tensors(op, number)
+    return {
+        name: t
+        if isinstance(parts(given[name])[0], list)
+        else t.with_(shape=tuple(sizes.get(n, n) for n in t.shape))
+        for name, t in types.items()
+    }
+
+
 def _known(shape: Sequence[Any]) -> tuple[int, ...]:
     return tuple(evaluate(n, {s: int(s[1:]) for s in symbols(n)}) for n in shape)
 
@@ -99,13 +118,13 @@ def _listed(tensor: Any) -> bool:
     )
 
 
-def draw(tensor: Any, random: np.random.Generator) -> np.ndarray:
-    """The array of a sample's tensor (see `Op`)."""
+def draw(tensor: Any, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of a sample's tensor (see `Op`), of this shape where it is drawn."""
     what, dtype, *bounds = parts(tensor)
     held = numpy_dtype("f64" if dtype == "f32" else dtype)
     if isinstance(what, list):
         return np.asarray(what, dtype=held)
-    array = _random(what, dtype, bounds, random)
+    array = _random(shape, dtype, bounds, random)
     return np.asarray(array.astype(np.float32) if dtype == "f32" else array, dtype=held)
 
 

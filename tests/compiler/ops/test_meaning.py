@@ -129,7 +129,11 @@ def _reverse(sample: Sample) -> tuple[list[Value], dict[str, np.ndarray]]:
 
 @_each(DIFFERENTIABLE)
 def test_gradient_is_what_torch_computes(op: Op, number: int) -> None:
-    sample = make(op, number)
+    against_torch(make(op, number))
+
+
+def against_torch(sample: Sample) -> None:
+    """Holds the gradients of a sample to what torch computes in float64."""
     wrt, feed = _reverse(sample)
     torch_outputs, tensors = oracle(sample, differentiate=True)
     taken = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
@@ -157,9 +161,12 @@ SCALED = Op("scaled", (), infer=lambda: (), eval=lambda: (), rounding="body")
 
 @_each(SMOOTH)
 def test_gradient_is_the_slope(op: Op, number: int) -> None:
-    sample = make(op, number)
+    against_differences(make(op, number), make(op, number))
+
+
+def against_differences(sample: Sample, before: Sample) -> None:
+    """Holds the gradients of `before` to a central difference of `sample`, which is its twin."""
     forward = sample.graph
-    before = make(op, number)
     _, feed = _reverse(before)
     gradient = run(before.graph, feed, before.weights).outputs
     steps = {
@@ -175,9 +182,13 @@ def test_gradient_is_the_slope(op: Op, number: int) -> None:
         return sum(float(np.sum(y * feed[f"g_{n}"])) for n, y in found.items() if f"g_{n}" in feed)
 
     terms = [gradient[f"d_{name}"] * step for name, step in steps.items()]
-    slope = (objective(1e-5) - objective(-1e-5)) / 2e-5
     size = sum(float(np.sum(np.abs(term))) for term in terms) + abs(objective(0.0))
-    assert abs(slope - sum(float(np.sum(term)) for term in terms)) <= 1e-7 * (1.0 + size)
+    wanted, errors = sum(float(np.sum(term)) for term in terms), []
+    for h in (1e-5, 1e-6):  # a longer step may cross a kink
+        errors.append(abs((objective(h) - objective(-h)) / (2 * h) - wanted))
+        if errors[-1] <= 1e-7 * (1.0 + size):
+            return
+    raise AssertionError(f"{errors} from {wanted}, of terms {size}")
 
 
 @_each(CASES)
