@@ -203,3 +203,22 @@ def test_what_cannot_be_written_is_refused_by_name(name: str) -> None:
     text, words = REFUSED[name]
     with pytest.raises(MlcError, match=words):
         source(text)
+
+
+def test_attention_to_another_sequence_may_be_causal_by_a_hyper_parameter(tmp_path: Path) -> None:
+    text = """
+block Attend(causal):
+    in  q: f32[B, T, D]
+    in  k: f32[B, S, D]
+    in  keep: bool[B, 1, S]
+    out y: like q
+    y = sdpa(q, k, k, causal = causal) + sdpa(q, k, k, mask = keep, causal = causal)
+
+model Both:
+    in  q: f32[B, 3, 4]
+    in  k: f32[B, 5, 4]
+    in  keep: bool[B, 1, 5]
+    out y: like q
+    y = Attend(true)(q, k, keep) + Attend(false)(q, k, keep)
+"""
+    assert "if self.causal else None" in check(text, tmp_path)
