@@ -141,12 +141,12 @@ _RATES = ("rate", "dropout", "drop")
 
 
 def _settle(graph: Graph, training: bool) -> None:
-    """Takes the noise out of every random node, and settles the mode.
+    """Takes the noise out of every random node but those that are given it, and settles the mode.
 
     A row that takes no gradient is written out, so that a difference can hold it still.
     """
     for node in graph.nested():
-        if node.op.effect == "random":
+        if node.op.effect == "random" and node.inputs[1] is None:
             node.attrs.update({name: 0.0 for name in _RATES if name in node.attrs})
     resolve(graph, training)
     expand(graph, lambda node: node.attrs.get("padding") is None)

@@ -184,6 +184,8 @@ def _join(name: str, default: int | None) -> Rule:
 def _split(p: Parts) -> Expr:
     value = p.value("axis")
     last = value is not None and value == p.x.type.rank - 1 > 0
+    if p.value("parts") == 1:
+        return p.fill("{x}")
     return p.fill("{x}.chunk({parts}, dim={axis})", axis=literal(-1) if last else p["axis"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..diagnose import MlcError
 from ..dim import Dim
 from ..graph import Type, Value
 from ..op import Build, Config, Op, TypeMismatch, require_equal
@@ -34,6 +35,9 @@ def _eval(x: Any, keep: Any, rate: float, training: bool | None) -> Any:
 
 
 def _dropped(b: Build, x: Value, keep: Value | None, rate: float, training: bool | None) -> Value:
+    if training is None and keep is not None:
+        text = "a dropout that is given its mask, in source that leaves the mode open"
+        raise MlcError("unsupported", text, b.span, help="multiply by the mask, or leave `keep` out")
     if not _drops(keep, rate, training) or keep is None:
         return x
     mask = b(CAST, keep, dtype=x.type.dtype) if keep.type.dtype == "bool" else keep

@@ -16,7 +16,9 @@ import keras
 import numpy as np
 import openvino as ov
 import pytest
+import tensorflow as tf
 import torch
+from flax import nnx
 from openvino import opset16 as ops
 
 TIES = np.random.default_rng(0).integers(0, 3, (2, 1000)).astype(np.float32)
@@ -101,6 +103,61 @@ def test_a_recurrent_layer_of_keras_repeats_itself_behind_the_end_of_a_row() -> 
     y = np.asarray(layer(x, mask=mask))
     np.testing.assert_array_equal(y[0, 1], y[0, 0])
     assert [tuple(w.shape) for w in layer.weights] == [(2, 12), (3, 12), (12,)]
+
+
+# ------------------------------------------------------------------- where a derivative differs
+
+
+def slopes(f: Callable[..., Any], *inputs: Any) -> list[Any]:
+    """The gradients of the sum of what Keras, on TensorFlow, makes of these numbers."""
+    given = [tf.constant(x) for x in inputs]
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        y = f(*given)
+    return [g.numpy().tolist() for g in tape.gradient(y, given)]
+
+
+def test_the_slope_of_jax_at_a_kink() -> None:
+    assert jax.grad(jnp.abs)(0.0) == 1
+    assert jax.grad(lambda x: nnx.leaky_relu(x, 0.01))(0.0) == 1
+
+
+def test_the_slope_of_keras_at_a_kink() -> None:
+    assert slopes(keras.ops.logaddexp, 5.0, 5.0) == [1, 0]
+    assert slopes(lambda x: keras.ops.celu(x, 0.7), 0.0) == [2]
+    assert slopes(keras.ops.selu, 0.0) == pytest.approx([1.0507], rel=1e-4)
+    assert slopes(lambda x: keras.ops.mod(keras.ops.abs(x), 3.0), 0.0) == [0]
+
+
+def test_no_number_is_the_slope_of_a_power_of_zero() -> None:
+    assert jnp.isnan(jax.grad(jnp.power)(0.0, 0.0))
+    assert np.isnan(slopes(lambda a, b: a**b, 0.0, 0.0)[0])
+    assert slopes(lambda a, b: a**b, -2.0, 3.0)[1] == 0
+
+
+def test_no_number_is_the_slope_of_a_root() -> None:
+    assert jnp.isnan(jax.grad(jnp.std)(jnp.ones(3))).all()
+    assert np.isnan(slopes(keras.ops.std, [1.0, 1.0, 1.0])).all()
+    assert jnp.isnan(jax.grad(lambda x: jnp.sqrt(jnp.sum(x**2)))(jnp.zeros(3))).all()
+    root = slopes(lambda x: keras.ops.sqrt(keras.ops.sum(keras.ops.square(x))), [0.0, 0.0])
+    assert np.isnan(root).all()
+
+
+def test_comparisons_of_openvino_drop_nan() -> None:
+    x = ops.parameter([1], ov.Type.f32)
+    clamped = ov.Core().compile_model(ov.Model([ops.clamp(x, -1.0, 2.0)], [x]), "CPU")
+    (found,) = clamped(np.array([np.nan], np.float32)).values()
+    assert found.tolist() == [-1]
+
+
+def test_no_dropout_of_a_framework_takes_a_mask() -> None:
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(TypeError):
+        torch.nn.Dropout(0.3)(torch.from_numpy(x), torch.from_numpy(x))
+    with pytest.raises(TypeError):
+        keras.layers.Dropout(0.3)(x, mask=x)
+    with pytest.raises(TypeError):
+        nnx.Dropout(0.3, rngs=nnx.Rngs(0))(x, mask=x)
 
 
 def test_openvino_overwrites_what_a_loop_hands_on_before_it_is_read() -> None:
