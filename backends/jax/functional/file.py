@@ -32,7 +32,7 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
     known = Known(program)
     functions, starts = _functions(program)
     fresh = _Fresh({*LOCALS, *functions.values(), *starts.values()})
-    helpers = {n: n if n in LOCALS else fresh(n) for n in (*HELPERS, "init_attention")}
+    helpers = {n: n if n in LOCALS else fresh(n) for n in (*HELPERS, *ATTENTIONS)}
     layers = Layers(program, fresh)
     taken = frozenset(fresh.taken)
     causal = attention.uses(program, PLAIN).causal <= {True}
@@ -53,7 +53,8 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
         arguments = function.arguments
     blocks = "\n\n\n".join(printed)
     layered = [*layers.source()]
-    layered[:0] = _init_attention(blocks, helpers["init_attention"])
+    for name in ATTENTIONS:
+        layered[:0] = _init_attention(blocks, helpers[name], name == "init_attention")
     layered += [*_products(program), *pools(blocks)]
     needed = known[program.model]
     build = _build(program.model, needed)
@@ -139,7 +140,7 @@ SPLIT = '''def split(key: jax.Array) -> Iterator[jax.Array]:
         yield one
 '''
 
-SPLIT_OR_NONE = '''def split(key: jax.Array | None) -> Iterator[jax.Array | None]:
+SPLIT_OR_NONE = '''def split(key: jax.Array | None) -> Iterator[Any]:
     """Keys without end, split off from one; None where there is none."""
     while True:
         key, one = (None, None) if key is None else jax.random.split(key)
@@ -160,7 +161,7 @@ HELPERS: Mapping[str, str] = {
     """The same arrays in dictionaries and lists of their own."""
     return jax.tree.map(lambda leaf: leaf, state)
 ''',
-    "uniform": '''def uniform(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
+    "uniform": '''def uniform(key: jax.Array, shape: tuple[int, ...], fan: float) -> jax.Array:
     """Draws from -b to b, where b = 1 / sqrt(fan)."""
     return jax.random.uniform(key, shape, minval=-(fan**-0.5), maxval=fan**-0.5)
 ''',
@@ -184,8 +185,12 @@ HELPERS: Mapping[str, str] = {
 """In an order in which none calls a later one."""
 
 
-def _init_attention(body: str, name: str) -> Iterator[str]:
-    """The start of attention's projections, with what the calls say and no more."""
+ATTENTIONS = ("init_attention", "init_attention_kernels")
+"""What starts the projections of attention: with biases, and without."""
+
+
+def _init_attention(body: str, name: str, biased: bool) -> Iterator[str]:
+    """The start of attention's projections, with what the calls of it say and no more."""
     calls = [
         call for call in ast.walk(ast.parse(body))
         if isinstance(call, ast.Call) and ast.unparse(call.func) == name
@@ -193,31 +198,27 @@ def _init_attention(body: str, name: str) -> Iterator[str]:
     if not calls:
         return
     crossed = any(len(call.args) > 3 for call in calls)
-    biases = {not call.keywords for call in calls}
     arguments = ["key: jax.Array", "heads: int", "width: int"]
     arguments += ["source: int | None = None"] if crossed else []
-    arguments += ["*", "bias: bool = True"] if False in biases else []
     lines = ['"""Kernels to queries, keys and values of each head, and back to (..., width)."""']
-    lines += ["keys, part = split(key), (heads, width // heads)"]
+    lines += ["keys, head = split(key), (heads, width // heads)"]
     if crossed:
         lines += [
             "inner = width if source is None else source",
             'inputs = {"query": width, "key": inner, "value": inner}',
         ]
-    over = "for name, n in inputs.items()" if crossed else 'for name in ("query", "key", "value")'
+    over = "for part, n in inputs.items()" if crossed else 'for part in ("query", "key", "value")'
     n = "n" if crossed else "width"
+    bias = f', "bias": uniform(next(keys), head, {n})' if biased else ""
+    last = ', "bias": uniform(next(keys), (width,), width)' if biased else ""
     lines += [
-        "params = {",
-        f'    name: {{"kernel": uniform(next(keys), ({n}, *part), {n}),'
-        f' "bias": uniform(next(keys), part, {n})}}',
+        "params: Params = {",
+        f'    part: {{"kernel": uniform(next(keys), ({n}, *head), {n}){bias}}}',
         f"    {over}",
         "}",
-        'params["out"] = {"kernel": uniform(next(keys), (*part, width), width),'
-        ' "bias": uniform(next(keys), (width,), width)}',
+        f'params["out"] = {{"kernel": uniform(next(keys), (*head, width), width){last}}}',
+        "return params",
     ]
-    if False in biases:
-        lines += ["if not bias:", "    for part in params.values():", '        del part["bias"]']
-    lines.append("return params")
     text = "\n".join(f"    {line}" for line in lines)
     yield f"def {name}({', '.join(arguments)}) -> Params:\n{text}\n"
 

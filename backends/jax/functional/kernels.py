@@ -56,6 +56,8 @@ def _affine(made: str, has: Has, state: str = "") -> list[str]:
             lines.append(f'y = y {operator} params["{part}"] if "{part}" in params else y')
         elif present:
             lines.append(f'y = y {operator} params["{part}"]')
+    if len(lines) > 1:
+        return [*lines[:-1], f"return {lines[-1].removeprefix('y = ')}{state}"]
     return [*lines, f"return y{state}"]
 
 

@@ -87,21 +87,26 @@ def _depths(node: ast.AST) -> Iterator[int]:
                     yield depth
 
 
-def gathered(statements: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
-    """`name["a"] = x` and what follows it alike, at the start, as `name = {"a": x, …}`."""
-    keys: list[ast.expr | None] = []
-    values: list[ast.expr] = []
+def gathered(statements: Sequence[ast.stmt], names: Sequence[str]) -> list[ast.stmt]:
+    """`params["a"] = x` and what follows it alike, at the start, as `params: Params = {"a": x, …}`,
+    for each of the names."""
+    found: dict[str, tuple[list[ast.expr | None], list[ast.expr]]] = {n: ([], []) for n in names}
+    count = 0
     for statement in statements:
         match statement:
             case ast.Assign(
                 targets=[ast.Subscript(value=ast.Name(id=own), slice=key)], value=value
-            ) if own == name:
-                keys.append(key)
-                values.append(value)
+            ) if own in found:
+                found[own][0].append(key)
+                found[own][1].append(value)
+                count += 1
             case _:
                 break
-    made = ast.Assign([expr.name(name)], ast.Dict(keys, values))
-    return [made, *statements[len(keys) :]]
+    made = [
+        ast.AnnAssign(ast.Name(n, ast.Store()), expr.name(n.capitalize()), ast.Dict(keys, xs), 1)
+        for n, (keys, xs) in found.items()
+    ]
+    return [*made, *statements[count:]]
 
 
 def read(statements: Iterable[ast.stmt]) -> set[str]:

@@ -229,13 +229,14 @@ def _parted(statements: Iterable[ast.stmt]) -> tuple[list[ast.stmt], list[ast.st
 
 def _returned(made: list[ast.stmt], state: bool) -> list[ast.stmt]:
     """With dictionaries at the start, and what is returned at the end."""
-    first, *rest = gathered(made, "params")
-    if state:
-        rest = gathered(rest, "state")
-        return [first, *rest, ast.Return(tree("params, state"))]
-    if not rest and isinstance(first, ast.Assign):
-        return [ast.Return(first.value)]
-    return [first, *rest, ast.Return(expr.name("params"))]
+    names = ["params", "state"] if state else ["params"]
+    found = gathered(made, names)
+    values: list[Expr] = [expr.name(n) for n in names]
+    if len(found) == len(names):
+        values = [s.value for s in found if isinstance(s, ast.AnnAssign) and s.value]
+        found = []
+    returned = values[0] if len(values) == 1 else ast.Tuple(values, ast.Load())
+    return [*found, ast.Return(returned)]
 
 
 # ------------------------------------------------------------------------------------- layers
@@ -296,9 +297,10 @@ def _attention(p: Parts, helpers: Helpers) -> Expr:
     context = p.var("context")
     crossed = context is not None and context.type.shape[-1] != p.x.type.shape[-1]
     biased = any(part.endswith("bias") for part in p.apply.weights)
+    function = helpers["init_attention" if biased else "init_attention_kernels"]
     return tree(
-        f"{helpers['init_attention']}({NEXT}, {{heads}}, {{width}}, {{source}}, bias={{bias}})",
-        heads=p["heads"], width=size(p, -1), bias=None if biased else literal(False),
+        f"{function}({NEXT}, {{heads}}, {{width}}, {{source}})",
+        heads=p["heads"], width=size(p, -1),
         source=p.place(literal(context.type.shape[-1])) if crossed and context else None,
     )  # fmt: skip
 

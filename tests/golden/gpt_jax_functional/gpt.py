@@ -21,14 +21,14 @@ def path_of(keys: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(keys, simple=True, separator=".")
 
 
-def split(key: jax.Array | None) -> Iterator[jax.Array | None]:
+def split(key: jax.Array | None) -> Iterator[Any]:
     """Keys without end, split off from one; None where there is none."""
     while True:
         key, one = (None, None) if key is None else jax.random.split(key)
         yield one
 
 
-def uniform(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
+def uniform(key: jax.Array, shape: tuple[int, ...], fan: float) -> jax.Array:
     """Draws from -b to b, where b = 1 / sqrt(fan)."""
     return jax.random.uniform(key, shape, minval=-(fan**-0.5), maxval=fan**-0.5)
 
@@ -45,16 +45,16 @@ def init_norm(features: int) -> Params:
 
 def init_attention(key: jax.Array, heads: int, width: int) -> Params:
     """Kernels to queries, keys and values of each head, and back to (..., width)."""
-    keys, part = split(key), (heads, width // heads)
-    params = {
-        name: {
-            "kernel": uniform(next(keys), (width, *part), width),
-            "bias": uniform(next(keys), part, width),
+    keys, head = split(key), (heads, width // heads)
+    params: Params = {
+        part: {
+            "kernel": uniform(next(keys), (width, *head), width),
+            "bias": uniform(next(keys), head, width),
         }
-        for name in ("query", "key", "value")
+        for part in ("query", "key", "value")
     }
     params["out"] = {
-        "kernel": uniform(next(keys), (*part, width), width),
+        "kernel": uniform(next(keys), (*head, width), width),
         "bias": uniform(next(keys), (width,), width),
     }
     return params

@@ -40,7 +40,7 @@ def copied(state: State) -> State:
     return jax.tree.map(lambda leaf: leaf, state)
 
 
-def uniform(key: jax.Array, shape: tuple[int, ...], fan: int) -> jax.Array:
+def uniform(key: jax.Array, shape: tuple[int, ...], fan: float) -> jax.Array:
     """Draws from -b to b, where b = 1 / sqrt(fan)."""
     return jax.random.uniform(key, shape, minval=-(fan**-0.5), maxval=fan**-0.5)
 
@@ -96,8 +96,8 @@ def linear(params: Params, x: jax.Array) -> jax.Array:
 def init_residual(key: jax.Array, C: int, width: int, stride: int = 1) -> tuple[Params, State]:
     """The parameters and state of `Residual`, as they start."""
     keys = split(key)
-    params = {"conv1": init_kernel(next(keys), (3, 3, C, width))}
-    state = {}
+    params: Params = {"conv1": init_kernel(next(keys), (3, 3, C, width))}
+    state: State = {}
     params["batch_norm1"], state["batch_norm1"] = init_batch_norm(width)
     params["conv2"] = init_kernel(next(keys), (3, 3, width, width))
     params["batch_norm2"], state["batch_norm2"] = init_batch_norm(width)
@@ -131,8 +131,8 @@ def residual(
 def init(key: jax.Array, *, classes: int = 10) -> tuple[Params, State]:
     """The parameters and state of the model, as they start."""
     keys = split(key)
-    params = {"conv": init_kernel(next(keys), (3, 3, 3, 16))}
-    state = {}
+    params: Params = {"conv": init_kernel(next(keys), (3, 3, 3, 16))}
+    state: State = {}
     params["batch_norm"], state["batch_norm"] = init_batch_norm(16)
     blocks = []
     C = 16
