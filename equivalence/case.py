@@ -76,7 +76,7 @@ def settle(
     for draw in range(DRAWS):
         rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), draw)
         given = feeds.inputs(graph, sizes, rng, optional=optional, positive=positive, mean=mean)
-        feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
+        feed = Feed(sizes, given, _cotangents(graph, joint, sizes, rng), dict(weights))
         feed = clear(joint, feed, rng, free)
         truth = joint.run(feed)
         undefined = sum(bool(np.isnan(array).any()) for array in _floats(truth))
@@ -113,7 +113,7 @@ def rough(
     yardstick, and what is no float, and moved by it, is not judged."""
     rng = feeds.seeded(seed, MODES.index(mode), *sizes.values(), 0)
     given = feeds.inputs(graph, sizes, rng, optional=optional)
-    feed = Feed(sizes, given, feeds.cotangents(graph, sizes, rng), dict(weights))
+    feed = Feed(sizes, given, _cotangents(graph, joint, sizes, rng), dict(weights))
     truth = joint.run(feed)
     noise = measure(joint, feed, rng, strict=False, rounding=rounding)
     error = max((gradient_error(joint, feed, truth, rng) for _ in range(2)), default=0.0)
@@ -123,6 +123,13 @@ def rough(
         if array.dtype.kind != "f" and noise.yardsticks[key].most
     }
     return Case(mode, sizes, seed, joint, feed, truth, noise, unseen, error, limit=ROUGH)
+
+
+def _cotangents(
+    graph: Graph, joint: Joint, sizes: Sizes, rng: np.random.Generator
+) -> dict[str, Any]:
+    """None where the reference has no gradient: then no target is asked for one."""
+    return {} if joint.no_gradient else feeds.cotangents(graph, sizes, rng)
 
 
 def _floats(truth: Truth) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply
-from ..source.control import Functions, folded
+from ..source.control import Functions
 from ..source.tree import tree
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def written(lines: Lines, statement: Apply) -> None:
     """Adds the lines of a statement with regions."""
-    folded(lines, statement, Functions("jax.lax", moved))
+    Functions("jax.lax", moved, whole=True).write(lines, statement)
 
 
 def moved(x: Expr, source: int, target: int) -> Expr:

@@ -153,6 +153,8 @@ APPLIED: Mapping[str, Rule | None] = {
 def native(node: Node) -> bool:
     """Whether a node stays as it is; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
+    if name == "while":
+        return attrs["bound"] is None  # jax.lax.while_loop has no reverse mode
     if name in ("max_pool", "avg_pool"):
         return pools(name, attrs)
     if name == "attention" and attrs["kv_heads"] is not None:

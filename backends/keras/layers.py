@@ -320,6 +320,8 @@ POOLS: Mapping[str, Rule] = {"max_pool": _pool("Max"), "avg_pool": _pool("Averag
 def native(node: Node) -> bool:
     """Whether Keras has exactly this; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
+    if name == "while":
+        return attrs["bound"] is None  # on JAX, while_loop has no reverse mode
     if name in POOLS:
         return _pools(node)
     if name == "resize":

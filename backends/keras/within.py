@@ -8,7 +8,7 @@ from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Statement, Var
 from ..source.compose import Assign, Composer
-from ..source.control import Functions, folded
+from ..source.control import Functions
 from ..source.parts import spell
 from ..source.tree import tree
 from .layers import WITHIN
@@ -49,7 +49,7 @@ class Within:
             if statement.outputs[0] in self.numbers:
                 continue
             if statement.regions:
-                folded(self, statement, Functions("keras.ops", _moved, self._zeros))
+                Functions("keras.ops", _moved, self._zeros).write(self, statement)
                 continue
             pieces = Pieces(statement, self.read, self.place, None, self.numbers)
             pieces.inside = True

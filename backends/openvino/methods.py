@@ -365,6 +365,8 @@ def _plain_product(node: Node) -> bool:
 def native(node: Node) -> bool:
     """Whether a node stays as it is; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
+    if node.blocks:
+        return True
     if name in ("max_pool", "avg_pool"):
         return not attrs["ceil"]
     if name == "sdpa":

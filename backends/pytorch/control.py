@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.program import Apply, Region, Var
-from ..source.compose import Assign, Do, For
+from ..source.compose import Assign, Break, Do, For, When
 from ..source.control import Scan, in_place, packed
 from ..source.lists import zipped
 from ..source.names import free
@@ -20,7 +20,51 @@ if TYPE_CHECKING:
 
 def written(forward: Forward, statement: Apply) -> None:
     """Adds the lines of a statement with regions."""
-    scan(forward, statement)
+    rules = {"scan": scan, "if": choose, "while": loop}
+    rules[statement.op.name](forward, statement)
+
+
+def choose(forward: Forward, statement: Apply) -> None:
+    """`if condition:`, whose arms assign the same names."""
+    out, condition = forward.out, statement.inputs[0]
+    assert condition is not None
+    line = When(forward.read(condition))
+    for region, arm in zip(statement.regions, (line.then, line.orelse), strict=True):
+        made = {var for each in region.body for var in each.outputs}
+        pairs = [*zip(statement.outputs, region.outputs, strict=True)]
+        direct = [v in made and region.outputs.count(v) == 1 for v in region.outputs]
+        for (result, var), same in zip(pairs, direct, strict=True):
+            out.join(result, *((var,) if same else ()))
+        outside, out.lines = out.lines, arm
+        forward.body(region.body)
+        for (result, var), same in zip(pairs, direct, strict=True):
+            if not same:
+                forward.define([result], forward.read(var))
+        out.lines = outside
+    out.lines.append(line)
+
+
+def loop(forward: Forward, statement: Apply) -> None:
+    """`while condition:`, or a loop of so many steps that ends where that does not hold."""
+    out, n = forward.out, statement.values["carried"]
+    going, step = statement.regions
+    current, following = step.inputs[:n], step.outputs
+    plain = _carried(forward, step, current, following, statement.outputs)
+    for start, now, again in zip(statement.inputs, current, going.inputs[:n], strict=False):
+        assert start is not None
+        out.join(now, again)
+        forward.define([now], forward.read(start))
+    bound = statement.values["bound"]
+    turns = tree("range({n})", n=literal(bound)) if bound else literal(True)
+    line = For(expr.name("_"), turns)
+    outside, out.lines = out.lines, line.body
+    forward.body(going.body)
+    end = tree("not {x}", x=forward.read(going.outputs[0]))
+    out.lines.append(When(end, [Break()]))
+    forward.body(step.body)
+    _advance(forward, current, following, plain)
+    out.lines = outside
+    out.lines.append(line)
 
 
 def scan(forward: Forward, statement: Apply) -> None:

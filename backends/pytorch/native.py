@@ -19,6 +19,8 @@ def native(node: Node) -> bool:
     """Whether PyTorch has exactly this op, with these attributes and on tensors of these types."""
     if node.attrs.get("training") is not None:
         return False  # a module follows the mode of its model
+    if node.blocks:
+        return True
     name = node.op.name
     made = node.layer is not None and (name in LAYERS or name == "attention")
     fits = _FITS.get(name)

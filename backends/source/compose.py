@@ -17,6 +17,7 @@ from ...compiler.program import Var
 from .lifetimes import Lifetimes
 from .lines import (
     Assign,
+    Break,
     Def,
     Do,
     For,
@@ -237,6 +238,10 @@ class Composer:
                 called = [given.get(self.leader(p), "_") if p else "_" for p in params]
                 inner = [s for each in body for s in self._statement(each, given)]
                 yield _function(name, called, inner)
+            case Break():
+                yield ast.Break()
+            case For(iterable=ast.Constant(True), body=body):
+                yield _endless([s for each in body for s in self._statement(each, given)])
             case For(target=target, iterable=iterable, body=body):
                 inner = [s for each in body for s in self._statement(each, given)]
                 yield ast.For(target, put(iterable), inner or [ast.Pass()], [])
@@ -259,6 +264,14 @@ def _target(names: list[str], groups: tuple[int, ...]) -> ast.expr:
         grouped = [[next(parts) for _ in range(count)] for count in groups]
         stored = [_group(each) for each in grouped]
     return stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
+
+
+def _endless(body: list[ast.stmt]) -> ast.stmt:
+    """`while True:`, or `while condition:` where nothing stands before the condition."""
+    match body:
+        case [ast.If(ast.UnaryOp(ast.Not(), condition), [ast.Break()], []), _, *_]:
+            return ast.While(condition, body[1:], [])
+    return ast.While(ast.Constant(True), body, [])
 
 
 def _group(names: list[ast.expr]) -> ast.expr:
@@ -288,6 +301,6 @@ class _Put(ast.NodeTransformer):
 
 
 __all__ = [
-    "Assign", "Composer", "Def", "Do", "For", "Line", "Raise", "Return", "Store", "When",
+    "Assign", "Break", "Composer", "Def", "Do", "For", "Line", "Raise", "Return", "Store", "When",
     "expressions",
 ]  # fmt: skip

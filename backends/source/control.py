@@ -32,15 +32,27 @@ class Lines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """The `scan` and `map` of `module`, which go along the first axis.
+    """The `scan`, `map`, `cond` and `while_loop` of `module`, which go along the first axis.
 
     `moved` moves an axis of a tensor. Where a scan stacks only what it carries, `zeros` gives what
-    else is stacked a place among that; it is None where a step gives both.
+    else is stacked a place among that; it is None where a step gives both. The functions of a
+    `while_loop` take what is carried as one argument each, or, where `whole`, as one tuple.
     """
 
     module: str
     moved: Callable[[ast.expr, int, int], ast.expr]
     zeros: Callable[[Var], ast.expr] | None = None
+    whole: bool = False
+
+    def write(self, lines: Lines, statement: Apply) -> None:
+        """Adds the lines of a statement with regions."""
+        match statement.op.name:
+            case "scan":
+                folded(lines, statement, self)
+            case "if":
+                _chosen(lines, statement, self)
+            case "while":
+                _looped(lines, statement, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +181,32 @@ def _scanned(
         reverse=ast.Constant(True) if s.reverse else None,
     )  # fmt: skip
     lines.out.lines.append(Assign([*results, *stacks], value, groups=(len(results), len(stacks))))
+
+
+def _chosen(lines: Lines, statement: Apply, functions: Functions) -> None:
+    """`y = cond(condition, then, otherwise)`."""
+    condition = statement.inputs[0]
+    assert condition is not None
+    arms = [
+        function(lines, wish, [], region, packed([lines.read(v) for v in region.outputs]))
+        for wish, region in zip(("then", "otherwise"), statement.regions, strict=True)
+    ]
+    value = tree(f"{functions.module}.cond({{c}}, *{{arms}})", c=lines.read(condition), arms=arms)
+    lines.out.lines.append(Assign(list(statement.outputs), value))
+
+
+def _looped(lines: Lines, statement: Apply, functions: Functions) -> None:
+    """`h = while_loop(going, step, h)`."""
+    n = statement.values["carried"]
+    made = []
+    for wish, region in zip(("going", "step"), statement.regions, strict=True):
+        inner = region.inputs[:n]
+        whole = [("carry", inner)] if functions.whole else [("", [v]) for v in inner]
+        result = packed([lines.read(v) for v in region.outputs])
+        made.append(function(lines, wish, whole, region, result))
+    initial = packed([lines.read(v) for v in statement.inputs[:n] if v is not None])
+    value = tree(f"{functions.module}.while_loop(*{{fs}}, {{xs}})", fs=made, xs=initial)
+    lines.out.lines.append(Assign(list(statement.outputs), value))
 
 
 def packed(items: Sequence[ast.expr]) -> ast.expr:

@@ -52,7 +52,8 @@ class Store:
 
 @dataclass(eq=False, slots=True)
 class For:
-    """`for target in iterable:`; the names in `target` are fixed."""
+    """`for target in iterable:`; the names in `target` are fixed. `while True:` where `iterable` is
+    True."""
 
     target: ast.expr
     iterable: ast.expr
@@ -69,6 +70,11 @@ class When:
 
 
 @dataclass(eq=False, slots=True)
+class Break:
+    """`break`."""
+
+
+@dataclass(eq=False, slots=True)
 class Def:
     """`def name(params): body`, called by the line behind it; None is an argument to pass by."""
 
@@ -77,7 +83,7 @@ class Def:
     body: list[Line] = field(default_factory=list)
 
 
-Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When | Def"
+Line: TypeAlias = "Assign | Return | Do | Raise | Store | For | When | Break | Def"
 
 
 def expressions(lines: Iterable[Line]) -> Iterator[ast.expr]:

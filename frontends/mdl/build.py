@@ -138,8 +138,12 @@ class Builder:
     def make_repeat(self, span: Span, parts: Parts) -> s.Loop:
         return s.Loop((), parts[1], parts[-1], _label(parts), span=span)
 
-    def make_while(self, span: Span, parts: Parts) -> s.Refused:
-        return s.Refused("while", _assigned(parts[-1]), span=span)
+    def make_while(self, span: Span, parts: Parts) -> s.While:
+        _, condition, *more = parts[:-2]
+        if more and [str(word) for word in more[1:3]] != ["at", "most"]:
+            raise MlcError("syntax", "what stands behind a condition is a bound", span,
+                           help="write `while condition, at most 10:`")  # fmt: skip
+        return s.While(condition, more[-1] if more else None, parts[-1], span=span)
 
     def make_branch(self, span: Span, parts: Parts) -> s.If:
         other: tuple[s.Syntax, ...] = ()
@@ -344,10 +348,3 @@ def _label(parts: Parts) -> str | None:
         if isinstance(keyword, Token) and keyword.type == "AS":
             return str(name)
     return None
-
-
-def _assigned(body: tuple[s.Syntax, ...]) -> tuple[str, ...]:
-    return tuple(
-        name for part in body for node in part.walk() if isinstance(node, s.Assign)
-        for name in node.targets
-    )  # fmt: skip

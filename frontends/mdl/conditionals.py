@@ -12,8 +12,7 @@ from ...compiler.expr import literal as literal_expr
 from ...compiler.graph import Scope
 from . import static
 from . import syntax as s
-from .context import Block, Frame, Tensor, Variable, is_tensor
-from .errors import unsupported
+from .context import Absent, Block, Frame, Tensor, Variable
 from .variants import Decision
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ class Conditionals:
     def __init__(self, elaborator: Elaborator) -> None:
         self.e = elaborator
 
-    def decide(self, frame: Frame, test: s.Syntax) -> bool:
-        """The value of a static condition; errors where tensors or unknown sizes decide it."""
+    def decide(self, frame: Frame, test: s.Syntax) -> bool | Tensor:
+        """The value of a condition, a tensor where data decide it; raises where sizes do."""
         try:
             value = self.e.expressions.evaluate(frame, test)
         except Undecided as undecided:
@@ -35,10 +34,9 @@ class Conditionals:
                 "undecided", f"whether {undecided} is not known: it depends on the input's size",
                 test.span, help=f"if it must hold, write `require {undecided}`",
             ) from None  # fmt: skip
-        if is_tensor(value):
-            code, message, help = unsupported("if")
-            raise MlcError(code, message, test.span, help=help)
-        return static.truth(value, test.span)
+        if isinstance(value, Absent):
+            value = self.e.construct.fill(frame, value)
+        return value if isinstance(value, Tensor) else static.truth(value, test.span)
 
     def pick(self, frame: Frame, name: str, node: s.Syntax) -> None:
         """Keeps why a name stands for one of two blocks: `Unit = Basic if deep else Bottleneck`."""
@@ -77,6 +75,8 @@ class Conditionals:
     def conditional(self, frame: Frame, node: s.Conditional) -> Any:
         """`a if test else b`: a static value, or what the taken branch makes."""
         taken = self.decide(frame, node.test)
+        if isinstance(taken, Tensor):
+            return self.e.control.choose(frame, node, taken)
         branch = node.body if taken else node.other
         if self.e.expressions.express(frame, branch) is not None:
             return self.e.expressions.evaluate(frame, branch)

@@ -10,11 +10,12 @@ from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import bounds
 from ...compiler.graph import Type, Value
 from ...compiler.op import Op
-from ...compiler.ops.control import SCAN, element
+from ...compiler.ops.control import IF, SCAN, WHILE, element
 from . import syntax as s
 from .attribute import axis_name, resolve
 from .context import Absent, Frame, Poisoned, Tensor, Variable, kind_of
-from .region import Region
+from .limits import ITERATIONS
+from .region import Region, sealed
 from .sites import assigned
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ class Control:
             stacks = {name: self._collected(frame, name, node) for name in lists}
         frame.variables = before
         collected = {f"{name}[]": value.value for name, value in stacks.items()}
-        block, captured = region.close({**_values(after), **collected})
+        region.close({**_values(after), **collected})
+        blocks, captured = sealed(region)
         given = [*_values(carries).values(), *(x.value for x in sources), *captured]
         attrs = {"carried": len(carries), "scanned": len(sources), "axis": axis,
                  "reverse": node.reverse}  # fmt: skip
-        made = self._apply(frame, SCAN, given, attrs, (block,), node)
+        made = self._apply(frame, SCAN, given, attrs, blocks, node)
         label = sources[0].labels[min(axis, sources[0].value.type.rank - 1)]
         labels = [t.labels for t in after.values()]
         labels += [_with(t.labels, axis, label) for t in stacks.values()]
@@ -123,6 +125,141 @@ class Control:
             raise MlcError("value", message, node.span)
         found: Tensor = value[0]
         return found
+
+    # ----------------------------------------------------------------------------------- while
+
+    def loop(self, frame: Frame, node: s.While) -> None:
+        """`while condition, at most 10:`; what is assigned is carried."""
+        bound = None
+        if node.bound is not None:
+            value = self.e.statements.evaluate(frame, node.bound)
+            bound = self.e.attributes(frame).size("the bound of a loop", value, node.bound.span)
+            if not isinstance(bound, int):
+                message = f"the bound of a loop, {bound}, is not known"
+                raise MlcError("static", message, node.bound.span)
+            if bound > ITERATIONS:
+                message = f"a loop of more than {ITERATIONS} steps"
+                raise MlcError("limit", message, node.bound.span)
+        carries = self._carries(frame, node.body, set(), node)
+        going, step = (Region("while", self.e.graph, frame.scope) for _ in range(2))
+        before = dict(frame.variables)
+        with self._inside(frame, going):
+            self._bind(frame, going, carries, node.span)
+            condition = self._condition(frame, node.condition)
+            going.close({"going": condition.value})
+        frame.variables = dict(before)
+        with self._inside(frame, step):
+            self._bind(frame, step, carries, node.span)
+            self.e.statements.run(frame, node.body)
+            after = self._after(frame, carries, node)
+            step.close(_values(after))
+        frame.variables = before
+        blocks, captured = sealed(going, step)
+        given = [*_values(carries).values(), *captured]
+        attrs = {"carried": len(carries), "bound": bound}
+        made = self._apply(frame, WHILE, given, attrs, blocks, node)
+        self._assign(frame, list(carries), made, [t.labels for t in after.values()])
+
+    def _condition(self, frame: Frame, node: s.Syntax) -> Tensor:
+        """A condition that data decide."""
+        value = self.e.statements.evaluate(frame, node)
+        if not isinstance(value, Tensor):
+            message = f"{kind_of(value)} is the same in each step, and no data decide it"
+            raise MlcError("value", message, node.span, help="write `repeat n:`")
+        return self._scalar(value, node)
+
+    def _scalar(self, value: Tensor, node: s.Syntax) -> Tensor:
+        kind = value.value.type
+        if kind.dtype != "bool" or kind.rank:
+            help = "choose by element: `where(condition, a, b)`"
+            raise MlcError("dtype", f"a condition is one bool, and this is {_bare(kind)}",
+                           node.span, help=help)  # fmt: skip
+        return value
+
+    # -------------------------------------------------------------------------------------- if
+
+    def branch(self, frame: Frame, node: s.If, test: Tensor) -> None:
+        """`if condition:`; what both arms assign, or one and was there before, comes out of it."""
+        self._scalar(test, node.test)
+        arms = (node.body, node.other)
+        both = assigned(node.body) & assigned(node.other)
+        names = sorted(both | {n for arm in arms for n in assigned(arm) if n in frame.variables})
+        before = dict(frame.variables)
+        regions, found = [], []
+        for body in arms:
+            region = Region("if", self.e.graph, frame.scope)
+            with self._inside(frame, region):
+                self.e.statements.run(frame, body)
+                found.append(self._made(frame, names, before, node))
+            frame.variables = dict(before)
+            regions.append(region)
+        kept = [name for name in names if name in found[0] and name in found[1]]
+        self._choice(frame, node, test, regions, [[arm[n] for n in kept] for arm in found], kept)
+
+    def _made(
+        self, frame: Frame, names: Sequence[str], before: Mapping[str, Variable], node: s.If
+    ) -> dict[str, Tensor]:
+        """The tensors that these names stand for at the end of an arm."""
+        found = {}
+        for name in names:
+            variable = frame.variables.get(name)
+            if variable is None:
+                continue
+            if variable.value is Poisoned:
+                raise Poisoned
+            if isinstance(variable.value, list):
+                message = f"{name} is a list, which an arm that data decide cannot change"
+                raise MlcError("value", message, node.span)
+            value = self._tensor(frame, variable.value, node)
+            if value is not None:
+                found[name] = value
+            elif name in before:
+                message = f"{name} becomes {kind_of(variable.value)} in an arm that data decide"
+                raise MlcError("value", message, node.span)
+        return found
+
+    def choose(self, frame: Frame, node: s.Conditional, test: Tensor) -> Tensor:
+        """`a if condition else b`."""
+        self._scalar(test, node.test)
+        regions, found = [], []
+        for branch in (node.body, node.other):
+            region = Region("if", self.e.graph, frame.scope)
+            with self._inside(frame, region):
+                given = self.e.statements.evaluate(frame, branch)
+                value = self._tensor(frame, given, node)
+            if value is None:
+                message = f"{kind_of(given)} is no tensor, and data decide whether it is taken"
+                raise MlcError("value", message, branch.span)
+            regions.append(region)
+            found.append([value])
+        (made,) = self._choice(frame, node, test, regions, found, ())
+        return made
+
+    def _choice(
+        self,
+        frame: Frame,
+        node: s.Syntax,
+        test: Tensor,
+        regions: Sequence[Region],
+        found: Sequence[Sequence[Tensor]],
+        names: Sequence[str],
+    ) -> list[Tensor]:
+        """The node of a choice between these tensors, which get these names."""
+        for x, y in zip(*found, strict=True):
+            if _differ(x.value.type, y.value.type):
+                kinds = f"{_bare(x.value.type)} in one arm, and {_bare(y.value.type)} in the other"
+                name = next((n for n, t in zip(names, found[0], strict=False) if t is x), "this")
+                raise MlcError("shape", f"{name} is {kinds}", node.span)
+        for region, tensors in zip(regions, found, strict=True):
+            region.close({str(i): tensor.value for i, tensor in enumerate(tensors)})
+        blocks, captured = sealed(*regions)
+        if not found[0]:
+            return []
+        made = self._apply(frame, IF, [test.value, *captured], {}, blocks, node)
+        results = [Tensor(value, t.labels) for value, t in zip(made, found[0], strict=True)]
+        for name, tensor in zip(names, results, strict=False):
+            frame.assign(name, tensor)
+        return results
 
     # --------------------------------------------------------------------------------- carries
 

@@ -49,13 +49,10 @@ def _place(error: MlcError, files: Sequence[str]) -> tuple[int, int, int]:
 
 REFUSED = {
     "train": "training is not compiled yet; leave the section out",
-    "while": "write `repeat n:` with a bound, and keep what is done: `h = where(going, step, h)`",
-    "if": "compute both and choose by element: `y = where(condition, a, b)`",
 }
 """What the language has, this version has not, and what to do instead."""
 
 
 def unsupported(what: str) -> tuple[str, str, str]:
     """Code, message and help for what is refused by name."""
-    names = {"if": "an `if` that depends on tensors"}
-    return "unsupported", f"{names.get(what, f'`{what}`')} is not supported yet", REFUSED[what]
+    return "unsupported", f"`{what}` is not supported yet", REFUSED[what]

@@ -107,6 +107,8 @@ class _Planner:
                     self.tensors |= {name} if self._is_tensor(value) else set()
                 case s.If(_, yes, no):
                     self._kinds(yes + no)
+                case s.While(_, _, inner):
+                    self._kinds(inner)
                 case s.Scan(targets, _, _, inner):
                     self.tensors |= set(targets)
                     self._kinds(inner)
@@ -170,6 +172,9 @@ class _Planner:
                     else:
                         self._expressions(table, loops, arms)
                         self._collect(inner, (*loops, site), arms)
+                case s.While(condition, _, inner):
+                    self._expressions(condition, loops, arms)
+                    self._collect(inner, loops, arms)
                 case s.Scan(_, tables, _, inner):
                     for table in tables:
                         self._expressions(table, loops, arms)

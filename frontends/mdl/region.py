@@ -47,11 +47,9 @@ class Region:
         self.own.update(node.outputs)
         return self.graph.append(node)
 
-    def close(self, results: Mapping[str, Value]) -> tuple[Graph, list[Value]]:
-        """The block, and the values from outside that it takes behind its own inputs."""
+    def close(self, results: Mapping[str, Value]) -> None:
+        """Ends the block: it gives these values."""
         self.graph.outputs = {name: self.inside(value) for name, value in results.items()}
-        self.graph.inputs += self.captured.values()
-        return self.graph, list(self.captured)
 
     def require(self, op: Op, span: Span) -> None:
         """Raises for an op that does not do the same each time that it runs."""
@@ -75,6 +73,16 @@ class Region:
                 if not own or expressions.names(expr) <= names.keys()
             }
         return {}
+
+
+def sealed(*regions: Region) -> tuple[tuple[Graph, ...], list[Value]]:
+    """The blocks of one node, and what they all take from outside behind their own inputs."""
+    outside = list(dict.fromkeys(value for region in regions for value in region.captured))
+    for region in regions:
+        for value in outside:
+            region.inside(value)
+            region.graph.inputs.append(region.captured[value])
+    return tuple(region.graph for region in regions), outside
 
 
 def _names(scope: Scope) -> dict[str, Expr]:

@@ -24,6 +24,9 @@ def _ordered(nodes: tuple[s.Syntax, ...]) -> Iterator[s.Syntax]:
                 yield from (*_ordered((table,)), node, *_ordered(body))
             case s.Scan(_, tables, _, body):
                 yield from (*_ordered(tables), node, *_ordered(body))
+            case s.While(condition, bound, body):
+                tests = (condition,) if bound is None else (condition, bound)
+                yield from (*_ordered(tests), node, *_ordered(body))
             case s.Conditional(body, test, other):
                 yield from (*_ordered((test,)), node, *_ordered((body, other)))
             case _:
@@ -45,6 +48,8 @@ def assigned(body: tuple[s.Syntax, ...]) -> set[str]:
                 names |= {*targets, *assigned(inner)}
             case s.Scan(targets, _, _, inner):
                 names |= {*targets, *assigned(inner)}
+            case s.While(_, _, inner):
+                names |= assigned(inner)
             case s.Refused(_, names_):
                 names |= set(names_)
     return names

@@ -151,7 +151,9 @@ class Statements:
 
     def _statement(self, frame: Frame, node: s.Syntax) -> None:
         # What a branch or loop holds is looked through, also where it is not run.
-        self.e.spend(10 * node.parts if isinstance(node, (s.If, s.Loop, s.Scan)) else 5, node.span)
+        self.e.spend(
+            10 * node.parts if isinstance(node, (s.If, s.Loop, s.Scan, s.While)) else 5, node.span
+        )
         match node:
             case s.Assign():
                 self._assign(frame, node)
@@ -159,6 +161,8 @@ class Statements:
                 self._loop(frame, node)
             case s.Scan():
                 self.e.control.scan(frame, node)
+            case s.While():
+                self.e.control.loop(frame, node)
             case s.If():
                 self._if(frame, node)
             case s.Require():
@@ -227,6 +231,9 @@ class Statements:
 
     def _if(self, frame: Frame, node: s.If) -> None:
         taken = self.e.conditionals.decide(frame, node.test)
+        if isinstance(taken, Tensor):
+            self.e.control.branch(frame, node, taken)
+            return
         test = self.e.expressions.express(frame, node.test)
         arm = self.e.conditionals.record(frame, node, taken)
         body, other = (node.body, node.other) if taken else (node.other, node.body)

@@ -290,8 +290,17 @@ class Scan(Syntax):
 
 
 @dataclass(eq=False, slots=True)
+class While(Syntax):
+    """`while condition, at most bound:`, or without a bound."""
+
+    condition: Syntax
+    bound: Syntax | None
+    body: tuple[Syntax, ...]
+
+
+@dataclass(eq=False, slots=True)
 class Refused(Syntax):
-    """A part of the language that this version does not have: `while`, `train`."""
+    """A part of the language that this version does not have: `train`."""
 
     keyword: str
     assigned: tuple[str, ...] = ()

@@ -84,4 +84,36 @@ model Frames(channels = 3):
         ys += [mean(state, 2, 3)]
     y = ys
 """,
+    "choices": """
+model Choices(steps = 4):
+    in  x: f32[B, D = 4]
+    in  gain: f32[]
+    out y: f32[B, D]
+    out n: f32[]
+    large = mean(x * x) > gain
+    if large:
+        h = x -> linear(D) -> tanh
+        scale = 0.5
+    else:
+        h = x
+        scale = 1.0
+    h = h * scale
+    count = 0.0
+    while mean(abs(h)) > 0.1, at most steps:
+        h = h * 0.6
+        count = count + mean(h)
+    y = h + (x if mean(h) > mean(x) else neg(x))
+    n = count
+""",
+    "until": """
+model Until(D = 4):
+    in  x: f32[B, D]
+    out y: f32[B, D]
+    out n: i32[]
+    y = x
+    n = 0
+    while sum(y * y) > 1.0:
+        y = y * 0.6
+        n = n + 1
+""",
 }

@@ -122,7 +122,7 @@ class Program:
             head = ["repeat", *self._not_assigned(), *self._as(), ":"]
             yield from self._body(level, head, depth - 1)
         elif kind == 2:
-            yield from self._body(level, ["while", *self._not_assigned(), ":"], depth - 1)
+            yield from self._body(level, ["while", *self._not_assigned(), *self._bound(), ":"], depth - 1)
         elif kind == 3:
             yield from self._body(level, ["if", *self.expression(2), ":"], depth - 1)
             for _ in range(self.chance.randrange(3)):
@@ -131,6 +131,9 @@ class Program:
                 yield from self._body(level, ["else", ":"], depth - 1)
         else:
             yield level, self._simple()
+
+    def _bound(self) -> Tokens:
+        return [",", "at", "most", *self.expression(1)] if self._maybe() else []
 
     def _not_assigned(self) -> Tokens:
         return ["(", *self.expression(1), ")"]
