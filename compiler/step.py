@@ -20,6 +20,7 @@ class Step:
     concat   (axis, sizes)   joins the tensors, whose sizes along `axis` are `sizes`, to one
     take     (axis, size, places) of the `size` slices along `axis` those at `places`, each once:
                              another order of gates, or the part of a packed weight
+    stack    (*counts)       joins that many tensors along new axes in front, the last one fastest
     sum      (count)         adds that many tensors, as where two biases become one
     """
 
@@ -132,6 +133,22 @@ def _taken(shapes: Sequence[Shape], axis: int, size: int, places: Shape) -> list
     return [(*shape[:axis], len(places), *shape[axis + 1 :]) for shape in shapes]
 
 
+def _stack(tensors: list[Any], *counts: int) -> list[Any]:
+    import numpy as np
+
+    return [np.stack(tensors).reshape(*counts, *tensors[0].shape)]
+
+
+def _unstack(tensors: list[Any], *counts: int) -> list[Any]:
+    (whole,) = tensors
+    return list(whole.reshape(prod(counts), *whole.shape[len(counts) :]))
+
+
+def _stacked(shapes: Sequence[Shape], *counts: int) -> list[Shape]:
+    _need(len(shapes) == prod(counts) and len({*shapes}) == 1)
+    return [(*counts, *shapes[0])]
+
+
 def _sum(tensors: list[Any], count: int) -> list[Any]:
     del count
     total, *rest = tensors
@@ -168,6 +185,7 @@ STEPS: Mapping[str, Kind] = {
     "flip": Kind(_flip, _flip, _flip, _flipped),
     "concat": Kind(_concat, _unconcat, _unconcat, _concatenated),
     "take": Kind(_take, _untake, _untake, _taken),
+    "stack": Kind(_stack, _unstack, _unstack, _stacked),
     "sum": Kind(_sum, _unsum, _spread, _summed, cover=_spread),
 }
 """Every kind of step. All but `sum` only move elements, so the inverse is the transpose as well."""

@@ -65,6 +65,7 @@ def compile(
     gradients: bool = False,
     training: bool = False,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
 ) -> Artefact:
     """The model as source of `target`, one of `mlc.backends.TARGETS`; needs no framework.
@@ -80,6 +81,8 @@ def compile(
     masks of dropout are inputs, and buffers after the call are outputs.
     `tpu` makes a file for TPUs, for the target `jax`: matrices are multiplied in bfloat16, and the
     functions `apply` and `export` compile a call and lower it for a TPU.
+    `scan_layers` makes a file, for the target `jax`, in which equal blocks one after the other are
+    one whose weights are stacked, and which is compiled once.
     `style` is another way to write the same, for the target `jax`: "functional" makes pure
     functions `init` and `apply` of nested dictionaries of arrays, in place of Flax modules.
     """
@@ -87,7 +90,7 @@ def compile(
 
     return artefact(
         graph, target, weights, name, keep_layout, ir=ir, gradients=gradients, training=training,
-        tpu=tpu, style=style,
+        tpu=tpu, scan_layers=scan_layers, style=style,
     )  # fmt: skip
 
 
@@ -101,6 +104,7 @@ def verify(
     progress: Callable[[int, int, str], None] | None = None,
     faults: bool = False,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
@@ -112,12 +116,15 @@ def verify(
     and a text. `faults` also plants every known kind of fault in the reference, and says in
     `report.sights` which the run would have seen. `tpu` looks at the files of `tpu` in `compile`:
     that they multiply in bfloat16 when lowered for a TPU, and are off by no more than its rounding
-    explains. `style` is that of `compile`, of the targets that have it. An engine that is missing
-    or dies is in the report.
+    explains. `scan_layers` and `style` are those of `compile`, of the targets that have them. An
+    engine that is missing or dies is in the report.
     """
     from .request import verify as run
 
-    return run(graph, targets, weights, seeds, modes, progress, faults=faults, tpu=tpu, style=style)
+    return run(
+        graph, targets, weights, seeds, modes, progress, faults=faults,
+        tpu=tpu, scan_layers=scan_layers, style=style,
+    )  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

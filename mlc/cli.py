@@ -80,6 +80,7 @@ def _compile(p: Parser) -> None:
         help="for jax, multiply matrices in bfloat16, with functions that compile a call and export"
         " it for TPUs",
     )  # fmt: skip
+    _scan(p)
     _style(p)
     _layout(p)
 
@@ -105,6 +106,7 @@ def _verify(p: Parser) -> None:
         "--faults", action="store_true",
         help="also say which kinds of faults this run would have seen in this model",
     )  # fmt: skip
+    _scan(p)
     _style(p)
     p.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -195,6 +197,14 @@ def _target(p: Parser, *, required: bool) -> None:
     p.add_argument(
         "--target", "-t", action="append", required=required, metavar="NAME[,NAME]",
         help=f"frameworks, or all{default}; `mlc targets` lists them",
+    )  # fmt: skip
+
+
+def _scan(p: Parser) -> None:
+    p.add_argument(
+        "--scan-layers", action="store_true",
+        help="for jax, equal blocks one after the other as one that is compiled once, with stacked"
+        " weights",
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def compile(options: Namespace) -> int:
             graph, name, given, _stem(options), options.keep_layout,
             ir=options.ir and name == "openvino",
             gradients=options.gradients, training=options.training, tpu=options.tpu,
-            style=styles.get(name),
+            scan_layers=options.scan_layers, style=styles.get(name),
         )
         for name in names
     ]  # fmt: skip
@@ -99,14 +99,16 @@ def verify(options: Namespace) -> int:
     from . import verify as run
     from .equivalence.case import MODES
 
-    names = _names(options) if options.target else ["jax"] if options.tpu else _installed()
+    default = ["jax"] if options.tpu or options.scan_layers else None
+    names = _names(options) if options.target else default or _installed()
     graph = _graph(options)
     given = _given(options, graph)
     modes = MODES if options.mode == "both" else [options.mode]
     with _progress() as progress:
         report = run(
             graph, names, given, seeds=options.seeds, modes=modes, progress=progress,
-            faults=options.faults, tpu=options.tpu, style=options.style,
+            faults=options.faults, tpu=options.tpu, scan_layers=options.scan_layers,
+            style=options.style,
         )  # fmt: skip
     if options.json:
         import json

@@ -114,6 +114,7 @@ def artefact(
     gradients: bool = False,
     training: bool = False,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
 ) -> Artefact:
     """As `mlc.compile`."""
@@ -133,8 +134,8 @@ def artefact(
         graph = _holding(graph, tensors)
     more: dict[str, Any] = _gradients(target) if gradients else {}
     more |= _training(target) if training else {}
-    more |= _tpu(target) if tpu else {}
-    more |= _style(target, style, tpu) if style is not None else {}
+    more |= _of_modules(target, tpu=tpu, scan_layers=scan_layers)
+    more |= _style(target, style, bool(more)) if style is not None else {}
     made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
@@ -163,16 +164,17 @@ def _training(target: str) -> dict[str, bool]:
     return {"training": True}
 
 
-def _tpu(target: str) -> dict[str, bool]:
-    """What asks a target's `emit` for a file for TPUs; MlcError `usage` if it writes none."""
-    if target != "jax":
-        raise MlcError(
-            "usage", f"only jax runs on TPUs as mlc writes it, and the target is {target}"
-        )
-    return {"tpu": True}
+def _of_modules(target: str, **wanted: bool) -> dict[str, bool]:
+    """What asks a target's `emit` for a file for TPUs, or whose layers are scanned; MlcError
+    `usage` if it writes none."""
+    given = {name: True for name, asked in wanted.items() if asked}
+    if given and target != "jax":
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise MlcError("usage", f"{flags} is for the target jax, and the target is {target}")
+    return given
 
 
-def _style(target: str, style: str, tpu: bool) -> dict[str, str]:
+def _style(target: str, style: str, modules: bool) -> dict[str, str]:
     """What asks a target's `emit` for another style; MlcError `usage` if it has no such."""
     from .backends import TARGETS
 
@@ -181,8 +183,9 @@ def _style(target: str, style: str, tpu: bool) -> dict[str, str]:
         have = f"{target} has {', '.join(known)}" if known else f"{target} has one style only"
         help = did_you_mean(style, known)
         raise MlcError("usage", f"there is no style {style!r}: {have}", help=help)
-    if tpu:
-        raise MlcError("usage", f"the file for TPUs is written with modules, not as {style}")
+    if modules:
+        text = f"files for TPUs, or with scanned layers, are written with modules, not as {style}"
+        raise MlcError("usage", text)
     return {"style": style}
 
 
@@ -249,13 +252,15 @@ def emitted(
     modes: Sequence[str],
     *,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
 ) -> str | Path | Emitted:
     """Writes what verify runs of a target below `folder`: also the models with gradients."""
     from .backends import TARGETS
     from .equivalence import Emitted
 
-    plain = artefact(graph, target, None, None, False, tpu=tpu, style=style).save(folder)
+    asked: dict[str, Any] = {"tpu": tpu, "scan_layers": scan_layers, "style": style}
+    plain = artefact(graph, target, None, None, False, **asked).save(folder)
     if not (able := TARGETS[target].gradients):
         return plain
     made: dict[str, Path] = {}
@@ -289,6 +294,7 @@ def verify(
     *,
     faults: bool = False,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
     pool: Pool | None = None,
 ) -> Report:
@@ -313,9 +319,12 @@ def verify(
     styles = styled(chosen, style)
     with TemporaryDirectory(prefix="mlc-") as folder:
         folders = {
-            name: emitted(graph, name, folder, modes or MODES, tpu=tpu, style=styles.get(name))
+            name: emitted(
+                graph, name, folder, modes or MODES,
+                tpu=tpu, scan_layers=scan_layers, style=styles.get(name),
+            )
             for name in chosen
-        }
+        }  # fmt: skip
         return run(
             graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
             progress=progress, pool=pool, faults=faults, for_tpu=tpu,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.features import fold
 from ...compiler.passes.layout import Folds, channels_last
-from ...compiler.program import Class, Program
+from ...compiler.program import Class, Program, Repeat
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.module import formatted, join, title
@@ -16,12 +17,12 @@ from ..source.names import rename
 from ..source.partials import START, Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
-from . import attention, compiled, recurrent
+from . import attention, compiled, recurrent, stacks
 from .layers import CONVENTIONS, native
-from .policy import NAMED, NARROWED, PLAIN, TPU, Policy
+from .policy import NAMED, NARROWED, PLAIN, Policy
 from .printer import Make, Module
 from .reserved import LOCALS
-from .weights import entry
+from .weights import entries
 
 
 def emit(
@@ -30,11 +31,13 @@ def emit(
     *,
     keep_layout: bool = False,
     tpu: bool = False,
+    scan_layers: bool = False,
     style: str | None = None,
 ) -> Artefact:
     """The artefact for JAX; images are stored channels last, inputs and outputs unless
     `keep_layout`. With `tpu` products are in bfloat16, and the file has functions that compile and
-    export a call. In the style "functional" there are pure functions in place of modules."""
+    export a call. With `scan_layers` loops over equal blocks are scans. In the style "functional"
+    there are pure functions in place of modules."""
     if style == "functional":
         from . import functional
 
@@ -48,12 +51,13 @@ def emit(
 
     stored, program = prepare(graph, native, layout)
     stem = module_name(name)
-    text, arguments = source(stored, program, TPU if tpu else PLAIN)
+    policy = Policy(tpu, _stacks(program) if scan_layers else frozenset())
+    text, arguments = source(stored, program, policy)
     return Artefact(
         "jax",
         stem,
         {f"{stem}.py": text},
-        WeightMap([entry(program, weight, folds) for weight in program.weights]),
+        WeightMap(entries(program, folds, policy.stacks)),
         Interface(
             program.model.name,
             tuple(
@@ -64,6 +68,16 @@ def emit(
             _deviations(program.weights),
         ),
     )
+
+
+def _stacks(program: Program) -> frozenset[Repeat]:
+    """The loops that are scanned; MlcError `unsupported` if there is none."""
+    found = frozenset(stacks.loops(program))
+    if not found:
+        text = f"{program.model.name} has no loop of equal blocks that could be scanned"
+        help = "write `repeat layers:` with one block in it, whose result is like its first input"
+        raise MlcError("unsupported", text, help=help)
+    return found
 
 
 def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
@@ -101,7 +115,7 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
     made = "\n".join([*shared, *printed])
     if START in made:
         shared.insert(0, f'{START} = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")')
-    pieces = [*_functions(made, program, policy), *printed, _build(program.model)]
+    pieces = [*_functions(made, program, policy), *printed, _build(program.model, policy)]
     arguments = settled[-1].arguments
     if policy.narrow:
         pieces += compiled.functions(program.model, arguments, optional)
@@ -113,7 +127,8 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
 
 
 def _imports(body: str) -> str:
-    lines = ["from functools import partial"] if "partial(" in body else []
+    lines = ["from collections.abc import Callable"] if "Callable[" in body else []
+    lines += ["from functools import partial"] if "partial(" in body else []
     lines += ["from pathlib import Path\n", "import jax"]
     lines += ["import jax.numpy as jnp"] if "jnp." in body else []
     return "\n".join([*lines, "from flax import nnx", "from safetensors.flax import load_file"])
@@ -129,6 +144,8 @@ def _functions(body: str, program: Program, policy: Policy) -> Iterator[str]:
         )
     if re.search(r"(?<!\.)\bPReLU\(", body):
         yield PRELU
+    if policy.stacks:
+        yield stacks.functions(policy)
     yield from attention.functions(program, policy)
 
 
@@ -143,10 +160,11 @@ PRELU = '''class PReLU(nnx.Module):
 '''
 
 
-def _build(cls: Class) -> str:
+def _build(cls: Class, policy: Policy) -> str:
     kinds = sorted({hint(p.value) for p in cls.params})
     config = f", **config: {' | '.join(kinds)}" if kinds else ""
     given = "**config, " if kinds else ""
+    match = ', policy="match_shape"' if policy.stacks else ""
     return f'''def build(weights: str | Path | None = None, *, seed: int = 0{config}) -> {cls.name}:
     """Return the model in training mode, with the weights of a safetensors file if one is given."""
     if weights is None:
@@ -160,6 +178,6 @@ def _build(cls: Class) -> str:
     nnx.update(
         model, nnx.map_state(lambda path, v: v.replace(tensors[".".join(map(str, path))]), state)
     )
-    nnx.reseed(model, default=seed)
+    nnx.reseed(model, default=seed{match})
     return model
 '''

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from ...compiler.program import Apply, Call, Chain, Class, If, Program, Statement, walk
@@ -62,20 +62,27 @@ def state_path(
 ) -> list[str]:
     """The keys from the model down to a layer, names not yet made safe; `stage` gives those of a
     stage in what holds its branch."""
+    return [key for _, keys in down(program, holders, stage) for key in keys]
+
+
+def down(
+    program: Program,
+    holders: Sequence[tuple[str, int | None]],
+    stage: Callable[[Chain, str], list[str]] = place,
+) -> Iterator[tuple[Class, list[str]]]:
+    """For each step from the model down to a layer, the class that it is in, and its keys."""
     cls = program.model
     chain: Chain | None = None
-    keys: list[str] = []
     for name, index in holders:
         if chain is not None and name.isdigit():
-            keys += stage(chain, name)
+            yield cls, stage(chain, name)
             found = _named(chain.body).get(name)
         else:
-            keys += [name] if index is None else [name, str(index)]
+            yield cls, [name] if index is None else [name, str(index)]
             found = _held(program)[cls].get(name)
         chain = found if isinstance(found, Chain) else None
         if isinstance(found, Call):
             cls = found.cls
-    return keys
 
 
 @lru_cache(maxsize=1)  # of one program, for which each weight asks

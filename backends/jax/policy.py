@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...compiler.expr import Expr
-from ...compiler.program import Apply, Var
+from ...compiler.program import Apply, Repeat, Var
 from ..source.parts import Parts
 from ..source.tree import is_literal, tree
 
@@ -34,14 +34,17 @@ CASTS: Mapping[str, tuple[str, int | None]] = {
 
 @dataclass(frozen=True)
 class Policy:
-    """How emitted code computes: `narrow` is in bfloat16 where the matrix unit is used."""
+    """How emitted code computes: `narrow` is in bfloat16 where the matrix unit is used, `stacks`
+    are the loops that are scanned."""
 
     narrow: bool = False
+    stacks: frozenset[Repeat] = frozenset()
 
     @property
     def names(self) -> frozenset[str]:
         """What the file defines besides what every file does."""
-        return frozenset({"apply", "export", "narrow"}) if self.narrow else frozenset()
+        own = {"apply", "export", "narrow"} if self.narrow else set()
+        return frozenset({*own, *(("stack", "scan") if self.stacks else ())})
 
     def cast(self, parts: Parts) -> Parts:
         """An op's tensors in the precision in which it is to be computed."""
@@ -94,7 +97,6 @@ NARROWED = '''def narrow(arrays: tuple, *, dtype: jnp.dtype, **_) -> tuple:
 """What layers are told to cast by, in place of Flax' own, which narrows the bias as well."""
 
 PLAIN = Policy()
-TPU = Policy(narrow=True)
 
 
 def _repeats(apply: Apply) -> bool:

@@ -42,6 +42,7 @@ from .layers import APPLIED, LAYERS
 from .policy import PLAIN, Policy
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted, sdpa
+from .stacks import call
 from .tuples import Tuples
 from .weights import VARIABLES, VIEWS
 
@@ -85,6 +86,9 @@ class Members(Constructor):
         return tree("nnx.Sequential(*{stages})", stages=stages)
 
     def repeated(self, made: Expr, loop: Repeat) -> Expr:
+        if loop in self.policy.stacks:
+            count = self.scope.init(loop.table)
+            return tree("stack(lambda rngs: {made}, {n}, rngs)", made=made, n=count)
         each = self.comprehension(made, loop)
         return tree("nnx.List({xs})", xs=ast.ListComp(each.elt, each.generators))
 
@@ -151,6 +155,17 @@ class Lines(Computation):
         outside, self.within = self.within, statement
         self.body(statement.body)
         self.within = outside
+
+    def _loop(self, loop: Repeat) -> None:
+        """A loop over stacked layers is a scan."""
+        if loop not in self.policy.stacks:
+            super()._loop(loop)
+            return
+        (carried,), turn = loop.carried, call(loop)
+        given = [carried.initial, *turn.inputs[1:]]
+        layers = self.holder(Member(turn.member.name))
+        tensors = [self.read(v) for v in given if v is not None]
+        self.define((carried.result,), tree("scan({f}, *{xs})", f=layers, xs=tensors))
 
     def _apply(self, statement: Apply) -> None:
         """What a layer has made of its buffers is read from it, where the model wants to know."""

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Weight
 from ...compiler.passes.layout import Folds
-from ...compiler.program import Program, WeightVar
+from ...compiler.program import Program, Repeat, WeightVar
 from ...compiler.weight import Entry, Step
 from ..source.names import free
 from ..source.tree import tree
 from . import recurrent
-from .chains import state_path
+from .chains import down
 from .reserved import ATTRIBUTES
 from .rules import permuted
+from .stacks import Held, joined
+from .stacks import held as stacked
 
 Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
 
 
-def entry(program: Program, weight: Weight, folds: Folds) -> Entry:
+def entries(program: Program, folds: Folds, stacks: Set[Repeat] = frozenset()) -> list[Entry]:
+    """The weight map: an entry for each tensor of the state, those of a stack in one."""
+    held = stacked(program, stacks)
+    found = (_placed(program, weight, held) for weight in program.weights)
+    made = ((_entry(program, w, folds, keys), places) for w, keys, places in found)
+    return joined(made)
+
+
+def _placed(
+    program: Program, weight: Weight, held: Set[Held]
+) -> tuple[Weight, list[str], tuple[int, ...]]:
+    """The keys of what holds a weight, and its places in the stacks on the way."""
+    *holders, _ = program.weights[weight]
+    keys: list[str] = []
+    places: list[int] = []
+    for cls, own in down(program, holders):
+        if len(own) == 2 and (cls, own[0]) in held:
+            keys.append(own[0])
+            places.append(int(own[1]))
+        else:
+            keys += own
+    return weight, keys, tuple(places)
+
+
+def _entry(program: Program, weight: Weight, folds: Folds, keys: Sequence[str]) -> Entry:
     """The state path (`blocks.0.conv1.kernel`), and how the canonical tensor becomes it.
 
     `folds` are the layers whose features are turned to the order of images.
     """
-    *holders, (part, _) = program.weights[weight]
-    keys = state_path(program, holders)
+    part, _ = program.weights[weight][-1]
     pieces = [key if key.isdigit() else free(key, ATTRIBUTES) for key in keys]
     if weight.layer is None or part != weight.part:
         stored = (Step("permute", weight.order),) if weight.order else ()

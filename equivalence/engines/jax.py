@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -140,24 +140,34 @@ def _no_dropout(model: Any) -> Iterator[None]:
 
 
 def _watch(model: Any, job: Job) -> list[Drop]:
-    """What the dropout modules do in two calls, not compiled."""
-    names = {id(module): ".".join(map(str, path)) for path, module in nnx.iter_modules(model)}
+    """What the dropout modules do in two calls, not compiled.
+
+    A turn of a scan has modules of its own, so their names are told to them.
+    """
     drops: list[Drop] = []
     layer: Any = nnx.Dropout
+    watched: dict[Any, Any] = {p: m for p, m in nnx.iter_modules(model) if isinstance(m, layer)}
+    for path, module in watched.items():
+        module.watched = ".".join(map(str, path))
     plain = layer.__call__
 
     def call(module: Any, inputs: Any, **options: Any) -> Any:
         y = plain(module, inputs, **options)
         shared = module.broadcast_dims
-        drops.append(observe(names[id(module)], module.rate, np.array(inputs), np.array(y), shared))
+        drops.append(observe(module.watched, module.rate, np.array(inputs), np.array(y), shared))
         return y
 
     layer.__call__ = call
+    keys = jax.tree.leaves(nnx.state(model, nnx.RngKey))
+    scans = any(key.shape for key in keys)
     try:
-        for _ in range(2):
-            model(*arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
+        with jax.disable_jit() if scans else nullcontext():
+            for _ in range(2):
+                model(*arguments(job.inputs, {k: jnp.asarray(x) for k, x in job.feeds.items()}))
     finally:
         layer.__call__ = plain
+        for module in watched.values():
+            del module.watched
     return drops
 
 

@@ -118,8 +118,12 @@ def _steps(draw: st.DrawFn, shape: tuple[int, ...]) -> list[Step]:
 def _joined(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[list[Step], list[tuple[int, ...]]]:
     """A step that makes one tensor of several, and the shapes of these."""
     count = draw(st.integers(1, 3))
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(("sum", "stack", "concat")))
+    if kind == "sum":
         return [Step("sum", (count,))], [shape] * count
+    if kind == "stack":
+        axes = draw(st.integers(1, min(2, len(shape))))
+        return [Step("stack", shape[:axes])], [shape[axes:]] * int(np.prod(shape[:axes]))
     axis = draw(st.integers(0, len(shape) - 1))
     cuts = sorted(
         draw(st.lists(st.integers(0, shape[axis]), min_size=count - 1, max_size=count - 1))
@@ -236,6 +240,7 @@ def test_parts_that_overlap_must_agree() -> None:
         Step("take", (1, 3, (0, 0))),
         Step("take", (1, 3, (3,))),
         Step("sum", (2,)),
+        Step("stack", (2,)),
     ],
 )
 def test_steps_that_do_not_fit_a_shape_are_refused(step: Step) -> None:

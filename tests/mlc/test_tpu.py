@@ -45,3 +45,13 @@ def test_check_holds_sizes_to_the_facts_of_the_model(mlc) -> None:
     done = mlc("check", str(EXAMPLES / "gpt.mdl"), "--tpu", "--size", "T=2000")
     assert done.code == 2
     assert "T <= 1024" in done.err
+
+
+def test_a_file_for_tpus_is_for_jax(mlc) -> None:
+    done = mlc("compile", str(EXAMPLES / "gpt.mdl"), "-t", "keras", "--tpu", "--scan-layers")
+    assert done.code == 2
+    assert "--tpu and --scan-layers is for the target jax, and the target is keras" in done.err
+    done = mlc("compile", str(EXAMPLES / "gpt.mdl"), "-t", "jax", "--tpu", "--scan-layers", "-o-")
+    assert (done.code, done.err) == (0, "")
+    assert "dtype=jnp.bfloat16" in done.out
+    assert "scan(self.layers, h)" in done.out
