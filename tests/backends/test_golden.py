@@ -34,6 +34,8 @@ def test_it_is_compiled_as_before(path: Path, target: str, request: pytest.Fixtu
 OTHERS: list[tuple[Path, str, dict[str, Any], str]] = [
     *((path, "openvino", {"gradients": True}, "gradients") for path in GRADIENTS),
     *((path, "jax", {"style": "functional"}, "functional") for path in FUNCTIONAL),
+    (ROOT / "examples/gpt.mdl", "jax", {"tpu": True, "scan_layers": True}, "tpu"),
+    (ROOT / "examples/tiny_resnet.mdl", "jax", {"tpu": True}, "tpu"),
 ]
 """What is compiled with options: the last is what the folder is called by."""
 
