@@ -422,6 +422,8 @@ ROWS: Mapping[str, Rule] = {
     "instance_norm": _instance_norm,
     "batch_norm": _batch_norm,
     "scan": control.scan,
+    "if": control.choice,
+    "while": control.loop,
     **RECURRENT,
     **dict.fromkeys(("dropout", "channel_dropout", "drop_path"), lambda w, n, x, keep: x),
 }
