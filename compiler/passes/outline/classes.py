@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ... import expr
@@ -246,7 +247,8 @@ class Builder:
         kind = sizes.type(candidate, [w.type for w in same_weights])
         if candidate is None:
             self.freeze(weight.exprs)
-        shape = tuple(sizes.expression(size) for size in kind.shape)
+        written = weight.exprs or [None] * len(kind.shape)
+        shape = tuple(map(partial(self._written, sizes), kind.shape, written))
         layer = weight.layer
         if layer is not None and layer in self.tree.applied:
             return WeightVar(weight.name, kind, weight.order, Member(layer.member), weight.part)
@@ -258,6 +260,14 @@ class Builder:
             name, shape, kind, weight.init, weight.trainable, weight.site, var
         )
         return var
+
+    def _written(self, sizes: Sizes, size: Dim, source: Expr | None) -> Expr:
+        """A size as the source writes it, where it is that."""
+        own = {*self.definition.params, *self.definition.sizes}
+        if source is None or not expr.names(source) <= own:
+            return sizes.expression(size)
+        known = sizes.attributes({"size": source}, {}).get("size")
+        return expr.integral(self.fix(source)) if known == size else sizes.expression(size)
 
     # ------------------------------------------------------------------------- the class
 

@@ -35,9 +35,7 @@ class WindowAttention(nnx.Module):
         self.window = window
         self.shift = shift
         self.table = nnx.Param(
-            nnx.initializers.normal(0.02)(
-                rngs.params(), (4 * window * window + 1 - 4 * window, heads)
-            )
+            nnx.initializers.normal(0.02)(rngs.params(), ((2 * window - 1) ** 2, heads))
         )
         self.qkv = linear(C, 3 * C, bias_init=uniform(C), rngs=rngs)
         self.output = linear(

@@ -36,7 +36,7 @@ class Table(keras.layers.Layer):
 
     def build(self, input_shape):
         self.table = self.add_weight(
-            shape=(4 * self.window * self.window + 1 - 4 * self.window, self.heads),
+            shape=((2 * self.window - 1) ** 2, self.heads),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="table",
         )

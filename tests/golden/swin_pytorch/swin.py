@@ -26,9 +26,7 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.window = window
         self.shift = shift
-        self.table = nn.Parameter(
-            torch.empty(4 * window * window + 1 - 4 * window, heads).normal_(std=0.02)
-        )
+        self.table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads).normal_(std=0.02))
         self.qkv = nn.Linear(C, 3 * C)
         self.output = nn.Linear(heads * (C // heads), C)
 
