@@ -42,6 +42,7 @@ def scan(self, step, carries, xs, read=(), axis=0, reverse=False) -> list[ov.Out
         shape = x.get_partial_shape()
         shape[at] = 1
         x.set_partial_shape(shape)
+        x.validate_and_infer_types()
     elements = [ops.squeeze(x, [at]) for x, at in zip(inner[n:m], places, strict=True)]
     made = [*step(*inner[:n], *elements, *inner[m:])]
     ends = [min(axis, rank(y)) for y in made[n:]]
