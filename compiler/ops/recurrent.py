@@ -94,14 +94,13 @@ def _require_lengths(name: str, x: Type, lengths: Type | None) -> None:
 
 def _infer(name: str, states: int) -> Callable[..., tuple[Type, ...]]:
     def infer(
-        x: Type, *given: Type | None, hidden: Dim, layers: Dim, bidirectional: bool, bias: bool,
-        **_: Any,
+        x: Type, *given: Type | None, hidden: Dim, layers: Dim, bidirectional: bool, **_: Any
     ) -> tuple[Type, ...]:  # fmt: skip
         directions = 2 if bidirectional else 1
         _require_input(name, x, layers)
         _require_states(name, x, given[:states], layers * directions, hidden)
         _require_lengths(name, x, given[states])
-        wanted = _shapes(name, x.shape[2], hidden, layers, bidirectional, bias)
+        wanted = _shapes(name, x.shape[2], hidden, layers, bidirectional, True)
         for part, weight in zip(WEIGHTS, given[states + 1 :], strict=True):
             shape = wanted.get(part.rstrip("?"))
             if shape is None and weight is not None:

@@ -29,14 +29,7 @@ from tests.compiler.ops.test_meaning import close
 
 CORE = ov.Core()
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-SCANNED = [("lstm", 1), ("lstm", 3)]
-"""Samples that are scans, which OpenVINO source has not yet."""
-
-KNOWN = [
-    (op, n)
-    for op, n in cases()
-    if not op.samples[n].get("training") and (op.name, n) not in SCANNED
-]
+KNOWN = [(op, n) for op, n in cases() if not op.samples[n].get("training")]
 CASES = [(op, n, False) for op, n in KNOWN]
 CASES += [(op, n, True) for op, n in KNOWN if op.layout != "any"]
 

@@ -38,12 +38,7 @@ def _differentiable(op: Op, number: int) -> bool:
     return bool(both.inputs or both.weights)
 
 
-SCANNED = ("rnn", "lstm", "gru")
-"""Ops whose gradients are scans, which OpenVINO source has not yet."""
-
-CASES = [
-    (op, number) for op, number in KNOWN if op.name not in SCANNED and _differentiable(op, number)
-]
+CASES = [(op, number) for op, number in KNOWN if _differentiable(op, number)]
 
 
 def call(artefact: Artefact, folder: Path, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -92,7 +87,7 @@ def alike(found: np.ndarray, wanted: np.ndarray, what: str, floor: float) -> Non
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("name", sorted({*MODELS} - {"recurrent"}))
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_gradients_of_models(name: str, training: bool, tmp_path: Path) -> None:
     graph = load(MODELS[name], name)
     weights, feed = weights_of(graph), draw(graph)

@@ -40,6 +40,8 @@ CONFIG: dict[str, tuple[str, dict[str, Any]]] = {
         "vit",
         {"size": 8, "patch": 4, "D": 12, "layers": 2, "heads": 3, "classes": 5, "drop": 0.1},
     ),
+    "tagger": ("tagger", {"vocab": 23, "width": 6, "hidden": 5, "tags": 4}),
+    "sentiment": ("sentiment", {"vocab": 23, "width": 6, "hidden": 5, "drop": 0.1}),
     "bert": ("bert", {"vocab": 23, "length": 16, "D": 12, "layers": 2, "heads": 3}),
     "dlrm": (
         "dlrm",

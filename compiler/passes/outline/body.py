@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
@@ -26,12 +26,13 @@ from ...program import outputs as results_of
 from .choices import Arms, Choices, Placed
 from .elements import Elements
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
+from .held import fix_flags, held
 from .loops import Carry, merge_loop
 from .measured import measured
 from .numbers import Numbers
 from .regions import regions, signatures
 from .sizes import Sizes
-from .tree import Item, earlier, external, leaving, own_weights
+from .tree import Item, earlier, external, leaving
 from .wholes import infer, operands
 
 if TYPE_CHECKING:
@@ -295,11 +296,11 @@ class Part:
         member = self._member([node.layer for node in nodes])
         inputs = operands(self, nodes)
         symbolic = self.sizes.attributes(attrs, values)
-        weights = self._weights(nodes, inputs, symbolic)
+        weights = held(self, nodes, inputs, symbolic)
         blocks = regions(self, nodes, inputs)
         if op.blocks:
             symbolic["blocks"] = signatures(blocks)
-        outputs = self._outputs(nodes, inputs, weights, symbolic)
+        outputs = self._outputs(nodes, inputs, weights, symbolic, attrs)
         first = member is None or self.builder.first_use(member, self.body.arms)
         literal = {k: v for k, v in values.items() if k not in attrs or expr.fixed(attrs[k])}
         return Apply(op, inputs, outputs, attrs, literal, member, weights, first, regions=blocks)
@@ -343,30 +344,13 @@ class Part:
             source = expr.reduce(source, known)
         return self.body.own(source)
 
-    def _weights(
-        self, nodes: list[Node], inputs: Sequence[Var | None], attrs: dict[str, Any]
-    ) -> dict[str, Type]:
-        # A later call of a shared layer takes the buffers as the call before has left them.
-        own = [{**(n.layer.weights if n.layer else {}), **own_weights(n)} for n in nodes]
-        if not own_weights(nodes[0]):
-            return {}
-        op = nodes[0].op
-        plain = [var.type if var else None for var in inputs[: len(op.inputs)]]
-        made = self.sizes.params(op, plain, attrs)
-        result = {}
-        for part in own_weights(nodes[0]):
-            types = [weights[part].type for weights in own]
-            result[part] = self.sizes.type(made.get(part), types)
-            for size in result[part].shape:
-                self.builder.uses_init(self.sizes.expression(size))
-        return result
-
     def _outputs(
         self,
         nodes: list[Node],
         inputs: Sequence[Var | None],
         weights: dict[str, Type],
         attrs: dict[str, Any],
+        sources: Mapping[str, Expr],
     ) -> tuple[Var, ...]:
         op = nodes[0].op
         types = [var.type if var else None for var in inputs]
@@ -375,6 +359,7 @@ class Part:
             if name in weights:
                 types[i] = weights[name]
         inferred = infer(self, nodes, inputs, types, attrs)
+        fix_flags(self, op, sources, types, attrs)
         self.builder.freeze_names(self.sizes.bound(self.builder.definition.params.keys()))
         outputs = []
         for i, output in enumerate(nodes[0].outputs):

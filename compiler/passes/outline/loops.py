@@ -246,7 +246,7 @@ def _linked(body: Sequence[Statement], current: Var, last: Var) -> set[str | Non
         match statement:
             case Apply(member=member) | Call(member=member):
                 data = [v for v in statement.inputs if v is not None]
-                linear = len(data) == 1 and data[0] is current and len(statement.outputs) >= 1
+                linear = len(data) == 1 and data[0] is current and _gives_one(statement)
                 listed = member is not None and member.listed
                 names.add(member.name if member and linear and listed else None)
                 current = statement.outputs[0]
@@ -260,6 +260,12 @@ def _linked(body: Sequence[Statement], current: Var, last: Var) -> set[str | Non
             case _:
                 return {None}
     return names if current is last else {None}
+
+
+def _gives_one(statement: Apply | Call) -> bool:
+    """Whether it gives one tensor, besides new values of buffers."""
+    state = isinstance(statement, Apply) and statement.op.effect == "state"
+    return state or len(statement.outputs) == 1
 
 
 def loops(body: Sequence[Statement]) -> Iterator[Repeat]:

@@ -367,3 +367,36 @@ model Net(widths = [2, 3, 5]):
     made, offered = join(text, "concat")
     assert str(made.outputs[0].type.shape[1]) == "10"
     assert offered == set()
+
+
+LAYERS = (
+    "block L(flag):\n    in x: f32[B, T, C]\n    out y: f32[B, T, C]\n"
+    "    y, _ = x -> gru(4, {flag} = flag)\n    y = y -> linear(C)\n"
+    "model M(flag = true):\n    in x: f32[B, T, 6]\n    out y: f32[B, T, 6]\n"
+)
+
+
+def test_layers_that_hold_other_weights_are_of_two_classes() -> None:
+    text = LAYERS.format(flag="bias") + "    y = x -> L(true) -> L(flag) -> L(false)\n"
+    *classes, model = outline(load(text)).classes
+    assert [len(cls.scopes) for cls in classes] == [2, 1]
+    assert [p.name for cls in classes for p in cls.params] == ["flag", "flag"]
+    assert [p.name for p in model.params] == ["flag"]
+
+
+def test_a_flag_that_shapes_depend_on_is_none_of_the_class() -> None:
+    text = LAYERS.format(flag="bidirectional") + "    y = x -> L(flag) -> L(flag)\n"
+    cls, model = outline(load(text)).classes
+    assert (len(cls.scopes), cls.params, model.params) == (2, [], [])
+    (recurrent,) = (s for s in cls.body if isinstance(s, Apply) and s.op.name == "gru")
+    assert recurrent.values["bidirectional"] is True
+
+
+def test_a_loop_of_what_gives_several_tensors_is_no_chain() -> None:
+    text = (
+        "model M(n = 2):\n    in x: f32[B, T, 4]\n    out y: f32[B, T, 4]\n    y = x\n"
+        "    repeat n:\n        y, _ = y -> gru(4)\n"
+    )
+    (model,) = outline(load(text)).classes
+    (loop,) = (s for s in model.body if isinstance(s, Repeat))
+    assert loop.chain is None
