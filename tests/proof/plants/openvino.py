@@ -8,6 +8,13 @@ _IMPORTS = """
 import openvino as ov
 from openvino import opset16 as ops
 
+def backwards(y):
+    # The numbers of the examples in y, the last first.
+    count = ops.squeeze(ops.gather(ops.shape_of(y, "i32"), [0], 0), [0])
+    one = ops.constant(1, ov.Type.i32)
+    last = ops.subtract(count, one)
+    return ops.range(last, ops.constant(-1, ov.Type.i32), ops.constant(-1, ov.Type.i32), "i32")
+
 def number(value):
     return ops.constant(value, ov.Type.f32)
 """
@@ -35,7 +42,7 @@ def _output(change: str) -> Plant:
 def planted(y):
     y = y if isinstance(y, ov.Output) else y.output(0)
     plain = len(y.get_partial_shape()) == 0 or y.get_element_type() != ov.Type.f32
-    return y if plain else ({change})
+    return y if plain else ({change}).output(0)
 """,
     )
 
@@ -108,11 +115,12 @@ def planted(a, b, **options):
     "concatenated backwards": _edit("ops.concat(_xs, *_args, **_rest)",
                                     "ops.concat(planted(_xs), *_args, **_rest)", """
 def planted(xs):
-    ports = [x if isinstance(x, ov.Output) else x.output(0) for x in xs if not isinstance(x, list)]
+    nodes = [x for x in xs if isinstance(x, (ov.Node, ov.Output))]
+    ports = [x if isinstance(x, ov.Output) else x.output(0) for x in nodes]
     floats = ports and all(port.get_element_type() == ov.Type.f32 for port in ports)
     return list(xs)[::-1] if floats else xs
 """),
-    "batch in another order": _output("ops.slice(y, [-1], [-(2**31) + 1], [-1], [0])"),
+    "batch in another order": _output("ops.gather(y, backwards(y), 0)"),
     "last example of a batch": _output(
         "ops.concat([ops.slice(y, [0], [-1], [1], [0]), ops.slice(y, [-2], [-1], [1], [0])], 0)"),
     "sum for mean": _edit("ops.reduce_mean", "ops.reduce_sum"),
