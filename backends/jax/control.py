@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Apply
+from ...compiler.program import Apply, Var
 from ..source.control import Functions
 from ..source.tree import tree
 
@@ -13,9 +13,25 @@ if TYPE_CHECKING:
     from .printer import Lines
 
 
+class _Bounds:
+    """Lines whose functions take and give tensors in float32, where products are narrower: what a
+    scan carries must not change its type."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lines, name)
+
+    def read(self, var: Var) -> Expr:
+        """A tensor that goes into a function, or is what it gives."""
+        return self.lines.policy.leaving(self.lines.read(var), var.type.dtype)
+
+
 def written(lines: Lines, statement: Apply) -> None:
     """Adds the lines of a statement with regions."""
-    Functions("jax.lax", moved, whole=True).write(lines, statement)
+    bounds: Any = _Bounds(lines) if lines.policy.narrow else lines
+    Functions("jax.lax", moved, whole=True).write(bounds, statement)
 
 
 def moved(x: Expr, source: int, target: int) -> Expr:

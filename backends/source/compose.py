@@ -137,7 +137,7 @@ class Composer:
         return line
 
     def _nests(self, inner: Line, outer: Line, count: Mapping[Var, int]) -> bool:
-        if not isinstance(inner, Assign) or len(inner.targets) != 1:
+        if not isinstance(inner, Assign) or len(inner.targets) != 1 or inner.groups:
             return False
         var = self.leader(inner.targets[0])
         where = place(outer)

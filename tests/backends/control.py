@@ -18,6 +18,17 @@ model Tagger(width = 6, tags = 5):
     logits = hs -> linear(tags)
     last = h
 """,
+    "folded": """
+model Folded(width = 6):
+    in  x: f32[B, T, D = 4]
+    out y: f32[B, width]
+    param held: f32[width, width] = normal(0.3)
+    param read: f32[D, width] = normal(0.3)
+    h = constant(0.1) -> expand([B, width])
+    scan x_t in x along T:
+        h = tanh(h @ held + x_t @ read)
+    y = h
+""",
     "both_ways": """
 block Cell(width):
     in  x: f32[B, D]

@@ -16,6 +16,7 @@ from mlc.backends.artefact import import_package
 from mlc.backends.jax import emit
 from mlc.equivalence.engines.lowering import products
 from mlc.frontends.mdl import load
+from tests.backends.control import CONTROL
 
 X, IMAGE = "f32[B, 6, 8]", "f32[B, 4, 6, 6]"
 CASES = {
@@ -69,6 +70,13 @@ def test_products_are_in_bfloat16_forward_and_backward(name: str, tmp_path: Path
     assert sum(forward.values()) >= count
     assert sum(backward.values()) >= 2 * count
     assert {(a, b) for _, a, b in [*forward, *backward]} == {("bf16", "bf16")}
+
+
+def test_what_a_scan_carries_stays_in_float32(tmp_path: Path) -> None:
+    file, net = model(CONTROL["folded"], tmp_path)
+    x = jax.ShapeDtypeStruct((3, 5, 4), jnp.float32)
+    found = products(file.export(net, x).mlir_module()) | products(lowered(net, x))
+    assert {(a, b) for _, a, b in found} == {("bf16", "bf16")}
 
 
 def test_sums_are_in_float32(tmp_path: Path) -> None:
