@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from ...compiler import expr
 from ...compiler.program import Var
+from .gather import gathered
 from .lifetimes import Lifetimes
 from .lines import (
     Assign,
@@ -193,7 +194,7 @@ class Composer:
         self._nest(self.lines, self.uses(self.lines), Counter(map(self.leader, self._assigned())))
         self._unread = self._without_readers()
         given = Lifetimes(self, fixed, taken).names
-        return [stmt for line in self.lines for stmt in self._statement(line, given)]
+        return gathered([stmt for line in self.lines for stmt in self._statement(line, given)])
 
     def _assigned(self) -> Iterator[Var]:
         """The variables, once for each line that assigns them."""

@@ -54,9 +54,7 @@ class Experts(nnx.Module):
         best, index = jax.lax.top_k(scores, self.chosen)
         picked = nnx.one_hot(index, self.experts_)
         share = (nnx.softmax(best)[..., None] * picked).sum(2)
-        found = []
-        for expert in self.experts:
-            found.append(expert(x))
+        found = [expert(x) for expert in self.experts]
         y = (share[..., None] * jnp.stack(found, axis=2)).sum(2)
         used = picked.sum(2).mean((0, 1)) / self.chosen
         return y, self.experts_ * (used * nnx.softmax(scores).mean((0, 1))).sum()

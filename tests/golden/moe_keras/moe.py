@@ -52,9 +52,7 @@ def experts(
     picked = keras.ops.one_hot(index, experts_)
     share = keras.ops.softmax(best)
     share = keras.ops.sum(keras.ops.expand_dims(share, 3) * picked, axis=2)
-    found = []
-    for i in range(experts_):
-        found.append(swi_glu(x, hidden, name=f"{name}_experts_{i}"))
+    found = [swi_glu(x, hidden, name=f"{name}_experts_{i}") for i in range(experts_)]
     h = keras.ops.expand_dims(share, 3)
     y = keras.ops.sum(h * keras.ops.stack(found, axis=2), axis=2)
     used = keras.ops.sum(picked, axis=2)

@@ -81,9 +81,7 @@ class MoE:
         picked = ops.convert(ops.equal(ops.unsqueeze(index, [3]), picked), "f32")
         share = ops.unsqueeze(ops.softmax(best, 2), [3])
         share = ops.reduce_sum(ops.multiply(share, picked), [2], keep_dims=False)
-        found = []
-        for i in range(experts):
-            found.append(self.swi_glu(x, f"{name}.experts.{i}"))
+        found = [self.swi_glu(x, f"{name}.experts.{i}") for i in range(experts)]
         y = ops.unsqueeze(share, [3])
         y2 = ops.concat([ops.unsqueeze(each, [2]) for each in found], 2)
         y = ops.reduce_sum(ops.multiply(y, y2), [2], keep_dims=False)

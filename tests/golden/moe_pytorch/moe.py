@@ -74,9 +74,7 @@ class Experts(nn.Module):
         picked = torch.arange(self.experts_, dtype=torch.int32, device=x.device)
         picked = (index.unsqueeze(-1) == picked).to(torch.get_default_dtype())
         share = (F.softmax(best, dim=-1).unsqueeze(-1) * picked).sum(dim=2)
-        found = []
-        for expert in self.experts:
-            found.append(expert(x))
+        found = [expert(x) for expert in self.experts]
         y = (share.unsqueeze(-1) * torch.stack(found, dim=2)).sum(dim=2)
         used = picked.sum(dim=2).mean(dim=(0, 1)) / self.chosen
         load = self.experts_ * (used * F.softmax(scores, dim=-1).mean(dim=(0, 1))).sum()
