@@ -52,8 +52,10 @@ def _alike(cls: Class, loop: Repeat) -> bool:
         return False
     same = {_form(v) for v in (carried.initial, carried.current, carried.next)}
     again = [v for v in turn.inputs[1:] if v is carried.current or v is None]
-    runs = all(scope.loops[loop.loop.site].count > 0 for scope in cls.scopes)
-    return len(same) == 1 and not again and runs and _only(cls, turn)
+    runs = (scope.loops.get(loop.loop.site) for scope in cls.scopes)
+    if not all(one is not None and one.count > 0 for one in runs):
+        return False
+    return len(same) == 1 and not again and _only(cls, turn)
 
 
 def _form(var: Var) -> tuple[object, ...]:
