@@ -20,7 +20,7 @@ from ..source.names import free, snake
 from ..source.scope import Scope, hint
 from ..source.tree import tree
 from .attention import masked
-from .control import SCAN
+from .control import METHODS
 from .convolution import ADD_WINDOWS, WINDOWS
 from .methods import Methods
 from .printer import Graph
@@ -263,8 +263,7 @@ def helpers(body: str) -> Iterator[str]:
             )
     if "self.masked_attention(" in body:
         yield masked(body)
-    if "self.scan(" in body:
-        yield SCAN
+    yield from (method for call, method in METHODS.items() if call in body)
     if "self.windows(" in body:
         yield WINDOWS
     if "self.add_windows(" in body:

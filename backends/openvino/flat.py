@@ -99,7 +99,7 @@ def _statement(node: Node, variables: dict[Value, Var], names: Mapping[Value, st
 
 def _region(node: Node, block: Graph, variables: dict[Value, Var]) -> Region:
     """A block; what it only reads is the tensor outside."""
-    own = node.attrs["carried"] + node.attrs["scanned"]
+    own = node.attrs.get("carried", 0) + node.attrs.get("scanned", 0)
     outside = node.values[len(node.values) - len(block.inputs) :]
     for i, (value, given) in enumerate(zip(block.inputs, outside, strict=True)):
         variables[value] = Var(identifier(value.name), value.type) if i < own else variables[given]
