@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...compiler.diagnose import MlcError, Span
 from . import syntax as s
+from .declare import bare
 
 
 def unused(file: s.File) -> list[MlcError]:
@@ -23,7 +24,22 @@ def unused(file: s.File) -> list[MlcError]:
         for definition, read in zip(file.definitions, reads, strict=True)
         for what, name, span in _made(definition)
         if name not in read and not name.startswith("_")
+        if what != "input" or not _sized(definition, name)
     ]
+
+
+def _sized(definition: s.DefinitionSyntax, name: str) -> bool:
+    """Whether the body reads a size that no other input gives."""
+    sizes: dict[str, set[str]] = {}
+    read: set[str] = set()
+    for statement in definition.body:
+        if isinstance(statement, s.In):
+            axes = [node for node in statement.walk() if isinstance(node, s.Axis)]
+            sizes[statement.name] = {found for axis in axes if (found := axis.label or bare(axis))}
+        elif not isinstance(statement, s.Out):
+            read |= {node.id for node in statement.walk() if isinstance(node, s.Name)}
+    others = {size for other, own in sizes.items() if other != name for size in own}
+    return bool((sizes.get(name, set()) - others) & read)
 
 
 def _made(definition: s.DefinitionSyntax) -> Iterator[tuple[str, str, Span]]:

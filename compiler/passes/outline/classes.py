@@ -30,7 +30,7 @@ from .checks import checks
 from .choices import Arms
 from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
-from .reads import names_read, prune
+from .reads import names_read, prune, sized
 from .sizes import Sizes, Unknown, quotient
 from .tree import Tree, external, leaving, within
 
@@ -80,18 +80,18 @@ class Builder:
 
     # ------------------------------------------------------------------------- static ifs
 
-    def _bodies(self, scope: Scope) -> Iterator[Scope]:
+    def bodies(self, scope: Scope) -> Iterator[Scope]:
         """The scope, its iterations and chains: what shares its names."""
         yield scope
         for item in self.tree.body(scope):
             inner = [item.scope] if item.kind == "chain" and item.scope else item.iterations
             for one in inner:
-                yield from self._bodies(one)
+                yield from self.bodies(one)
 
     def _taken(self) -> dict[int, tuple[Expr, set[int]]]:
         taken: dict[int, tuple[Expr, set[int]]] = {}
         for scope in self.scopes:
-            for body in self._bodies(scope):
+            for body in self.bodies(scope):
                 for site, (condition, arm) in body.ifs.items():
                     taken.setdefault(site, (condition, set()))[1].add(arm)
         return taken
@@ -123,7 +123,7 @@ class Builder:
 
     def _unseen(self) -> Iterator[Loop]:
         """The loops that run no time in any instance, so that nobody knows what they do."""
-        bodies = [body for scope in self.scopes for body in self._bodies(scope)]
+        bodies = [body for scope in self.scopes for body in self.bodies(scope)]
         sites = {loop.site for body in bodies for loop in body.loops.values() if loop.count}
         for body in bodies:
             yield from (loop for loop in body.loops.values() if loop.site not in sites)
@@ -384,7 +384,7 @@ class Builder:
             outside = external(self.tree, scope)
             named, again = self._named_inputs(scope)
             merged.append({n: first for n, first in again.items() if n != first})
-            given = {named[v]: v for v in outside if v in named}
+            given = {named[v]: v for v in (*outside, *sized(self, scope)) if v in named}
             rest = [v for v in outside if v not in named]
             ordered: dict[str, Value | None] = {
                 name: given[name] for name in self.definition.inputs if name in given

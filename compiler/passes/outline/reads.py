@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING
 
 from ... import expr
+from ...diagnose import MlcError
+from ...graph import Scope, Value
 from ...program import Apply, Call, Chain, Check, If, Repeat, Statement, Var, followed, walk
+
+if TYPE_CHECKING:
+    from .classes import Builder
 
 
 def names_read(
@@ -30,6 +36,31 @@ def names_read(
                 call |= expr.names(table) if driven else set()
     everything = list(walk(body))
     return followed(everything, init), followed(everything, call)
+
+
+def sized(builder: Builder, scope: Scope) -> list[Value]:
+    """The tensors that a block, or one that it calls, reads at least sizes of.
+
+    MlcError `unsupported` for one that nothing else needs: it is not there any more.
+    """
+    read: set[str] = set()
+    found: list[Value | None] = []
+    for body in builder.bodies(scope):
+        read |= {name for condition, _ in body.ifs.values() for name in expr.names(condition)}
+        for item in builder.tree.body(body):
+            holder = item.node or item.scope
+            read |= {n for e in (holder.exprs if holder else {}).values() for n in expr.names(e)}
+            read |= expr.names(item.loop.table) if item.iterations else set()
+            if item.kind == "call" and item.scope is not None:
+                found += builder.made[item.scope].inputs.values()
+    places = builder.definition.sizes
+    names = {places[n][0] for n in read & places.keys()} & scope.inputs.keys()
+    given = [builder.tree.current(scope.inputs[n]) for n in builder.definition.inputs if n in names]
+    for value in given:
+        if value.node is not None and value.node.graph is None:
+            text = f"source of {builder.definition.name} with sizes of a tensor that nothing needs"
+            raise MlcError("unsupported", text, scope.span, help="give it one that is used")
+    return [*given, *(value for value in found if value is not None)]
 
 
 def prune(body: list[Statement], outputs: set[Var]) -> None:

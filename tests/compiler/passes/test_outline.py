@@ -10,6 +10,7 @@ import pytest
 
 from mlc.compiler import expr
 from mlc.compiler.clone import clone
+from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph, Node
 from mlc.compiler.passes import CLEAN, apply
 from mlc.compiler.passes.outline import outline
@@ -400,3 +401,27 @@ def test_a_loop_of_what_gives_several_tensors_is_no_chain() -> None:
     (model,) = outline(load(text)).classes
     (loop,) = (s for s in model.body if isinstance(s, Repeat))
     assert loop.chain is None
+
+
+def test_an_input_of_which_only_a_size_is_read_is_taken() -> None:
+    text = """
+block Rows(extra):
+    in  x: f32[B, H, C]
+    out y: i32[H + extra]
+    y = iota(H + extra)
+
+block Outer(extra):
+    in  x: f32[B, H, C]
+    out y: i32[H + extra]
+    y = x -> Rows(extra)
+
+model M(extra = 2):
+    in  x: f32[B, H, 4]
+    out y: i32[H + extra]
+    y = x -> Outer(extra)
+"""
+    assert load(text).warnings == []
+    made = classes(text)
+    assert [list(made[name].inputs) for name in ("Rows", "Outer", "M")] == [["x"]] * 3
+    with pytest.raises(MlcError, match="sizes of a tensor that nothing needs"):
+        program(text.replace("x -> Outer", "relu(x) -> Outer"))
