@@ -120,8 +120,10 @@ class Scope:
 
 
 def hint(value: Any, fixed: bool = False) -> str:
-    """The annotation of a hyper-parameter, by its value; of `fixed` length where it is a tuple."""
-    if isinstance(value, (tuple, list)) and fixed:
+    """The annotation of a hyper-parameter, by its value; of `fixed` length where it is a tuple. A
+    tuple of several kinds is a row, each place of which has its own."""
+    row = isinstance(value, tuple) and len(set(map(hint, value))) > 1
+    if isinstance(value, (tuple, list)) and (fixed or row):
         return f"tuple[{', '.join(map(hint, value))}]"
     if isinstance(value, (tuple, list)):
         inner = sorted({hint(v) for v in value}) or ["int"]

@@ -108,7 +108,7 @@ class MobileNet(nnx.Module):
 
     def __init__(
         self,
-        stages: tuple[tuple[bool | int, ...], ...] = (
+        stages: tuple[tuple[int, int, int, bool, bool, int], ...] = (
             (3, 16, 16, True, False, 2),
             (3, 72, 24, False, False, 2),
             (3, 88, 24, False, False, 1),
@@ -154,7 +154,7 @@ def build(
     weights: str | Path | None = None,
     *,
     seed: int = 0,
-    **config: float | int | tuple[tuple[bool | int, ...], ...],
+    **config: float | int | tuple[tuple[int, int, int, bool, bool, int], ...],
 ) -> MobileNet:
     """Return the model in training mode, with the weights of a safetensors file if one is given."""
     if weights is None:

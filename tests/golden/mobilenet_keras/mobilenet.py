@@ -86,7 +86,7 @@ def inverted(
 
 
 def mobilenet(
-    stages: tuple[tuple[bool | int, ...], ...] = (
+    stages: tuple[tuple[int, int, int, bool, bool, int], ...] = (
         (3, 16, 16, True, False, 2),
         (3, 72, 24, False, False, 2),
         (3, 88, 24, False, False, 1),
@@ -122,7 +122,8 @@ def mobilenet(
 
 
 def build(
-    weights: str | Path | None = None, **config: float | int | tuple[tuple[bool | int, ...], ...]
+    weights: str | Path | None = None,
+    **config: float | int | tuple[tuple[int, int, int, bool, bool, int], ...],
 ) -> keras.Model:
     """Return the model, with the weights of a safetensors file if one is given."""
     model = mobilenet(**config)

@@ -18,7 +18,7 @@ class MobileNet:
     def __init__(
         self,
         weights: str | Path,
-        stages: tuple[tuple[bool | int, ...], ...] = (
+        stages: tuple[tuple[int, int, int, bool, bool, int], ...] = (
             (3, 16, 16, True, False, 2),
             (3, 72, 24, False, False, 2),
             (3, 88, 24, False, False, 1),
@@ -128,7 +128,9 @@ class MobileNet:
         return model
 
 
-def build(weights: str | Path, **config: tuple[tuple[bool | int, ...], ...]) -> ov.Model:
+def build(
+    weights: str | Path, **config: tuple[tuple[int, int, int, bool, bool, int], ...]
+) -> ov.Model:
     """Return the graph with the weights of a safetensors file.
 
     Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.

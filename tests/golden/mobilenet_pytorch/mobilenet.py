@@ -85,7 +85,7 @@ class MobileNet(nn.Module):
 
     def __init__(
         self,
-        stages: tuple[tuple[bool | int, ...], ...] = (
+        stages: tuple[tuple[int, int, int, bool, bool, int], ...] = (
             (3, 16, 16, True, False, 2),
             (3, 72, 24, False, False, 2),
             (3, 88, 24, False, False, 1),
