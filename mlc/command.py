@@ -292,7 +292,8 @@ def _operator(op: Op) -> str:
         choices = f": {' | '.join(config.choices)}" if config.choices else f": {config.kind}"
         lines.append(f"  {name}{choices}{_default(config.default)}  {config.doc}".rstrip())
     if op.weights:
-        lines.append(f"  weights: {', '.join(op.weights)}")
+        more = [f"... {op.weights[-1]}"] if len(op.weights) > 12 else []
+        lines.append(f"  weights: {', '.join([*op.weights[: 8 if more else 12], *more])}")
     if op.kinks:
         lines.append(_wrapped(f"where its derivative is a convention: {op.kinks}"))
     if op.effect != "pure":

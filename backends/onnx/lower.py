@@ -53,6 +53,11 @@ def _pool(n: Node) -> bool:
     return not all(isinstance(pad, int) for pair in pool_window(n)[1] for pad in pair)
 
 
+def _not_single(n: Node) -> bool:
+    """Runtimes have recurrent layers in f32 alone."""
+    return n.outputs[0].type.dtype != "f32"
+
+
 BODIES: Mapping[str, Callable[[Node], bool]] = {
     "logsumexp": _no_axes,
     "l2_norm": _no_axes,
@@ -62,6 +67,7 @@ BODIES: Mapping[str, Callable[[Node], bool]] = {
     "group_norm": _unknown_channels,
     "instance_norm": _unknown_channels,
     "batch_norm": _batch_norm,
+    **dict.fromkeys(("rnn", "lstm", "gru"), _not_single),
     "dropout": _dropout,
     "channel_dropout": _dropout,
     "drop_path": _dropout,

@@ -37,7 +37,9 @@ def _eval(x: Any, keep: Any, rate: float, training: bool | None) -> Any:
 def _dropped(b: Build, x: Value, keep: Value | None, rate: float, training: bool | None) -> Value:
     if training is None and keep is not None:
         text = "a dropout that is given its mask, in source that leaves the mode open"
-        raise MlcError("unsupported", text, b.span, help="multiply by the mask, or leave `keep` out")
+        raise MlcError(
+            "unsupported", text, b.span, help="multiply by the mask, or leave `keep` out"
+        )
     if not _drops(keep, rate, training) or keep is None:
         return x
     mask = b(CAST, keep, dtype=x.type.dtype) if keep.type.dtype == "bool" else keep

@@ -319,7 +319,12 @@ def _apart(b: Build, state: Value, rows: int) -> list[Value]:
 def _config(**more: Config) -> dict[str, Config]:
     return {
         "hidden": Config("size", doc="size of the state"),
-        "layers": Config("int", 1, doc=f"1 to {LAYERS}; each takes what the one before gives"),
+        "layers": Config(
+            "int",
+            1,
+            doc=f"1 to {LAYERS}; each takes what the one before gives. For dropout between layers"
+            " apply one after another",
+        ),
         "bidirectional": Config("bool", False, doc="whether a second direction goes backwards"),
         "bias": Config("bool", True, doc="whether input and state have a bias each"),
         **more,
