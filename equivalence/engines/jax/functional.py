@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import package
-from .arguments import arguments, arrays
-from .dropout import observe
-from .protocol import Drop, Job, Result
+from .. import package
+from ..arguments import arguments, arrays
+from ..dropout import observe
+from ..protocol import Drop, Job, Result
 
 _built: dict[tuple[str, str], Any] = {}
 

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from . import functional, package
-from .arguments import arguments, arrays
-from .dropout import observe
-from .lowering import products
-from .pool import THREADS
-from .protocol import Drop, Job, Products, Result, Settings
+from .. import package
+from ..arguments import arguments, arrays
+from ..dropout import observe
+from ..lowering import products
+from ..pool import THREADS
+from ..protocol import Drop, Job, Products, Result, Settings
+from . import functional
 
 _models: dict[tuple[str, str], Any] = {}
 
