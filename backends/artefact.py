@@ -7,10 +7,10 @@ import keyword
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..compiler.diagnose import MlcError
 from ..compiler.graph import Value
@@ -20,6 +20,9 @@ from . import TARGETS
 
 if TYPE_CHECKING:
     from ..compiler.tensor import Array
+
+Content: TypeAlias = "str | bytes | Callable[[], Iterable[bytes | memoryview]]"
+"""What a file holds; where that is too much for memory, what gives it piece by piece."""
 
 MANIFEST = "weights.json"
 WEIGHTS = "weights.safetensors"
@@ -141,7 +144,7 @@ class Artefact:
 
     target: str
     name: str
-    files: Mapping[str, str | bytes]
+    files: Mapping[str, Content]
     weight_map: WeightMap
     interface: Interface
     weights: Mapping[str, Array] | None = field(default=None, repr=False)
@@ -202,8 +205,9 @@ class Artefact:
         texts = {"__init__.py": _init(self), "README.md": _readme(self), **self.files}
         names = sorted({*texts, MANIFEST, *([WEIGHTS] if self.weights is not None else [])})
         for name, content in texts.items():
-            data = content if isinstance(content, bytes) else content.encode()
-            (folder / name).write_bytes(data)
+            with (folder / name).open("wb") as file:
+                whole = content.encode() if isinstance(content, str) else content
+                file.writelines([whole] if isinstance(whole, bytes) else whole())
         (folder / MANIFEST).write_text(json.dumps(_manifest(self, names), indent=1) + "\n")
         if self.weights is not None:
             write(folder / WEIGHTS, self.weight_map.convert(self.weights))

@@ -51,6 +51,7 @@ class _Writer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.names: dict[Value, str] = {}
+        self.tried: dict[str, int] = {}
         self.taken = {*RESERVED, *FUNCTIONS, *graph.symbols, *graph.outputs}
         self.taken |= {label for x in graph.inputs for label in x.type.labels if label}
         self.taken |= {given.name for given in graph.inputs}
@@ -99,11 +100,12 @@ class _Writer:
         base = re.sub(r"^__+", "_", base)  # names with two are not of the language
         base = base if base != "_" else "_unread"
         base = base if base[:1].isalpha() or base[:1] == "_" else f"_{base}"
-        chosen, count = base, 1
+        chosen, count = base, self.tried.get(base, 1)
         while chosen in self.taken:
             count += 1
             chosen = f"{base}_{count}"
         self.taken.add(chosen)
+        self.tried[base] = count
         return chosen
 
     # ---------------------------------------------------------------------------------- lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,10 @@ from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
 from ...compiler.tensor import dtype_name
 from ...compiler.weight import Entry, WeightMap, check
-from ..artefact import Artefact, Gradients, Interface, Port
+from ..artefact import Artefact, Content, Gradients, Interface, Port
 from .lower import lower, needed
 from .rules import ROWS
-from .writer import Writer, tensor_info
+from .writer import DTYPES, Writer, tensor_info
 
 if TYPE_CHECKING:
     from ...compiler.tensor import Array
@@ -80,15 +80,15 @@ def emit(
         both = adjoint(copy, without=masks)
         copy, slopes = both.graph, Gradients(both.cotangents, both.inputs, both.weights)
     interface = Interface(graph.name, _ports(copy, masks), _results(copy), gradients=slopes)
-    model, data = _model(copy, name, held)
-    files: dict[str, str | bytes] = {
+    model, beside = _model(copy, name, held)
+    files: dict[str, Content] = {
         f"{name}.onnx": model.SerializeToString(),
         "__init__.py": PACKAGE.format(
             file=f"{name}.onnx", model=re.sub(r"\W", "_", graph.name, flags=re.ASCII)
         ),
     }
-    if data:
-        files[f"{name}.onnx.data"] = data
+    if beside:
+        files[f"{name}.onnx.data"] = partial(_data, held)
     return OnnxArtefact(
         "onnx",
         name,
@@ -131,8 +131,8 @@ def _results(graph: Graph) -> tuple[Port, ...]:
 # ------------------------------------------------------------------------------------- the graph
 
 
-def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes]:
-    """The checked model, and what lies in the file beside it."""
+def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The checked model, and whether its weights lie in the file beside it."""
     paths, results = lower(graph)
     w = Writer(graph, results)
     outputs = _outputs(graph)
@@ -164,10 +164,11 @@ def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bytes
     made.initializer.extend(defaults)
     _check(model, graph)
     if sum(array.nbytes for array in held.values()) >= LIMIT:
-        return model, _place_beside(made, name, held)
+        _place_beside(made, name, held)
+        return model, True
     for path, array in held.items():
         made.initializer.append(numpy_helper.from_array(np.asarray(array), path))
-    return model, b""
+    return model, False
 
 
 def _outputs(graph: Graph) -> dict[str, Value]:
@@ -215,23 +216,24 @@ def _stretched(w: Writer, given: Input) -> str:
 # --------------------------------------------------------------------------- weights and checks
 
 
-def _place_beside(graph: Any, name: str, held: Mapping[str, Any]) -> bytes:
-    """Declares the weights as lying in `<name>.onnx.data`, and gives what that file holds."""
-    parts: list[bytes] = []
+def _place_beside(graph: Any, name: str, held: Mapping[str, Any]) -> None:
+    """Declares the weights as lying in `<name>.onnx.data`, in the order of `_data`."""
     offset = 0
     for path, array in held.items():
-        tensor = numpy_helper.from_array(np.asarray(array), path)
-        raw = tensor.raw_data
-        tensor.ClearField("raw_data")
+        tensor = TensorProto(name=path, data_type=DTYPES[dtype_name(array.dtype)], dims=array.shape)
         tensor.data_location = TensorProto.EXTERNAL
-        where = {"location": f"{name}.onnx.data", "offset": offset, "length": len(raw)}
+        where = {"location": f"{name}.onnx.data", "offset": offset, "length": array.nbytes}
         for key, value in where.items():
             tensor.external_data.add(key=key, value=str(value))
         graph.initializer.append(tensor)
-        padding = -len(raw) % ALIGNED
-        parts += [raw, bytes(padding)]
-        offset += len(raw) + padding
-    return b"".join(parts)
+        offset += array.nbytes + -array.nbytes % ALIGNED
+
+
+def _data(held: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
+    """What the file beside the model holds: a weight at a time passes through memory."""
+    for array in held.values():
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        yield bytes(-array.nbytes % ALIGNED)
 
 
 def _check(model: Any, graph: Graph) -> None:
