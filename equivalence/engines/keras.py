@@ -88,15 +88,11 @@ def _array(x: Any) -> Any:
     return np.array(x)
 
 
-def _dropouts(model: Any) -> list[Any]:
-    """Every layer that drops: `rate` of the Dropout family, `dropout` of recurrent layers."""
-    return [
-        layer
-        for layer in model._flatten_layers()
-        if "Dropout" in type(layer).__name__ or hasattr(layer, "recurrent_dropout")
-    ]
-
-
+_DROPPING = (
+    *(keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout),
+    *(keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU),
+    *(keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell),
+)
 _RATES = ("rate", "dropout", "recurrent_dropout")
 
 
@@ -105,7 +101,8 @@ def _no_dropout(model: Any) -> Iterator[None]:
     """Within this context every rate of dropout is zero."""
     kept = [
         (layer, name, rate)
-        for layer in _dropouts(model)
+        for layer in model._flatten_layers()
+        if isinstance(layer, _DROPPING)
         for name in _RATES
         if isinstance(rate := getattr(layer, name, None), float)
         and not isinstance(getattr(type(layer), name, None), property)  # that is its cell's

@@ -121,3 +121,23 @@ model Net:
     unseen = {row.name for row in report.rows if row.verdict == "unseen"}
     assert unseen == {path for path in graph.weights if "2." in path}
     assert all("no output" in row.note for row in report.rows if row.name in unseen)
+
+
+NAMED = """
+block Scale(rate):
+    in  x: f32[B, C]
+    out y: like x
+    param my_dropout: f32[C] = ones
+    y = x * exp(my_dropout * rate)
+model Named(rate = 0.5):
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    y = x -> Scale(rate) -> linear(4)
+"""
+
+
+def test_a_layer_that_is_only_called_dropout_keeps_its_rate(pool: Pool, tmp_path: Path) -> None:
+    graph = mlc.load(NAMED)
+    folder = mlc.compile(graph, "keras").save(tmp_path)
+    assert "class MyDropout(keras.layers.Layer)" in (folder / "named.py").read_text()
+    verify(graph, {"keras": folder}, pool=pool, sizes=1, modes=["training"]).assert_equivalent()
