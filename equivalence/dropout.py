@@ -31,12 +31,12 @@ def rates(graph: Graph) -> list[float]:
 
 
 def watch(
-    target: str, size: str, wanted: Sequence[float], drops: Sequence[Drop]
+    target: str, size: str, wanted: Sequence[float], drops: Sequence[Drop], scale: float = SCALE
 ) -> tuple[list[Row], list[Unseen]]:
     """Rows for the layers that were watched in two calls, and what was not watched.
 
     A row is different if the layer has a rate that the graph has not, drops another share, scales
-    the rest otherwise, or drops the same elements again.
+    the rest otherwise, or drops the same elements again. `scale` is how far off it may scale.
     """
     by_name: dict[str, list[Drop]] = {}
     for drop in drops:
@@ -46,7 +46,7 @@ def watch(
     missing = Counter(round(rate, 6) for rate in wanted for _ in range(2)) - calls
     rows = []
     for name, seen in by_name.items():
-        faults = list(_faults(seen, wanted))
+        faults = list(_faults(seen, wanted, scale))
         verdict = "different" if faults else "equal"
         note = "; ".join(faults)
         rows.append(Row(target, "training", size, "dropout", name, verdict, note=note))
@@ -57,7 +57,7 @@ def watch(
     return rows, unseen
 
 
-def _faults(seen: Sequence[Drop], wanted: Sequence[float]) -> Iterable[str]:
+def _faults(seen: Sequence[Drop], wanted: Sequence[float], scale: float) -> Iterable[str]:
     first = seen[0]
     if not any(math.isclose(first.rate, rate, abs_tol=1e-6) for rate in wanted):
         yield f"its rate is {first.rate:g}, and the model has none of that"
@@ -66,7 +66,7 @@ def _faults(seen: Sequence[Drop], wanted: Sequence[float]) -> Iterable[str]:
     spread = math.sqrt(first.rate * (1 - first.rate) / max(count, 1))
     if abs(share - first.rate) > SIGMAS * spread:
         yield f"it drops {share:.1%} at the rate {first.rate:.1%}"
-    if max(drop.scale for drop in seen) > SCALE:
+    if max(drop.scale for drop in seen) > scale:
         yield "it does not scale what it keeps by 1 / (1 - rate)"
     if count >= TELLING * len(seen) and len({drop.digest for drop in seen}) < len(seen):
         yield "it drops the same elements again"

@@ -18,10 +18,11 @@ from .bisect import bisect
 from .case import MODES, Case, rough, settle
 from .compare import ROUGH, VERDICTS, Row, judge
 from .deviation import deviate, touched
-from .dropout import rates, watch
+from .dropout import SCALE, rates, watch
 from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
 from .engines.protocol import Result
 from .faults import FAULTS, look
+from .noise import BF16
 from .reference import AGREEMENT, Joint, Key, joint
 from .report import Deviated, EngineReport, Report, Unseen
 from .sizes import choose
@@ -369,7 +370,8 @@ class _Run:
                     blank = Row(target.name, "training", case.title, "dropout", "all", "failed")
                     self.report.rows.append(replace(blank, note=str(error)))
                     continue
-                rows, unseen = watch(target.name, case.title, wanted, drops)
+                scale = BF16.product if self.for_tpu else SCALE
+                rows, unseen = watch(target.name, case.title, wanted, drops, scale)
                 self.report.rows += rows
                 self.report.unseen += unseen
 

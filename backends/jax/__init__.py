@@ -145,7 +145,7 @@ def _functions(body: str, program: Program, policy: Policy) -> Iterator[str]:
     if re.search(r"(?<!\.)\bPReLU\(", body):
         yield PRELU
     if policy.stacks:
-        yield stacks.functions(policy)
+        yield from stacks.functions(policy)
     yield from attention.functions(program, policy)
 
 

@@ -44,7 +44,7 @@ class Policy:
     def names(self) -> frozenset[str]:
         """What the file defines besides what every file does."""
         own = {"apply", "export", "narrow"} if self.narrow else set()
-        return frozenset({*own, *(("stack", "scan") if self.stacks else ())})
+        return frozenset({*own, *(("stack", "scan", "scan_each") if self.stacks else ())})
 
     def cast(self, parts: Parts) -> Parts:
         """An op's tensors in the precision in which it is to be computed."""

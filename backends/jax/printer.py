@@ -22,6 +22,7 @@ from ...compiler.program import (
     Statement,
     Var,
     WeightVar,
+    Whole,
     outputs,
     walk,
 )  # fmt: skip
@@ -42,7 +43,7 @@ from .layers import APPLIED, LAYERS
 from .policy import PLAIN, Policy
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted, sdpa
-from .stacks import call
+from .stacks import count_of, turn
 from .tuples import Tuples
 from .weights import VARIABLES, VIEWS
 
@@ -87,7 +88,7 @@ class Members(Constructor):
 
     def repeated(self, made: Expr, loop: Repeat) -> Expr:
         if loop in self.policy.stacks:
-            count = self.scope.init(loop.table)
+            count = self.scope.init(count_of(loop))
             return tree("stack(lambda rngs: {made}, {n}, rngs)", made=made, n=count)
         each = self.comprehension(made, loop)
         return tree("nnx.List({xs})", xs=ast.ListComp(each.elt, each.generators))
@@ -161,11 +162,17 @@ class Lines(Computation):
         if loop not in self.policy.stacks:
             super()._loop(loop)
             return
-        (carried,), turn = loop.carried, call(loop)
-        given = [carried.initial, *turn.inputs[1:]]
-        layers = self.holder(Member(turn.member.name))
-        tensors = [self.read(v) for v in given if v is not None]
-        self.define((carried.result,), tree("scan({f}, *{xs})", f=layers, xs=tensors))
+        scanned = turn(loop)
+        layers = self.holder(Member(scanned.call.member.name))
+        x, result = self.read(scanned.carried.initial), scanned.carried.result
+        rest = [self.read(v) for v in scanned.rest]
+        if not scanned.more:
+            self.define((result,), tree("scan({f}, {x}, *{rest})", f=layers, x=x, rest=rest))
+            return
+        each = ast.Tuple([self.read(v) for v in scanned.each], ast.Load())
+        value = tree("scan_each({f}, {x}, {e}, *{rest})", f=layers, x=x, e=each, rest=rest)
+        lists = [made or Var("", result.type) for made in scanned.lists]
+        self.define((result, *lists), value if lists else tree("{y}[0]", y=value))
 
     def _apply(self, statement: Apply) -> None:
         """What a layer has made of its buffers is read from it, where the model wants to know."""
@@ -215,6 +222,9 @@ class Lines(Computation):
 
     def spelled(self, statement: Apply) -> Expr:
         """An embedding's weight as the last layer is what NNX calls `attend`."""
+        given = statement.inputs[0] if statement.inputs else None
+        if isinstance(given, Whole) and given.loop in self.policy.stacks:
+            return self.out.ref(given.of)
         moved = self.moved(statement)
         if moved is not None:
             return permuted(self.read(moved[0]), moved[1])

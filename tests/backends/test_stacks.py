@@ -48,6 +48,14 @@ def test_the_weights_of_a_stack_are_one_tensor_each() -> None:
     assert not any("layers.0" in target for target in weight_map.entries)
 
 
+def test_slices_and_lists_of_a_loop_go_along_with_its_layers() -> None:
+    text = emit(mlc.load(EXAMPLES / "llama.mdl"), "net", scan_layers=True).source
+    caches = "(past_keys, past_values), cosine, sine)"
+    assert f"h, all_keys, all_values = scan_each(self.layers, h, {caches}" in text
+    assert "return self.linear(self.rms_norm(h)), all_keys, all_values" in text
+    assert "def scan(" not in text
+
+
 def test_a_program_does_not_grow_with_its_layers(tmp_path: Path) -> None:
     ids = jax.ShapeDtypeStruct((2, 5), jnp.int32)
     counts = []
@@ -69,8 +77,10 @@ MODEL = "model M(D = 6):\n    in  x: f32[B, D]\n    out y: f32[B, D]\n    h = x\
         "    seen = []\n    repeat 2:\n        h = h -> Step\n        seen += [h]\n"
         "    h = h + seen[0]\n",
         "    repeat 2:\n        h = h -> linear(D)\n",
+        "    for i in range(2):\n        h = x[i:i + 1] + (h -> Step)\n",
+        "    for i in range(2):\n        h = h -> Step(i + 3)\n",
     ],
-    ids=["no loop", "widths", "a list", "a layer"],
+    ids=["no loop", "widths", "a list", "a layer", "more than a call", "numbers"],
 )
 def test_what_cannot_be_scanned_is_refused(loop: str) -> None:
     text = STEP.format("x + (x -> linear(width) -> linear(D))") + MODEL.format(loop)

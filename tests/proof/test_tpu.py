@@ -111,7 +111,7 @@ def test_stacked_blocks_are_equal_to_those_one_by_one(pool: Pool, tmp_path: Path
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("name", ["gpt", "vit", "bert", "convnext", "t5"])
+@pytest.mark.parametrize("name", ["gpt", "vit", "bert", "convnext", "t5", "llama", "moe"])
 def test_every_example_with_equal_layers_is_scanned(pool: Pool, tmp_path: Path, name: str) -> None:
     graph = load(name)
     pool.start(["jax"])
