@@ -45,6 +45,14 @@ DIFFERS: Mapping[tuple[str, str], str] = {
 }  # fmt: skip
 """(target, sample, tensor, elements) -> the probe that shows the framework differ there."""
 
+ON_A_STEP = frozenset({
+    ("jax", "clamp_1 gradient clamp_1_x [0, 2]"),
+    ("jax", "hard_tanh_3 gradient hard_tanh_3_x [1, 3]"),
+    ("jax", "max_norm_5 gradient max_norm_5_x [0, 1, 2]"),
+    ("jax", "mae_3 gradient mae_3_x [0]"), ("jax", "mae_3 gradient mae_3_target [0]"),
+})  # fmt: skip
+"""Where JAX differs at a kink, and rounding to f32 may cross it."""
+
 
 @pytest.mark.parametrize("batch", BATCHES, ids=map(str, BATCHES))
 def test_every_cell(batch: Batch, pool: Pool, tmp_path: Path) -> None:
@@ -76,7 +84,9 @@ def test_the_gradients_of_jax_in_float64(batch: Batch, tmp_path: Path) -> None:
             for case, key, places in in_float64(batch, tmp_path)
             if places
         }
-    assert found == _differing(batch, "jax")
+    titles = {case.title for case in batch.cases}
+    steps = {each for each in ON_A_STEP if each[1].split()[0] in titles}
+    assert found == _differing(batch, "jax") | steps
 
 
 def _differing(batch: Batch, *targets: str) -> set[tuple[str, str]]:

@@ -94,12 +94,6 @@ def check(graph: Graph, sample: Sample, chosen: bool) -> None:
 
 
 @each
-def test_gradients_of_an_op(op: Op, number: int) -> None:
-    sample = make(op, number)
-    check(sample.graph, sample, not drawn(op, number))
-
-
-@each
 def test_gradients_of_an_op_at_sizes_that_are_not_known(op: Op, number: int) -> None:
     sample = make(op, number)
     check(unknown_sizes(sample), sample, not drawn(op, number))

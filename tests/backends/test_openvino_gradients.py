@@ -38,7 +38,7 @@ def _differentiable(op: Op, number: int) -> bool:
     return bool(both.inputs or both.weights)
 
 
-CASES = [(op, number) for op, number in KNOWN if _differentiable(op, number)]
+CASES = [(op, number) for op, number in KNOWN if op.layout != "any" and _differentiable(op, number)]
 
 
 def call(artefact: Artefact, folder: Path, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -58,8 +58,8 @@ def _expected(graph: Graph, feeds: dict[str, Any], weights: dict[str, Any]) -> d
 
 
 @pytest.mark.parametrize(("op", "number"), CASES, ids=[f"{op.name}-{n}" for op, n in CASES])
-def test_the_gradient_of_every_op(op: Op, number: int, tmp_path: Path) -> None:
-    made = single.sample(op, number, symbolic=op.layout != "any")
+def test_gradients_do_not_need_the_sizes(op: Op, number: int, tmp_path: Path) -> None:
+    made = single.sample(op, number, symbolic=True)
     artefact = emit(made.graph, "single", gradients=True)
     outputs = dict(zip(made.graph.outputs, single.expected(made), strict=True))
     random = np.random.default_rng(1)

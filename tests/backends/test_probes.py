@@ -120,6 +120,8 @@ def slopes(f: Callable[..., Any], *inputs: Any) -> list[Any]:
 def test_the_slope_of_jax_at_a_kink() -> None:
     assert jax.grad(jnp.abs)(0.0) == 1
     assert jax.grad(lambda x: nnx.leaky_relu(x, 0.01))(0.0) == 1
+    assert jax.grad(lambda x: jnp.clip(x, -1.0, 2.0))(2.0) == 0.5
+    assert jax.grad(nnx.hard_tanh)(1.0) == 1
 
 
 def test_the_slope_of_keras_at_a_kink() -> None:
