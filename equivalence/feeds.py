@@ -23,9 +23,13 @@ SMALL = 10.0
 """The scale of what goes into a normalisation, in roots of its eps: a variance of a hundred eps is
 so small that eps shows, and not so small that little is left of what is normalised."""
 
-LEAST = (1 / 32, 1e-5)
+LEAST = (0.01, 1e-5)
 """The least such scale, of one draw and of another. Where an eps is all but zero, so must be what
-shows it; and then little else does: what a layer in front of it adds is lost beside its bias."""
+shows it; and then little else does: what a layer in front of it adds is lost beside its bias. One
+draw leaves such a normalisation's input as it is, the other makes it tiny."""
+
+GAIN = 0.25
+"""The least size of a weight that starts constant: what is multiplied by 1e-6 would not be seen."""
 
 
 # -------------------------------------------------------------------------------------- inputs
@@ -167,7 +171,7 @@ def weights(graph: Graph, rng: np.random.Generator, *, least: float = LEAST[0]) 
     """An array for each weight: no gain is 1, no bias 0, and activations keep about unit scale.
 
     What makes the input of a normalisation is scaled as SMALL says, its running statistics with it,
-    but not by less than `least`.
+    where that is at least `least`.
     """
     small = _in_front_of_norms(graph, least)
     result = {}
@@ -200,7 +204,8 @@ def _weight(weight: Weight, rng: np.random.Generator) -> Any:
         case "ones":
             return rng.uniform(0.5, 1.5, shape)
         case "constant":
-            return weight.init.args[0] * rng.uniform(0.8, 1.2, shape)
+            value = weight.init.args[0]
+            return math.copysign(max(abs(value), GAIN), value) * rng.uniform(0.8, 1.2, shape)
         case "normal" if weight.init.args:
             return rng.normal(0.0, weight.init.args[0], shape)
         case "uniform":
@@ -239,9 +244,15 @@ def _in_front_of_norms(graph: Graph, least: float) -> dict[Weight, float]:
         scaling = _scaling(given) if given is not None else set()
         if scaling:
             scaling.update(v for v in node.inputs if isinstance(v, Weight) and _is_statistic(v))
-            scale = min(1.0, max(least, SMALL * math.sqrt(node.attrs["eps"])))
+            scale = _scale_of(node.attrs["eps"], least)
             found |= {weight: max(scale, found.get(weight, 0.0)) for weight in scaling}
     return found
+
+
+def _scale_of(eps: float, least: float) -> float:
+    """The scale at which an eps shows, or 1 where that would be less than `least`."""
+    scale = min(1.0, SMALL * math.sqrt(eps))
+    return scale if scale >= least * (1 - 1e-6) else 1.0
 
 
 def _is_statistic(weight: Weight) -> bool:

@@ -2,7 +2,8 @@
 
     python -m tests.proof.table HONEST.jsonl PLANTED.jsonl [...]
 
-Ends with 1 where an honest run raised an alarm, or where fewer than SHARE of the faults were seen.
+Of lines for the same fault, model, target and seed, the last counts. Ends with 1 where an honest
+run raised an alarm, or where fewer than SHARE of the faults were seen.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _cell(lines: Sequence[Line]) -> str:
 
 def main(paths: Sequence[Path]) -> int:
     runs = read(paths[0])
-    faults = [line for path in paths[1:] for line in read(path)]
+    keys = ("model", "target", "fault", "seed")
+    latest = {tuple(x[key] for key in keys): x for path in paths[1:] for x in read(path)}
+    faults = list(latest.values())
     print(*honest(runs), "", *planted(faults), "", sep="\n")
     count = Counter(map(verdict, faults))
     counted = count["seen"] + count["not seen"]

@@ -206,7 +206,7 @@ def planted(x):
 """),
     "batch in another order": _output("y.flip(0)"),
     "last example of a batch": _output("torch.cat([y[:-1], y[-2:-1]])"),
-    "sum for mean": _edit("_x.mean(*_args, **_rest)", "_x.sum(*_args, **_rest)"),
+    "sum for mean": _edit("_x.mean(dim=_d, **_rest)", "_x.sum(dim=_d, **_rest)"),
     "last element of a reduction": _edit("_x.mean(dim=_d, **_rest)", "planted(_x, _d, **_rest)", """
 def planted(x, dim, **options):
     last = dim[-1] if isinstance(dim, tuple) else dim
@@ -277,8 +277,8 @@ def planted(x, dim, **options):
     "gradient past a kink": _calls(
         _FUNCTION.format("x + (torch.relu(x) - x).detach()"), "torch.relu"
     ),
-    "gradient of a sum for a mean": _edit("_x.mean(*_args, **_rest)",
-                                          "planted(_x, *_args, **_rest)",
+    "gradient of a sum for a mean": _edit("_x.mean(dim=_d, **_rest)",
+                                          "planted(_x, dim=_d, **_rest)",
         _FUNCTION.format("(s := x.sum(*args, **options)) "
                          "+ (x.mean(*args, **options) - s).detach()")),
     "gradient of softmax without its sum": _calls(
