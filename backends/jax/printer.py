@@ -174,18 +174,6 @@ class Lines(Computation):
         lists = [made or Var("", result.type) for made in scanned.lists]
         self.define((result, *lists), value if lists else tree("{y}[0]", y=value))
 
-    def _apply(self, statement: Apply) -> None:
-        """What a layer has made of its buffers is read from it, where the model wants to know."""
-        super()._apply(statement)
-        member = statement.member
-        if statement.op.effect != "state" or member is None:
-            return
-        for part, made in zip(("running_mean", "running_var"), statement.outputs[1:], strict=False):
-            if made in self.users:
-                self.out.join(made)
-                held = WeightVar(made.name, made.type, member=member, part=part)
-                self.define([made], self.weight(held))
-
     def parts(self, statement: Apply) -> Parts:
         return self.policy.cast(super().parts(self.tuples.spread(statement)))
 

@@ -26,12 +26,11 @@ from ...compiler.program import (
     Var,
     WeightVar,
     Whole,
-    followed,
     walk,
 )  # fmt: skip
 from ...compiler.program import outputs as outputs_of
 from ..source.compose import Assign, Composer, Do, For, Line, Store, When
-from ..source.computation import number, numbers
+from ..source.computation import along, carried_numbers, number, numbers, read_by, users
 from ..source.constructor import arguments, listed
 from ..source.lists import Lists, counts, numbered
 from ..source.names import free
@@ -83,6 +82,7 @@ class Body:
         self.grouping = Grouping(cls)
         self.lists = Lists({*taken, *self.scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
+        self.users = users(cls)
         self.rectified = {o for s in walk(cls.body) if isinstance(s, Apply)
                           and s.op.name in ("relu", "relu6") for o in s.outputs}  # fmt: skip
         self.running: dict[str, tuple[Var, int]] = {}
@@ -223,6 +223,9 @@ class Body:
             self.define(statement.outputs, spell({**TENSORS, **POOLS}, pieces, "Keras"))
         else:
             state = statement.op.effect == "state"
+            if state and any(var in self.users for var in statement.outputs[1:]):
+                what = f"what {member.name} makes of its buffers is read, which Keras cannot do"
+                raise MlcError("unsupported", what, help="choose another target")
             made = statement.outputs[:1] if state else statement.outputs
             self.define(made, self._layer(statement, member))
 
@@ -354,19 +357,17 @@ class Body:
         self._run_along(loop, "current")
         self.out.lines += self.lists.started(loop)
         handed_on = _carried_numbers(loop)
-        self._store((size.name, size.start) for size in handed_on)
+        self._along((size.name, size.start) for size in handed_on)
         line = self._header(loop)
         outside, self.out.lines = self.out.lines, line.body
         self.add(loop.body)
-        self._store((size.name, size.update or size.start) for size in handed_on)
+        self._along((size.name, size.update or size.start) for size in handed_on)
         self.out.lines = outside
         self._run_along(loop, "result")
         self.out.lines.append(line)
 
-    def _store(self, numbers: Iterable[tuple[str, Expr]]) -> None:
-        """`width = 2 * width`."""
-        for name, value in numbers:
-            self.out.lines.append(Store(expr.name(self.scope.locals[name]), self.place(value)))
+    def _along(self, numbers: Iterable[tuple[str, Expr]]) -> None:
+        self.out.lines += along(numbers, self.scope, self.place)
 
     def _run_along(self, loop: Repeat, which: str) -> None:
         """Sizes that change from iteration to iteration are read from the tensor that has them."""
@@ -413,18 +414,9 @@ def _running(loop: Repeat) -> Iterator[tuple[str, object, int]]:
 
 def _carried_numbers(loop: Repeat) -> list[RunningSize]:
     """The numbers that a loop carries and its body reads; no tensor has them as a size."""
-    read: set[str] = set()
-    for statement in walk(loop.body):
-        match statement:
-            case Apply(attrs=given) | Call(args=given):
-                read |= {n for e in given.values() for n in expr.names(e)}
-            case If(condition=condition):
-                read |= expr.names(condition)
-            case Repeat(table=table):
-                read |= expr.names(table)
-    read = followed([loop, *walk(loop.body)], read)
+    read = read_by(loop.body, lambda s: s.attrs if isinstance(s, Apply) else s.args)
     sizes = {name for name, _, _ in _running(loop)}
-    return [size for size in loop.sizes if size.name in read - sizes]
+    return [size for size in carried_numbers(loop, read) if size.name not in sizes]
 
 
 def _counts(arm: Sequence[Line]) -> bool:

@@ -60,6 +60,9 @@ class Forward(Computation):
             return expr.parse(f"self.{self.scope.attribute(var.part)}")
         return tree(f"{{f}}.{var.part}", f=self.holder(var.member))
 
+    def buffer(self, var: WeightVar) -> Expr:
+        return tree("{x}.clone()", x=self.weight(var))
+
     def holder(self, member: Member) -> Expr:
         if self.within is not None:
             outer, self.within = self.within, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from ...compiler import expr
@@ -87,6 +87,10 @@ class Computation(ABC):
     @abstractmethod
     def weight(self, var: WeightVar) -> Expr:
         """A weight as a tensor of the shape that `var` has."""
+
+    def buffer(self, var: WeightVar) -> Expr:
+        """A buffer of a layer as it is after a call, whatever later calls make of it."""
+        return self.weight(var)
 
     def passed_by(self, statement: If, member: Expr, given: Expr) -> Expr:
         """The application of a member that its class may be without."""
@@ -201,6 +205,16 @@ class Computation(ABC):
             self.define(statement.outputs, self.spelled(statement))
             return
         self.layer(statement, member)
+        self._buffers(statement, member)
+
+    def _buffers(self, statement: Apply, member: Member) -> None:
+        """What a layer has made of its buffers is read from it, where the model wants to know."""
+        parts = ("running_mean", "running_var") if statement.op.effect == "state" else ()
+        for part, made in zip(parts, statement.outputs[1:], strict=False):
+            if made in self.users:
+                self.out.join(made)
+                held = WeightVar(made.name, made.type, member=member, part=part)
+                self.define([made], self.buffer(held))
 
     def parts(self, statement: Apply) -> Parts:
         """What a rule is given; `p.name` is the layer that is applied."""
@@ -272,13 +286,11 @@ class Computation(ABC):
 
     def running(self, loop: Repeat) -> list[RunningSize]:
         """The numbers that change from iteration to iteration and that the lines of a loop read."""
-        read = followed([loop, *walk(loop.body)], self._names(loop.body))
-        return [size for size in loop.sizes if size.name in read]
+        return carried_numbers(loop, self._names(loop.body))
 
     def run_along(self, sizes: Iterable[tuple[str, Expr]]) -> None:
         """`dilation = 2 * dilation`."""
-        for name, value in sizes:
-            self.out.lines.append(Store(expr.name(self.scope.locals[name]), self.place(value)))
+        self.out.lines += along(sizes, self.scope, self.place)
 
     def iterators(self, loop: Repeat) -> None:
         """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
@@ -332,16 +344,42 @@ class Computation(ABC):
 
     def _names(self, body: Sequence[Statement]) -> set[str]:
         """The names that the lines of these statements read."""
-        found: set[str] = set()
-        for statement in walk(list(body)):
-            match statement:
-                case Apply(op=op, attrs=attrs) if op.name not in self.layers:
-                    found |= {n for e in attrs.values() for n in expr.names(e)}
-                case If(condition=condition):
-                    found |= expr.names(condition)
-                case Repeat(table=table):
-                    found |= expr.names(table)
-        return found
+
+        def given(statement: Apply | Call) -> Mapping[str, Expr]:
+            layer = isinstance(statement, Call) or statement.op.name in self.layers
+            return {} if layer else statement.attrs  # type: ignore[union-attr]
+
+        return read_by(body, given)
+
+
+def read_by(
+    body: Sequence[Statement], given: Callable[[Apply | Call], Mapping[str, Expr]]
+) -> set[str]:
+    """The names that these statements read; `given` is what is written where one is applied."""
+    found: set[str] = set()
+    for statement in walk(list(body)):
+        match statement:
+            case Apply() | Call():
+                found |= {n for e in given(statement).values() for n in expr.names(e)}
+            case If(condition=condition):
+                found |= expr.names(condition)
+            case Repeat(table=table):
+                found |= expr.names(table)
+    return found
+
+
+def carried_numbers(loop: Repeat, read: set[str]) -> list[RunningSize]:
+    """Those of the numbers that a loop carries that its body needs, which reads these names."""
+    needed = followed([loop, *walk(loop.body)], read)
+    return [size for size in loop.sizes if size.name in needed]
+
+
+def along(
+    sizes: Iterable[tuple[str, Expr]], scope: Scope, place: Callable[[Expr], Expr]
+) -> Iterator[Line]:
+    """`dilation = 2 * dilation`."""
+    for name, value in sizes:
+        yield Store(expr.name(scope.locals[name]), place(value))
 
 
 def users(cls: Class) -> dict[Var, list[Statement | None]]:
@@ -416,4 +454,6 @@ def number(statement: Apply, place: Callable[[Expr], Expr]) -> Expr:
     return real(value) if isinstance(value, float) else expr.literal(value)
 
 
-__all__ = ["Computation", "number", "numbers"]
+__all__ = [
+    "Computation", "along", "carried_numbers", "number", "numbers", "read_by", "taken", "users",
+]  # fmt: skip

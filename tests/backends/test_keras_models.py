@@ -263,6 +263,21 @@ model Net:
     assert refused.value.code == "unsupported"
 
 
+def test_buffers_that_are_read_after_a_call_are_refused() -> None:
+    text = """
+model Buffers:
+    in  x: f32[B, 4, L]
+    out y: f32[B, 4, L]
+    out m: f32[4]
+    n = batch_norm()
+    y = n(x)
+    m = n.running_mean * 2
+"""
+    with pytest.raises(MlcError, match="what n makes of its buffers") as refused:
+        emit(load(text), "net")
+    assert refused.value.code == "unsupported"
+
+
 def test_names_that_would_be_one_are_refused() -> None:
     text = """
 block Inner:

@@ -119,6 +119,22 @@ def test_buffers_take_the_values_that_they_had_at_the_start(tmp_path: Path) -> N
     assert "self.a = old_b.detach()" in text
 
 
+def test_what_a_layer_makes_of_its_buffers_is_read_after_its_call(tmp_path: Path) -> None:
+    text = check(
+        """
+model Buffers:
+    in  x: f32[B, 4, L]
+    out y: f32[B, 4, L]
+    out m: f32[4]
+    n = batch_norm()
+    y = x -> n -> relu -> n
+    m = n.running_mean * 2
+""",
+        tmp_path,
+    )
+    assert "self.n.running_mean.clone()" in text
+
+
 def test_hyper_parameters_are_arguments(tmp_path: Path) -> None:
     graph = load(STRUCTURES["lists"], "net")
     module = single.load(emit(graph, "net"), tmp_path)

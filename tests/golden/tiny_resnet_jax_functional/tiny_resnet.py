@@ -78,10 +78,9 @@ def batch_norm(params: Params, state: State, x: jax.Array, train: bool) -> tuple
         axes = tuple(range(x.ndim - 1))
         mean, var = x.mean(axes), x.var(axes)
         count = x.size // x.shape[-1]
-        state = {
-            "mean": 0.9 * state["mean"] + 0.1 * mean,
-            "var": 0.9 * state["var"] + 0.1 * var * count / (count - 1),
-        }
+        seen = {"mean": mean, "var": var * count / (count - 1)}
+        seen = jax.lax.stop_gradient(seen)
+        state = {name: 0.9 * state[name] + 0.1 * seen[name] for name in seen}
     else:
         mean, var = state["mean"], state["var"]
     y = (x - mean) * jax.lax.rsqrt(var + 1e-5)
