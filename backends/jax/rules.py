@@ -386,6 +386,17 @@ def pools(op: str, attrs: Mapping[str, Any]) -> bool:
     return plain and not attrs["ceil"]
 
 
+def _bce(p: Parts) -> Expr:
+    """By functions whose slope at 0 is right: that of `jnp.abs` is 1 there."""
+    loss = p.fill(
+        "{target} * nnx.log_sigmoid({logits}) + (1 - {target}) * nnx.log_sigmoid(-{logits})"
+    )
+    reduction = p.fixed("reduction")
+    return (
+        tree("-({y})", y=loss) if reduction == "none" else tree(f"-({{y}}).{reduction}()", y=loss)
+    )
+
+
 RULES: Mapping[str, Rule] = {
     "constant": _constant, "identity": "{x}", "relayout": _moved, "cast": _cast,
     "stop_gradient": "jax.lax.stop_gradient({x})",
@@ -416,7 +427,7 @@ RULES: Mapping[str, Rule] = {
     "reshape": _reshape, "expand": _expand, "flatten": _flatten, "transpose": _moved,
     "squeeze": _squeeze, "unsqueeze": _unsqueeze, "slice": cut, "pad": _pad,
     "flip": "jnp.flip({x}, {axes})", "tile": "jnp.tile({x}, {repeats})",
-    "concat": _concat, "stack": _stack, "split": _split,
+    "bce_with_logits": _bce, "concat": _concat, "stack": _stack, "split": _split,
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",
     "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,

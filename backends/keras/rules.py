@@ -225,7 +225,7 @@ RULES: Mapping[str, Rule] = {
     "relu": "keras.layers.ReLU()({x})", "relu6": "keras.layers.ReLU(6)({x})",
     "silu": _unary("silu"), "softplus": _unary("softplus"), "softsign": _unary("softsign"),
     "selu": _unary("selu"),
-    "elu": _parametric("elu", "alpha", 1.0), "celu": _parametric("celu", "alpha", 1.0),
+    "elu": _parametric("elu", "alpha", 1.0),
     "leaky_relu": _parametric("leaky_relu", "slope", 0.2), "gelu": _gelu,
     "hard_sigmoid": _unary("hard_sigmoid"), "hard_swish": _unary("hard_silu"),
     "hard_tanh": _unary("hard_tanh"), "glu": "keras.ops.glu({x}, axis={axis})",
