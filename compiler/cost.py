@@ -7,7 +7,7 @@ channels of the group. Where windows do not overlap, all taps are one product, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from .diagnose import Span
 from .dim import evaluate
 from .graph import Graph, Node, Type
 from .op import Op
+from .ops.control import IF, SCAN, WHILE
 from .ops.conv import CONV, CONV_TRANSPOSE
 from .ops.linear import MATMUL
 from .passes.expand import Recording, apply_body
@@ -33,6 +34,7 @@ WIDTH = 2
 
 Shape: TypeAlias = "tuple[int, ...]"
 Form: TypeAlias = "tuple[int, int, int, int]"
+Part: TypeAlias = "tuple[Node, int]"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,11 @@ class Cost:
 
 
 def cost(graph: Graph, sizes: Mapping[str, int]) -> Cost:
-    """What one forward run costs with these numbers for the graph's symbols."""
+    """What one forward run costs with these numbers for the graph's symbols.
+
+    A scan costs all its steps, a loop as many as its bound (one where it has none), and a choice
+    the dearer of both.
+    """
     copy, _ = clone(graph)
     resolve(copy, training=False)
     result = Cost(sizes)
@@ -130,39 +136,63 @@ def cost(graph: Graph, sizes: Mapping[str, int]) -> Cost:
     result.moved = sum(prod(_shape(each, sizes)) for each in ends)
     found: dict[tuple[object, ...], int] = {}
     for node in tuple(copy):
-        for part in _parts(node):
+        for part, times in _parts(node, sizes):
             if (form := FORMS.get(part.op)) is not None:
                 key = (part.op.name, node.span, *form(part, sizes), _moved(part, sizes))
-                found[key] = found.get(key, 0) + 1
+                found[key] = found.get(key, 0) + times
             else:
-                _count(part, sizes, result)
+                _count(part, times, sizes, result)
     result.products = [Product(op, span, n, *rest) for (op, span, *rest), n in found.items()]  # type: ignore[arg-type]
     return result
 
 
-def _parts(node: Node) -> Iterator[Node]:
-    """The node as products and other ops: written out where a body leads to a product."""
+def _parts(node: Node, sizes: Mapping[str, int]) -> Iterator[Part]:
+    """The node as products and other ops, and how often each: written out where a body leads to a
+    product."""
+    if node.blocks:
+        yield from _repeated(node, sizes)
+        return
     if node.op in FORMS or node.op.body is None or node.op.rounding in ("exact", "elementwise"):
-        yield node
+        yield node, 1
         return
     b = Recording.like(node)
     apply_body(b, node)
-    parts = [part for made in b.made for part in _parts(made)]
-    if node.op.rounding == "sum" and all(part.op not in FORMS for part in parts):
-        yield node
+    parts = [part for made in b.made for part in _parts(made, sizes)]
+    if node.op.rounding == "sum" and all(part.op not in FORMS for part, _ in parts):
+        yield node, 1
     else:
         yield from parts
 
 
-def _count(node: Node, sizes: Mapping[str, int], total: Cost) -> None:
+def _repeated(node: Node, sizes: Mapping[str, int]) -> Iterator[Part]:
+    """What the blocks of a node run."""
+    blocks = [[p for part in tuple(block) for p in _parts(part, sizes)] for block in node.blocks]
+    steps = 1
+    if node.op is SCAN:
+        first = node.values[node.attrs["carried"]].type
+        steps = _shape(first, sizes)[min(node.attrs["axis"], first.rank - 1)]
+    elif node.op is WHILE:
+        steps = evaluate(node.attrs["bound"] or 1, sizes)
+    elif node.op is IF:
+        blocks = [max(blocks, key=lambda parts: _work(parts, sizes))]
+    for part, times in (each for block in blocks for each in block):
+        yield part, times * steps
+
+
+def _work(parts: Iterable[Part], sizes: Mapping[str, int]) -> int:
+    """Multiplications of the products among these."""
+    return sum(prod(FORMS[p.op](p, sizes)) * times for p, times in parts if p.op in FORMS)
+
+
+def _count(node: Node, times: int, sizes: Mapping[str, int], total: Cost) -> None:
     """Adds an op that is no product."""
     given = sum(prod(_shape(value.type, sizes)) for value in node.values)
     made = sum(prod(_shape(output.type, sizes)) for output in node.outputs)
     if node.op.rounding == "sum":
-        total.other += given
-        total.moved += given + made
+        total.other += given * times
+        total.moved += (given + made) * times
     elif node.op.rounding != "exact":
-        total.other += made
+        total.other += made * times
 
 
 def _shape(type: Type, sizes: Mapping[str, int]) -> Shape:

@@ -72,3 +72,25 @@ def test_what_moves_is_counted_once_and_elementwise_ops_are_fused() -> None:
     summed = costs("x -> sum(H, W)", "f32[B, 4]", "f32[B, 4, H, W]", B=2, H=6, W=6)
     assert summed.other == 2 * 4 * 36
     assert summed.bytes == 2 * (2 * (2 * 4 * 36) + 2 * (2 * 4))
+
+
+def test_a_scan_costs_all_its_steps() -> None:
+    text = (
+        "model M():\n    in x: f32[B, T, 3]\n    out y: f32[B, 3]\n"
+        "    param w: f32[3, 3] = normal(0.1)\n    h = x[:, 0]\n"
+        "    scan x_t in x along T:\n        h = tanh(h @ w + x_t)\n    y = h\n"
+    )
+    found = cost(mlc.load(text), {"B": 2, "T": 5})
+    assert forms(found) == [(5, 1, 2, 3, 3)]
+    assert found.other == 5 * 2 * (2 * 3)  # the sum, and tanh
+
+
+def test_recurrent_layers_read_once_and_hold_at_each_step() -> None:
+    text = (
+        "model M():\n    in x: f32[B, T, 4]\n    out y: f32[B, T, 3]\n"
+        "    y, last, cell = x -> lstm(3)\n"
+    )
+    assert sorted(forms(cost(mlc.load(text), {"B": 2, "T": 5}))) == [
+        (1, 1, 10, 4, 12),
+        (5, 1, 2, 3, 12),
+    ]
