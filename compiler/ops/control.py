@@ -218,6 +218,10 @@ def _while_infer(
     return types[:carried]
 
 
+MOST = 100_000
+"""Steps after which a loop without a bound is taken for one that never ends."""
+
+
 def _while_eval(
     *arrays: Any, carried: int, bound: int | None, blocks: Sequence[Any]
 ) -> tuple[Any, ...]:
@@ -225,6 +229,9 @@ def _while_eval(
     carries, captured = arrays[:carried], arrays[carried:]
     count = 0
     while (bound is None or count < bound) and condition(*carries, *captured)[0]:
+        if bound is None and count == MOST:
+            text = f"a `while` goes on for more than {MOST:,} steps"
+            raise MlcError("limit", text, help="give it a bound: `while condition, at most 10:`")
         carries = step(*carries, *captured)
         count += 1
     return carries

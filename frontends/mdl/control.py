@@ -39,6 +39,9 @@ class Control:
         axis = self._axis(node, sources)
         lists = self._lists(frame, node)
         carries = self._carries(frame, node.body, {*node.targets, *lists}, node)
+        if not carries and not lists:
+            help = "assign a variable that is there before, or start a list: `ys = []`"
+            raise MlcError("value", "nothing comes out of this scan", node.span, help=help)
         region = Region("scan", self.e.graph, frame.scope)
         before = dict(frame.variables)
         with self._inside(frame, region):
@@ -147,6 +150,9 @@ class Control:
             self._bind(frame, going, carries, node.span)
             condition = self._condition(frame, node.condition)
             going.close({"going": condition.value})
+        if not any(x.uses or x in going.graph.live() for x in going.graph.inputs):
+            message = "the condition depends on nothing that the body changes"
+            raise MlcError("value", message, node.condition.span)
         frame.variables = dict(before)
         with self._inside(frame, step):
             self._bind(frame, step, carries, node.span)

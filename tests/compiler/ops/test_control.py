@@ -8,7 +8,7 @@ from mlc.compiler.check import check
 from mlc.compiler.clone import clone
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Input
-from mlc.compiler.ops import OPS
+from mlc.compiler.ops import OPS, control
 from mlc.compiler.ops.control import IF, WHILE, scan
 from mlc.compiler.passes.expand import expand
 from mlc.compiler.passes.grad import gradients
@@ -256,3 +256,11 @@ def test_conditions_are_one_bool():
     with pytest.raises(MlcError, match="takes one bool") as error:
         b(IF, b(OPS["greater"], x, 0.0), blocks=(block, block))
     assert error.value.code == "dtype"
+
+
+def test_a_loop_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr(control, "MOST", 50)
+    graph = halving(None)
+    with pytest.raises(MlcError, match="goes on for more than 50 steps") as error:
+        run(graph, {"x": np.array([5.0]), "w": np.array(1.0)}, {})
+    assert error.value.code == "limit"
