@@ -11,6 +11,7 @@ from ...compiler.dim import Size
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Input, Node, Scope, Type, Value
 from ...compiler.op import Op
+from ...compiler.passes.dce import sweep
 
 
 class Region:
@@ -48,8 +49,14 @@ class Region:
         return self.graph.append(node)
 
     def close(self, results: Mapping[str, Value]) -> None:
-        """Ends the block: it gives these values."""
+        """Ends the block: it gives these values, and computes nothing else."""
         self.graph.outputs = {name: self.inside(value) for name, value in results.items()}
+        sweep(self.graph, list(self.graph))
+
+    def reads(self, value: Value) -> bool:
+        """Whether a value from outside is read."""
+        given = self.captured.get(value)
+        return given is not None and (bool(given.uses) or given in self.graph.live())
 
     def require(self, op: Op, span: Span) -> None:
         """Raises for an op that does not do the same each time that it runs."""
@@ -77,7 +84,8 @@ class Region:
 
 def sealed(*regions: Region) -> tuple[tuple[Graph, ...], list[Value]]:
     """The blocks of one node, and what they all take from outside behind their own inputs."""
-    outside = list(dict.fromkeys(value for region in regions for value in region.captured))
+    captured = dict.fromkeys(value for region in regions for value in region.captured)
+    outside = [value for value in captured if any(region.reads(value) for region in regions)]
     for region in regions:
         for value in outside:
             region.inside(value)
