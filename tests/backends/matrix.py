@@ -331,7 +331,7 @@ def in_float64(batch: Batch, folder: Path) -> Iterator[tuple[Case, Key, tuple[in
             want = batch.reference.truth.get(key)
             if case is not None and want is not None:
                 scale = np.abs(want[np.isfinite(want)]).max(initial=0.0)
-                limit = 1e-5 * scale + 1e-6 if case.op.name in COARSE else 1e-9 * scale + 1e-12
+                limit = 1e-5 * scale + 1e-5 if case.op.name in COARSE else 1e-9 * scale + 1e-12
                 yield case, key, _away(array, want, limit)
 
 
