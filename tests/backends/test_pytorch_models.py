@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from mlc.backends.artefact import Artefact
+from mlc.backends.jax import emit as emit_jax
+from mlc.backends.openvino import emit as emit_openvino
 from mlc.backends.pytorch import emit
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph
@@ -133,6 +135,24 @@ model Buffers:
         tmp_path,
     )
     assert "self.n.running_mean.clone()" in text
+
+
+DEAD = """
+model Dead:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    param gone: f32[3] = ones
+    y = x -> linear(4)
+    unused = x -> linear(3)
+"""
+
+
+def test_weights_that_nothing_reads_are_in_no_file(tmp_path: Path) -> None:
+    graph = load(DEAD, "net")
+    for emitted in (emit(graph, "net"), emit_jax(graph, "net"), emit_openvino(graph, "net")):
+        assert len(emitted.weight_map.entries) == 2
+    module = single.build(emit(graph, "net"), weights_of(graph), tmp_path)
+    assert sorted(module.state_dict()) == ["linear1.bias", "linear1.weight"]
 
 
 def test_hyper_parameters_are_arguments(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ explains, they become two classes; where only the iterations of a loop do, the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -98,7 +98,19 @@ def _outline(tree: Tree) -> Program:
             ordered.append(cls)
             classes.update(dict.fromkeys(group, cls))
     _distinct_names(ordered)
-    return Program(ordered, {w: _segments(tree, w) for w in graph.weights.values()})
+    paths = {w: _segments(tree, w) for w in graph.weights.values()}
+    return Program(ordered, {w: path for w, path in paths.items() if _kept(tree, classes, w, path)})
+
+
+def _kept(
+    tree: Tree, classes: Mapping[Scope, Class], weight: Weight, path: Sequence[tuple[str, object]]
+) -> bool:
+    """Whether a class has the weight: by itself, or in a layer that it applies. One that nothing
+    reads is in none."""
+    if weight.layer in tree.applied:
+        return True
+    cls = classes.get(weight.scope.block)
+    return cls is not None and any(p.name == path[-1][0] for p in cls.parameters)
 
 
 def _callees_first(tree: Tree) -> list[tuple[Definition, list[Scope]]]:
