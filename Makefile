@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --e
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test proof format clean
+.PHONY: demo test proof bench format clean
 
 demo: $(VENV)/demo
 	@echo "== examples/mnist.mdl" && cat examples/mnist.mdl
@@ -27,6 +27,10 @@ test: $(VENV)/test
 
 proof: $(VENV)/test
 	$(BIN)/python -m pytest -m proof
+
+# Half an hour, on a machine that does nothing else; the results go to docs/benchmarks.md.
+bench: $(VENV)/test
+	$(BIN)/python benchmarks
 
 format: $(VENV)/test
 	$(BIN)/ruff format .
