@@ -26,6 +26,10 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 proof: $(VENV)/test
+	@mkdir -p build/proof
+	$(BIN)/python -m tests.proof.honest build/proof/honest.jsonl
+	$(BIN)/python -m tests.proof.planted build/proof/planted.jsonl
+	$(BIN)/python -m tests.proof.table build/proof/honest.jsonl build/proof/planted.jsonl
 	$(BIN)/python -m pytest -m proof
 
 # Half an hour, on a machine that does nothing else; the results go to docs/benchmarks.md.

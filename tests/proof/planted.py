@@ -265,7 +265,7 @@ def _new(known: Fault, weight: Any, case: Case, path: str) -> Any:
 def _tensors(jobs: Jobs) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for part, job in jobs:
-        found |= part.tensors(job.result())
+        found |= {(part.label, key): x for key, x in part.tensors(job.result()).items()}
     return found
 
 

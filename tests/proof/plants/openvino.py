@@ -89,10 +89,12 @@ def planted(w, i):
     zero, one = ops.constant(0, kind), ops.constant(1, kind)
     return ops.gather(w, ops.maximum(ops.subtract(i, one), zero), 0)
 """),
-    "padding on the other side": Plant(dict.fromkeys((
-        "ops.convolution(_x, _w, _s, _low, _high, *_args, **_rest)",
-    ), "ops.convolution(_x, _w, _s, [0 for p in _low], "
-       "[p + q for p, q in zip(_low, _high, strict=True)], *_args, **_rest)")),
+    "padding on the other side": Plant({
+        f"ops.{name}(_x, _w, _s, _low, _high, *_args, **_rest)":
+            f"ops.{name}(_x, _w, _s, [0 for p in _low], "
+            "[p + q for p, q in zip(_low, _high, strict=True)], *_args, **_rest)"
+        for name in ("convolution", "group_convolution")
+    }),
     "average pool and its padding": _edit("ops.avg_pool(*_args, exclude_pad=True, **_rest)",
                                           "ops.avg_pool(*_args, exclude_pad=False, **_rest)"),
     "layer left out": Plant({
