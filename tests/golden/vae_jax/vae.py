@@ -96,8 +96,8 @@ class VAE(nnx.Module):
         code = mean + noise * jnp.exp(0.5 * log_variance)
         logits = self.decoder(code)
         picture = nnx.sigmoid(logits)
-        missed = jnp.maximum(logits, 0.0)
-        missed = (missed - logits * image + jnp.log1p(jnp.exp(-jnp.abs(logits)))).sum((1, 2, 3))
+        missed = -(image * nnx.log_sigmoid(logits) + (1 - image) * nnx.log_sigmoid(-logits))
+        missed = missed.sum((1, 2, 3))
         away = 0.5 * (mean**2 + jnp.exp(log_variance) - log_variance - 1.0).sum(1)
         return picture, (missed + away).mean()
 
