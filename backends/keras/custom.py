@@ -138,8 +138,9 @@ class Custom:
             if held
             else f"Computes {', '.join(v.name or 'y' for v in self.given)}."
         )
-        lines = textwrap.fill(f"{shapes} -> {outs}.", LINE - 8).replace("\n", "\n    ")
-        return f"{first}\n\n    {lines}\n    "
+        parts = (first, f"{shapes} -> {outs}.")
+        filled = [textwrap.fill(part, LINE - 8).replace("\n", "\n    ") for part in parts]
+        return "\n\n    ".join(filled) + "\n    "
 
     def _constructor(self) -> str:
         if not self.config:
