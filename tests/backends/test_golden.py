@@ -5,6 +5,7 @@ Rewritten by `pytest tests/backends/test_golden.py --update-golden`; look at the
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import mlc
+from mlc.compiler.graph import Graph
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -21,9 +23,15 @@ FUNCTIONAL = [path for path in EXAMPLES if path.stem in ("gpt", "tiny_resnet")]
 CASES = [(path, target) for path in EXAMPLES for target in ("pytorch", "keras", "jax", "openvino")]
 
 
+@cache
+def loaded(path: Path) -> Graph:
+    """The example, which no compilation changes."""
+    return mlc.load(path)
+
+
 @pytest.mark.parametrize(("path", "target"), CASES, ids=[f"{p.stem}-{t}" for p, t in CASES])
 def test_it_is_compiled_as_before(path: Path, target: str, request: pytest.FixtureRequest) -> None:
-    artefact = mlc.compile(mlc.load(path), target, name=path.stem)
+    artefact = mlc.compile(loaded(path), target, name=path.stem)
     place = GOLDEN / artefact.folder / f"{artefact.name}.py"
     if request.config.getoption("--update-golden"):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +54,7 @@ OTHERS: list[tuple[Path, str, dict[str, Any], str]] = [
 def test_with_options_it_is_compiled_as_before(
     path: Path, target: str, options: dict[str, Any], label: str, request: pytest.FixtureRequest
 ) -> None:
-    artefact = mlc.compile(mlc.load(path), target, name=path.stem, **options)
+    artefact = mlc.compile(loaded(path), target, name=path.stem, **options)
     place = GOLDEN / f"{artefact.folder}_{label}" / f"{artefact.name}.py"
     if request.config.getoption("--update-golden"):
         place.parent.mkdir(parents=True, exist_ok=True)
