@@ -31,7 +31,7 @@ FRAMEWORKS = {
 
 
 def seconds(command: Sequence[str], runs: int = RUNS) -> tuple[float, float]:
-    """The shortest of several runs, each a process of its own: of the clock, and of the processor."""
+    """The shortest of several runs, each a process of its own: by the clock, by the processor."""
     walls, busy = [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
