@@ -31,8 +31,8 @@ class Writer:
     Values have the names of the source, below the path of their scope; a node is called by where it
     comes from and what it does (`blocks.0.conv1/Conv`), as is a result that the source has no
     name for. Constants and sizes are Constant and Shape nodes, so that initialisers are weights.
-    `write` writes the nodes of a graph; `names` are those of the values so far, `finals` those of the values that leave the graph, and
-    `titles` those of values for which the source has none.
+    `write` writes the nodes of a graph; `names` are those of the values so far, `finals` those of
+    the values that leave the graph, and `titles` those of values that have none in the source.
     """
 
     def __init__(self, graph: Graph, titles: Mapping[Value, str]) -> None:

@@ -68,11 +68,11 @@ def _check_names(
             note = Note("the other one", seen[name])
             raise MlcError("duplicate", f"{name} is declared twice", span, notes=[note])
         seen[name] = span
-    for before, line in pairwise(inputs):
-        if before.optional and not line.optional:
+    for before, given in pairwise(inputs):
+        if before.optional and not given.optional:
             note = Note("may be left out", before.span)
-            message = f"{line.name} must be given, and stands behind {before.name}"
-            raise MlcError("syntax", message, line.span, notes=[note],
+            message = f"{given.name} must be given, and stands behind {before.name}"
+            raise MlcError("syntax", message, given.span, notes=[note],
                            help="put `in?` lines behind all `in` lines")  # fmt: skip
     returned: set[str] = set()
     for line in outputs:

@@ -122,7 +122,8 @@ class Program:
             head = ["repeat", *self._not_assigned(), *self._as(), ":"]
             yield from self._body(level, head, depth - 1)
         elif kind == 2:
-            yield from self._body(level, ["while", *self._not_assigned(), *self._bound(), ":"], depth - 1)
+            head = ["while", *self._not_assigned(), *self._bound(), ":"]
+            yield from self._body(level, head, depth - 1)
         elif kind == 3:
             yield from self._body(level, ["if", *self.expression(2), ":"], depth - 1)
             for _ in range(self.chance.randrange(3)):
