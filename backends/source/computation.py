@@ -396,9 +396,11 @@ def users(cls: Class) -> dict[Var, list[Statement | None]]:
 def taken(statement: Statement) -> list[Var]:
     """The tensors that a statement itself takes, not those that its bodies do."""
     match statement:
-        case Apply(inputs=inputs, regions=regions):
+        case Apply(op=op, inputs=inputs, member=member, regions=regions):
             results = [v for region in regions for v in region.outputs]
-            return [v for v in inputs if v is not None] + results
+            # A layer holds its buffers itself, also as an earlier call has left them.
+            data = inputs[: len(op.inputs)] if member and op.effect == "state" else inputs
+            return [v for v in data if v is not None] + results
         case Call(inputs=inputs):
             return [v for v in inputs if v is not None]
         case Chain(input=first):

@@ -97,7 +97,7 @@ def _limits(facts: Iterable[Fact]) -> Iterator[tuple[str, str]]:
 
 
 def _wrapped(line: str) -> str:
-    return "\n    ".join(textwrap.wrap(line, LINE - 10))
+    return "\n    ".join(textwrap.wrap(line, LINE - 12))
 
 
 def _port(name: str, var: Var, orders: bool, short: bool, limits: dict[str, str]) -> str:

@@ -84,11 +84,12 @@ def attention(
     *,
     name: str,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """Attention of fewer heads of keys and values than of queries, to a cache and to what is new.
+    """Attention of fewer heads of keys and values than of queries, to a cache and to what is
+    new.
 
     x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-    K).
+    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+    T, K).
     """
     K = past_keys.shape[-1]
     q = linear(heads * K, name=f"{name}_query")(x)
@@ -140,8 +141,8 @@ def layer(
     """Pre-norm layer of a decoder, which hands its keys and values on.
 
     x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-    K).
+    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+    T, K).
     """
     h = rms_norm(name=f"{name}_rms_norm1")(x)
     a, keys, values = attention(
@@ -174,9 +175,9 @@ def llama(
     K: int = 64,
     hidden: int = 5632,
 ) -> keras.Model:
-    """Ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers, B, groups, S, K) ->
-    logits (B, T, vocab), keys (layers, B, groups, S + T, K), values (layers, B, groups, S +
-    T, K).
+    """Ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers, B, groups, S, K)
+    -> logits (B, T, vocab), keys (layers, B, groups, S + T, K), values (layers, B, groups,
+    S + T, K).
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     past_keys = keras.Input(batch_shape=(layers, None, groups, None, K), name="past_keys")

@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 
 
 class Llama:
-    """Builds the graph: ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers, B,
-    groups, S, K) -> logits (B, T, vocab), keys (layers, B, groups, S + T, K), values (layers,
-    B, groups, S + T, K).
+    """Builds the graph: ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers,
+    B, groups, S, K) -> logits (B, T, vocab), keys (layers, B, groups, S + T, K), values
+    (layers, B, groups, S + T, K).
     """
 
     def __init__(
@@ -74,11 +74,12 @@ class Llama:
         heads: int,
         groups: int,
     ) -> tuple[ov.Node, ov.Node, ov.Node]:
-        """Attention of fewer heads of keys and values than of queries, to a cache and to what is new.
+        """Attention of fewer heads of keys and values than of queries, to a cache and to what is
+        new.
 
         x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-        2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-        K).
+        2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+        T, K).
         """
         K = past_keys.get_output_partial_shape(0)[3].get_length()
         T = ops.gather(ops.shape_of(x, "i32"), [1], 0)
@@ -131,8 +132,8 @@ class Llama:
         """Pre-norm layer of a decoder, which hands its keys and values on.
 
         x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-        2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-        K).
+        2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+        T, K).
         """
         h = self.rms_norm(x, f"{name}.rms_norm1")
         a, keys, values = self.attention(

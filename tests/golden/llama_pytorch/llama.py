@@ -42,11 +42,12 @@ class Rotary(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention of fewer heads of keys and values than of queries, to a cache and to what is new.
+    """Attention of fewer heads of keys and values than of queries, to a cache and to what is
+    new.
 
     x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-    K).
+    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+    T, K).
     """
 
     def __init__(self, D: int, K: int, heads: int, groups: int) -> None:
@@ -105,8 +106,8 @@ class Layer(nn.Module):
     """Pre-norm layer of a decoder, which hands its keys and values on.
 
     x (B, T, D), past_keys (B, groups, S, K), past_values (B, groups, S, K), cosine (T, K //
-    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S + T,
-    K).
+    2), sine (T, K // 2) -> y (B, T, D), keys (B, groups, S + T, K), values (B, groups, S +
+    T, K).
     """
 
     def __init__(self, D: int, K: int, heads: int, groups: int, hidden: int) -> None:
@@ -127,9 +128,9 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
-    """Ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers, B, groups, S, K) ->
-    logits (B, T, vocab), keys (layers, B, groups, S + T, K), values (layers, B, groups, S +
-    T, K).
+    """Ids (B, T), past_keys (layers, B, groups, S, K), past_values (layers, B, groups, S, K)
+    -> logits (B, T, vocab), keys (layers, B, groups, S + T, K), values (layers, B, groups,
+    S + T, K).
     """
 
     def __init__(

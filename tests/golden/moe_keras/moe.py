@@ -38,8 +38,8 @@ def experts(
     x: keras.KerasTensor, experts_: int, chosen: int, hidden: int, *, name: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The `chosen` experts that a router scores highest for each position, weighed by their
-    scores; `load` is 1 where all are used alike, and grows with how unevenly they are (Fedus
-    et al. 2021).
+    scores; `load` is 1 where all are used alike, and grows with how unevenly they are
+    (Fedus et al. 2021).
 
     x (B, T, D) -> y (B, T, D), load ().
     """

@@ -68,8 +68,8 @@ class MoE:
         self, x: ov.Output, name: str, experts: int, chosen: int
     ) -> tuple[ov.Node, ov.Node]:
         """The `chosen` experts that a router scores highest for each position, weighed by their
-        scores; `load` is 1 where all are used alike, and grows with how unevenly they are (Fedus
-        et al. 2021).
+        scores; `load` is 1 where all are used alike, and grows with how unevenly they are
+        (Fedus et al. 2021).
 
         x (B, T, D) -> y (B, T, D), load ().
         """

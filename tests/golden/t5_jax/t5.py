@@ -110,8 +110,8 @@ class CrossAttention(nnx.Module):
 class Decoder(nnx.Module):
     """A layer that sees what stands before, and all of what the encoder made.
 
-    x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1, 1,
-    S) -> y (B, T, D).
+    x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1,
+    1, S) -> y (B, T, D).
     """
 
     def __init__(

@@ -129,8 +129,8 @@ def decoder(
 ) -> keras.KerasTensor:
     """A layer that sees what stands before, and all of what the encoder made.
 
-    x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1, 1,
-    S) -> y (B, T, D).
+    x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1,
+    1, S) -> y (B, T, D).
     """
     h = rms_norm(name=f"{name}_rms_norm1")(x)
     h = self_attention(h, bias, before, heads, K, name=f"{name}_self_attention")

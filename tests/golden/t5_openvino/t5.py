@@ -116,8 +116,8 @@ class T5:
     ) -> ov.Node:
         """A layer that sees what stands before, and all of what the encoder made.
 
-        x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1, 1,
-        S) -> y (B, T, D).
+        x (B, T, D), memory (B, S, D), bias (1, heads, T, T), before (1, 1, T, T), mask (B, 1,
+        1, S) -> y (B, T, D).
         """
         h = self.rms_norm(x, f"{name}.rms_norm1")
         h = self.self_attention(h, f"{name}.self_attention", bias, before, heads, K)
