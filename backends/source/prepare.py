@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container
 from contextlib import suppress
+from itertools import pairwise
 
 from ...compiler.clone import clone
 from ...compiler.diagnose import MlcError
@@ -29,6 +30,7 @@ def prepare(
     `spelled` are names of ops, or says of a node whether the target has it. The classes hold what
     variants of the graph show, too. `training` is the mode of targets whose files have one.
     """
+    _refuse_order(graph)
     named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
     prepared = _prepared(graph, named, layout, training)
     others: list[Graph] = []
@@ -54,6 +56,15 @@ def _prepared(
     if layout is not None:
         apply(copied, (layout,))
     return copied
+
+
+def _refuse_order(graph: Graph) -> None:
+    """Raises MlcError `unsupported` where an argument that may be left out stands before others."""
+    for before, given in pairwise(graph.inputs):
+        if before.default is not None and given.default is None:
+            text = f"{given.name} must be given, and stands behind {before.name}, which need not"
+            raise MlcError("unsupported", text, given.span,
+                           help="put `in?` lines behind all `in` lines")  # fmt: skip
 
 
 def _refuse_modes(graph: Graph) -> None:

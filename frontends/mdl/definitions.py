@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.expr import Expr
@@ -68,12 +67,6 @@ def _check_names(
             note = Note("the other one", seen[name])
             raise MlcError("duplicate", f"{name} is declared twice", span, notes=[note])
         seen[name] = span
-    for before, given in pairwise(inputs):
-        if before.optional and not given.optional:
-            note = Note("may be left out", before.span)
-            message = f"{given.name} must be given, and stands behind {before.name}"
-            raise MlcError("syntax", message, given.span, notes=[note],
-                           help="put `in?` lines behind all `in` lines")  # fmt: skip
     returned: set[str] = set()
     for line in outputs:
         if line.name in returned:

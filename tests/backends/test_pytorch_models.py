@@ -241,6 +241,13 @@ def test_what_cannot_be_written_is_refused_by_name(name: str) -> None:
         source(text)
 
 
+def test_inputs_that_may_be_left_out_come_last() -> None:
+    inputs = "    in? scale: f32[B, 1] = 1.0\n    in  x: f32[B, 3]\n"
+    graph = load(f"model Net:\n{inputs}    out y: like x\n    y = x * scale\n")
+    with pytest.raises(MlcError, match="x must be given, and stands behind scale"):
+        emit(graph, "net")
+
+
 def test_attention_to_another_sequence_may_be_causal_by_a_hyper_parameter(tmp_path: Path) -> None:
     text = """
 block Attend(causal):
