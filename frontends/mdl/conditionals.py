@@ -52,11 +52,8 @@ class Conditionals:
         """Calls a block that a static `if` has chosen in the arm of such an `if`."""
         name = node.callee.id if isinstance(node.callee, s.Name) else ""
         variable = frame.variables.get(name)
-        if variable is None or variable.arm is None:
-            yield
-            return
-        test = frame.source(variable)
-        if test is None:
+        test = frame.source(variable) if variable is not None else None
+        if variable is None or variable.arm is None or test is None:
             yield
             return
         frame.scope.ifs[node.site] = (test, variable.arm)

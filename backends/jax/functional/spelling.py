@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterator
 
+from ....compiler import expr
 from ....compiler.expr import Expr
 from ...source.tree import tree
 
@@ -44,7 +44,7 @@ class _Plain(ast.NodeTransformer):
 
 def plain(node: Expr) -> Expr:
     """The expression without Flax."""
-    result = _Plain().visit(copy.deepcopy(node))
+    result = _Plain().visit(expr.copied(node))
     assert isinstance(result, ast.expr)
     return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Mapping, Sequence
 
 from ... import expr
@@ -40,11 +39,11 @@ def _loop(loop: Repeat, known: Sequence[tuple[Expr, bool]]) -> None:
 
 
 def _all(given: Mapping[str, Expr], known: Sequence[tuple[Expr, bool]]) -> Mapping[str, Expr]:
-    return {name: _decided(each, known) for name, each in given.items()} if known else given
+    return {name: _decided(each, known) for name, each in given.items()}
 
 
 def _decided(given: Expr, known: Sequence[tuple[Expr, bool]]) -> Expr:
-    if not any(isinstance(node, ast.IfExp) for node in ast.walk(given)) or not known:
+    if not known or not any(isinstance(node, ast.IfExp) for node in ast.walk(given)):
         return given
 
     class Decide(ast.NodeTransformer):
@@ -55,6 +54,6 @@ def _decided(given: Expr, known: Sequence[tuple[Expr, bool]]) -> Expr:
                     return taken
             return self.generic_visit(node)
 
-    result = Decide().visit(copy.deepcopy(given))
+    result = Decide().visit(expr.copied(given))
     assert isinstance(result, ast.expr)
     return result
