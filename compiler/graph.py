@@ -328,7 +328,7 @@ class Node:
     ) -> None:
         self.op = op
         self.inputs: tuple[Value | None, ...] = ()
-        self.outputs = tuple(Value(t, span=span) for t in types)
+        self.outputs = tuple([Value(t, "", span) for t in types])
         self.attrs = dict(attrs or {})
         self.exprs = dict(exprs or {})
         self.layer = layer

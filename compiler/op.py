@@ -289,10 +289,11 @@ class Build:
         """Appends one node; `inputs` hold the weights too. What its blocks ask of sizes becomes
         facts of the graph."""
         values = self._values(op, inputs)
-        types = [value.type if value else None for value in values]
+        types = [None if value is None else value.type for value in values]
         full = _count_axes(op, types, complete(op, attrs))
         results = infer(op, types, full, self.graph.facts, self.span, blocks)
-        self.graph.facts += [f for b in blocks for f in b.facts if f not in self.graph.facts]
+        if blocks:
+            self.graph.facts += [f for b in blocks for f in b.facts if f not in self.graph.facts]
         node = Node(
             op, values, results, full, exprs=exprs, layer=layer, scope=self.scope, site=self.site,
             rank=self.rank, arms=self.arms, span=self.span, blocks=tuple(blocks),
@@ -314,18 +315,19 @@ class Build:
 
     def _values(self, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
         """The inputs as values, padded with None to the op's full signature."""
-        dtypes = [v.type.dtype for v in inputs if isinstance(v, Value)]
-        dtype = next((d for d in dtypes if d != "bool"), "f32")
-        values = [self._value(v, dtype) for v in inputs]
-        slots = 0 if op.variadic else len(op.inputs) + len(op.weights)
-        return values + [None] * (slots - len(values))
+        values = [self._number(v, inputs) if isinstance(v, (int, float)) else v for v in inputs]
+        missing = len(op.inputs) + len(op.weights) - len(values)
+        return values + [None] * missing if missing > 0 and not op.variadic else values
 
-    def _value(self, value: Any, dtype: str) -> Value | None:
+    def _number(self, value: bool | int | float, beside: Sequence[Any]) -> Value:
+        """A number among the inputs, as a constant of their dtype where it can be one."""
         if isinstance(value, bool):
             return self.constant(value, "bool")
-        if isinstance(value, float) and dtype[0] in "iu":
-            return self.constant(value, "f32")
-        return self.constant(value, dtype) if isinstance(value, (int, float)) else value
+        dtypes = [v.type.dtype for v in beside if isinstance(v, Value)]
+        dtype = next((d for d in dtypes if d != "bool"), "f32")
+        return self.constant(
+            value, "f32" if isinstance(value, float) and dtype[0] in "iu" else dtype
+        )
 
     def constant(self, value: Any, dtype: str = "f32") -> Value:
         """A constant: a Python number (rank 0) or an array."""
@@ -350,6 +352,8 @@ def complete(op: Op, attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _count_axes(op: Op, types: Sequence[Type | None], attrs: dict[str, Any]) -> dict[str, Any]:
     """`attrs` with axes counted from the front, and lists as tuples."""
+    if not attrs:
+        return attrs
     rank = next((t.rank for t in types if t is not None), 0)
     for key, config in op.config.items():
         value = attrs[key]
@@ -382,9 +386,11 @@ def infer(
 ) -> tuple[Type, ...]:
     """The output types; what is undecided goes to `facts`, a clash is an MlcError at `span`."""
     regions = {"blocks": tuple(map(Signature.of, blocks))} if op.blocks else {}
-    with collecting(facts):
-        try:
-            result = op.infer(*types, **attrs, **regions)
-        except TypeMismatch as clash:
-            raise MlcError(clash.code, str(clash), span, help=clash.help) from clash
+    token = _facts.set(facts)
+    try:
+        result = op.infer(*types, **attrs, **regions)
+    except TypeMismatch as clash:
+        raise MlcError(clash.code, str(clash), span, help=clash.help) from clash
+    finally:
+        _facts.reset(token)
     return result if isinstance(result, tuple) else (result,)

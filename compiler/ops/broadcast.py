@@ -58,11 +58,14 @@ def broadcast(*types: Type, dtype: str | None = None) -> Type:
     A size of 1 (or a missing axis) is stretched; other sizes must be equal. An axis keeps the label
     that is known, of several the first. `dtype` is the result's, by default the first type's.
     """
+    first = types[0]
+    if dtype in (None, first.dtype) and all(
+        t.shape == first.shape and t.labels == first.labels for t in types
+    ):
+        return first
     rank = max(t.rank for t in types)
     axes = [_axis([t for t in types if t.rank > i], -1 - i, types) for i in range(rank)][::-1]
-    return Type(
-        dtype or types[0].dtype, tuple(s for s, _ in axes), tuple(label for _, label in axes)
-    )
+    return Type(dtype or first.dtype, tuple(s for s, _ in axes), tuple(label for _, label in axes))
 
 
 def _axis(present: list[Type], axis: int, types: tuple[Type, ...]) -> tuple[Dim, str | None]:
