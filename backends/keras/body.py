@@ -32,7 +32,7 @@ from ...compiler.program import outputs as outputs_of
 from ..source.compose import Assign, Composer, Do, For, Line, Store, When
 from ..source.computation import along, carried_numbers, number, numbers, read_by, users
 from ..source.constructor import arguments, listed
-from ..source.lists import Lists, counts, numbered
+from ..source.lists import Lists, indexed
 from ..source.names import free
 from ..source.parts import spell
 from ..source.scope import Scope
@@ -40,7 +40,7 @@ from ..source.tree import tree
 from .clusters import Grouping, Place
 from .custom import Custom
 from .layers import LAYERS, POOLS, REVERSIBLE, TENSORS
-from .members import Labels, Names, constructor, fills, held, places, renamed, reversible, stages
+from .members import Labels, Names, constructor, held, places, renamed, reversible, stages
 from .rules import dtype
 from .shapes import Pieces, element, picked
 
@@ -382,17 +382,16 @@ class Body:
         turns = self.lists.turns(loop, names, table)
         fresh = [n for n in listed(loop)
                  if not self.labels.numbered(n) and n not in self.unnamed]  # fmt: skip
+        inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
+        self._counted([name for name in fresh if name in inner])
+        fresh = [name for name in fresh if name not in inner]
         if not fresh:
             return turns
-        if any(isinstance(s, Repeat) and fills(s, self.unnamed) for s in walk(loop.body)):
-            self._counted(fresh)
-            return turns
-        index = expr.name(free("i", {*self.scope.locals.values(), *self.cls.inputs}))
-        index = names[0] if counts(loop) else index
+        index, turns = indexed(turns, {*self.scope.locals.values(), *self.cls.inputs})
         per = places(loop.body)
         for name in fresh:
             self.labels.number(name, index, per[name])
-        return turns if counts(loop) else numbered(index, turns)
+        return turns
 
     def _counted(self, lists: Sequence[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""

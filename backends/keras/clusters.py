@@ -8,6 +8,7 @@ class's own that such groups would have to share is given out by a layer that do
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +90,7 @@ class Grouping:
         self.given_out = {p for p in cls.parameters if not self._readable(p)}
         self.groups: list[list[Apply]] = []
         self.group: dict[Apply, list[Apply]] = {}
+        self.holders: dict[Statement | None, list[set[Apply]]] = {}
         while not self._settled():
             pass
 
@@ -335,7 +337,7 @@ class Grouping:
                 change = self.states.get(parameter)
                 made = Group([], self._anything(), [parameter.var], [parameter], [], change)
                 found.append((START, made))
-        for statements in self.groups:
+        for statements in self._needed():
             group = self._group(statements)
             if not group.outputs:
                 group.inputs = list(dict.fromkeys([self._last(), *self._tensors_of(group)]))
@@ -346,6 +348,37 @@ class Grouping:
                 taken = [self._last(), value]
                 found.append((END, Group([], taken, [], [parameter], [(parameter, value)])))
         return found
+
+    def _needed(self) -> list[list[Apply]]:
+        """The groups without those of constants that every reader computes for itself."""
+        groups = self.groups
+        while True:
+            self.holders = defaultdict(list)
+            for inside in map(set, groups):
+                for statement in inside:
+                    self.holders[statement].append(inside)
+            found = [g for g in groups if self._left(g) or self._holds(g)]
+            if len(found) == len(groups):
+                return groups
+            groups = found
+
+    def _left(self, statements: Sequence[Apply]) -> list[Var]:
+        """What of a group's results is read outside, where its op is not computed anew."""
+        inside = set(statements)
+        return [
+            o
+            for s in statements
+            for o in s.outputs
+            if any(u not in inside and not self._anew(s, u) for u in self.users.get(o, []))
+        ]
+
+    def _anew(self, statement: Apply, user: Statement | None) -> bool:
+        """Whether each group that computes `user` computes `statement` too."""
+        around = self.holders.get(user, [])
+        return bool(around) and all(statement in group for group in around)
+
+    def _holds(self, statements: Sequence[Apply]) -> bool:
+        return any(v in self.own for s in statements for v in _given(s))
 
     def _last(self) -> Var:
         """What a layer that only changes a state passes on: an output of the class."""
@@ -377,9 +410,7 @@ class Grouping:
         sizes = [self.cls.inputs[self.cls.sizes[n][0]]
                  for n in sorted(self._names(statements)) if n not in known]  # fmt: skip
         inputs = list(dict.fromkeys([*tensors, *sizes])) or self._anything()
-        inside = set(statements)
-        outside = {o for s in statements for o in s.outputs
-                   if any(u not in inside for u in self.users.get(o, []))}  # fmt: skip
+        outside = set(self._left(statements))
         only = {v for _, v in updates}
         outputs = [o for s in statements for o in s.outputs if o in outside
                    and not (o in only and self._only_updates(o, statements))]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -15,7 +15,7 @@ from ...compiler.graph import Graph as Model
 from ...compiler.graph import Input
 from ...compiler.program import Class, Program, Var
 from ..source.compose import Do, For, Line, Raise, Return, Store, When
-from ..source.module import block, describe, docstring, formatted, join, title
+from ..source.module import LINE, block, describe, docstring, formatted, join, title
 from ..source.names import free, snake
 from ..source.scope import Scope, hint
 from ..source.tree import tree
@@ -101,9 +101,7 @@ class Printer:
         weights = ["weights: str | Path"] if self.program.weights else []
         given = [*weights, *_signature(model, scope, self.config())]
         lines = [HELD] if weights else []
-        if config := self.config():
-            held = ", ".join(f"self.{scope.kept[name]}" for name in config)
-            lines.append(f"{held} = {', '.join(scope.locals[name] for name in config)}")
+        lines += _held({scope.kept[name]: scope.locals[name] for name in self.config()})
         if not lines:
             return ""
         body = "\n".join(f"    {line}" for line in lines)
@@ -224,6 +222,16 @@ def _title(cls: Class) -> str:
 def block_text(part: str) -> str:
     """A method as a part of the class."""
     return "\n".join(f"    {line}" if line else "" for line in part.rstrip("\n").split("\n")) + "\n"
+
+
+def _held(names: Mapping[str, str]) -> list[str]:
+    """`self.D, self.heads = D, heads`, or a line for each where that is too long."""
+    if not names:
+        return []
+    line = f"{', '.join(f'self.{kept}' for kept in names)} = {', '.join(names.values())}"
+    if len(line) + 2 * len("    ") <= LINE:
+        return [line]
+    return [f"self.{kept} = {name}" for kept, name in names.items()]
 
 
 def _signature(cls: Class, scope: Scope, used: list[str]) -> list[str]:

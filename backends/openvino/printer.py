@@ -26,7 +26,7 @@ from ...compiler.program import (
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
 from ..source.computation import Computation, number
 from ..source.constructor import listed
-from ..source.lists import counts, numbered, places, quiet
+from ..source.lists import indexed, places, quiet
 from ..source.names import free
 from ..source.scope import Scope, members
 from ..source.tree import number as number_of
@@ -304,11 +304,11 @@ class Graph(Computation):
         if not counted:
             return turns
         taken = {*self.scope.locals.values(), *self.taken, *self.cls.inputs}
-        index = names[0] if counts(loop) else expr.name(free("i", taken))
+        index, turns = indexed(turns, taken)
         per = len(list(members(loop.body))) if loop.chain else 1
         for name in counted:
             self.index[name] = places(index, per)
-        return turns if counts(loop) else numbered(index, turns)
+        return turns
 
     def _count(self, lists: list[str]) -> None:
         """Nested loops that fill one list number its members by a counter."""

@@ -35,6 +35,7 @@ class Lifetimes:
         self.body: dict[int, int] = {}
         self.around: dict[int, int] = {}
         self.read_at: dict[Var, list[int]] = {}
+        self.made_at: dict[Var, list[tuple[int, Var | None]]] = {}
         self.held: dict[tuple[str, Def | None], _Held] = {}
         self.passing: dict[Var, _Held] = {}
         self.home: dict[Var, Def] = {}
@@ -70,6 +71,7 @@ class Lifetimes:
                 self._capture(var)
             if isinstance(line, Assign):
                 self._define(line.targets, now, line.hint)
+                self._make(line, now)
             if isinstance(line, Def):
                 self._enter(line, now)
             self._scan_bodies(line)
@@ -118,6 +120,13 @@ class Lifetimes:
             self._touch(var, now)
             self.wish.setdefault(var, var.name or target.name)
             self.wish[var] = self.wish[var] or hint
+
+    def _make(self, line: Assign, now: int) -> None:
+        """Notes when a variable is assigned, and which other one it then equals."""
+        copied = self.composer.reads(line.value) if isinstance(line.value, ast.Name) else []
+        for target in line.targets:
+            made = now, copied[0] if copied else None
+            self.made_at.setdefault(self.composer.leader(target), []).append(made)
 
     def _pass_on(self, var: Var, line: Line) -> None:
         """What has no name in the source is called like the tensor that it becomes; so is what has
@@ -200,7 +209,17 @@ class Lifetimes:
         others = self.passing.get(heir)
         if others is not None and not others.open(first, last):
             return False
-        return same and not any(first < at <= last for at in self.read_at.get(heir, ()))
+        apart = self._equal_until(var, heir, first)
+        return same and not any(apart < at <= last for at in self.read_at.get(heir, ()))
+
+    def _equal_until(self, var: Var, heir: Var, first: int) -> int:
+        """When a variable that begins as a copy of its heir is assigned anew: `skip = x`, and then,
+        if so, `skip = f(x)`."""
+        match self.made_at.get(var):
+            case [(at, copied), (again, _), *_] if at == first and copied is heir:
+                once = self._inside(self.body[again], self.body[first])
+                return again if once else first
+        return first
 
     def _inside(self, body: int | None, outer: int) -> bool:
         """Whether one body is the other, or an arm in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
@@ -88,6 +88,21 @@ def counts(loop: Repeat) -> bool:
         case ast.Call(func=ast.Name(id="range"), args=[_]):
             return len(loop.variables) == 1
     return False
+
+
+def indexed(turns: For, taken: Collection[str]) -> tuple[Expr, For]:
+    """The variable that numbers the turns, with the loop that has it: its own, or a fresh `i`."""
+    index = expr.name(free("i", taken))
+    match turns.target, turns.iterable:
+        case ast.Name(id=own), ast.Call(func=ast.Name(id="range"), args=[_]) if own != "_":
+            return turns.target, turns
+        case ast.Tuple(elts=[ast.Name(id=own), each]), ast.Call(
+            func=ast.Name(id="enumerate"), args=[xs], keywords=[]
+        ):
+            return (
+                (index, numbered(index, For(each, xs))) if own == "_" else (expr.name(own), turns)
+            )
+    return index, numbered(index, turns)
 
 
 def numbered(index: Expr, turns: For) -> For:

@@ -20,6 +20,7 @@ import mlc
 from mlc.compiler.graph import Graph
 from tests.backends.architectures import ARCHITECTURES
 from tests.backends.models import MODELS
+from tests.backends.stores import dead_stores
 from tests.backends.structures import STRUCTURES
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +127,11 @@ def test_names_are_safe(name: str, target: str) -> None:
     own = set(_defined(tree))
     assert not own & (imported | called), own & (imported | called)
     assert all(each.isidentifier() and not keyword.iskeyword(each) for each in own)
+
+
+@every
+def test_every_value_is_read(name: str, target: str) -> None:
+    assert dead_stores(source(name, target)) == []
 
 
 def _defined(tree: ast.AST) -> Iterator[str]:

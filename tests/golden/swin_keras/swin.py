@@ -167,15 +167,10 @@ def swin(
         name="conv",
     )(image)
     h = layer_norm(name="layer_norm1")(h)
-    merge_index = itertools.count()
-    blocks_index = itertools.count()
+    index = itertools.count()
     for stage, depth in enumerate(depths):
         if stage > 0:
-            h2 = merge(h, name=f"merge_{next(merge_index)}")
-        else:
-            h2 = h
-            next(merge_index)
-        h = h2
+            h = merge(h, name=f"merge_{stage}")
         for i in range(depth):
             h = layer(
                 h,
@@ -183,7 +178,7 @@ def swin(
                 window,
                 i % 2 * (window // 2 if size // (patch * 2**stage) > window else 0),
                 drop,
-                name=f"blocks_{next(blocks_index)}",
+                name=f"blocks_{next(index)}",
             )
     h = keras.ops.mean(layer_norm(name="layer_norm2")(h), axis=(1, 2))
     logits = linear(classes, bias_initializer=uniform(h.shape[-1]), name="linear")(h)

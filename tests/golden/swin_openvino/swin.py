@@ -26,13 +26,11 @@ class Swin:
         window: int = 7,
     ) -> None:
         self.weights, self.used = load_file(weights), {}
-        self.size, self.depths, self.heads, self.patch, self.window = (
-            size,
-            depths,
-            heads,
-            patch,
-            window,
-        )
+        self.size = size
+        self.depths = depths
+        self.heads = heads
+        self.patch = patch
+        self.window = window
 
     def constant(self, name: str, shape: list[int] | None = None) -> ov.Node:
         array = self.used.setdefault(name, self.weights[name])
@@ -163,11 +161,9 @@ class Swin:
         h = self.conv(image, "conv", self.patch)
         h = self.layer_norm(ops.transpose(h, [0, 2, 3, 1]), "layer_norm1")
         index = itertools.count()
-        for i_, (stage, depth) in enumerate(enumerate(self.depths)):
-            h2 = h
+        for stage, depth in enumerate(self.depths):
             if stage > 0:
-                h2 = self.merge(h, f"merge.{i_}")
-            h = h2
+                h = self.merge(h, f"merge.{stage}")
             for i in range(depth):
                 h = self.layer(
                     h,

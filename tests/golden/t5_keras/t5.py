@@ -159,18 +159,6 @@ class KeepDefault(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="t5")
-class IotaLayer(keras.layers.Layer):
-    """source (B, S) -> y (S)."""
-
-    def call(self, source):
-        return keras.ops.arange(keras.ops.shape(source)[1], dtype="int32")
-
-    def compute_output_spec(self, source):
-        input_shape = source.shape
-        return keras.KerasTensor((input_shape[-1],), "int32")
-
-
-@keras.saving.register_keras_serializable(package="t5")
 class FarWeight(keras.layers.Layer):
     """Holds far_weight: source (B, S) -> bias (1, heads, S, S)."""
 
@@ -201,18 +189,6 @@ class FarWeight(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
-
-
-@keras.saving.register_keras_serializable(package="t5")
-class IotaLayer2(keras.layers.Layer):
-    """target (B, T) -> y (T)."""
-
-    def call(self, target):
-        return keras.ops.arange(keras.ops.shape(target)[1], dtype="int32")
-
-    def compute_output_spec(self, target):
-        input_shape = target.shape
-        return keras.KerasTensor((input_shape[-1],), "int32")
 
 
 @keras.saving.register_keras_serializable(package="t5")
@@ -276,7 +252,6 @@ def t5(
     given_keep = keras.Input((None,), dtype="bool", optional=True, name="keep")
     keep = KeepDefault()(source, given_keep)
     mask = keras.ops.expand_dims(keep, (1, 2))
-    h = IotaLayer()(source)
     bias = FarWeight(heads, name="far_weight")(source)
     token = keras.layers.ReversibleEmbedding(
         vocab, D, embeddings_initializer=keras.initializers.RandomNormal(stddev=1), name="token"
@@ -286,9 +261,7 @@ def t5(
         m = encoder(m, bias, mask, heads, K, hidden, drop, name=f"encoder_{i}")
     m = rms_norm(name="rms_norm1")(m)
     m = keras.layers.Dropout(drop, name="dropout2")(m)
-    h = IotaLayer2()(target)
     before = BeforeLayer()(target)
-    h = IotaLayer2()(target)
     bias = PastWeight(heads, name="past_weight")(target)
     h = keras.layers.Dropout(drop, name="dropout3")(token(target))
     for i in range(layers):
