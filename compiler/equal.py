@@ -100,11 +100,25 @@ def _blocks(what: str, a: Node, b: Node, twins: dict[Value, Value]) -> str | Non
         return f"blocks of {what}"
     for one, other in zip(a.blocks, b.blocks, strict=True):
         found = (
-            _inputs(one, other, twins) or _nodes(one, other, twins) or _results(one, other, twins)
+            _taken(what, one, other, twins)
+            or _nodes(one, other, twins)
+            or _given(what, one, other, twins)
         )
         if found:
             return found
     return None
+
+
+def _taken(what: str, a: Graph, b: Graph, twins: dict[Value, Value]) -> str | None:
+    """What blocks take, by position: the names mean nothing outside."""
+    twins.update(zip(a.inputs, b.inputs, strict=False))
+    types = [[(x.type.dtype, x.type.shape) for x in block.inputs] for block in (a, b)]
+    return _unlike(f"what a block of {what} takes", *types)
+
+
+def _given(what: str, a: Graph, b: Graph, twins: dict[Value, Value]) -> str | None:
+    same = [twins[value] for value in a.outputs.values()] == list(b.outputs.values())
+    return None if same else f"a block of {what} gives other values"
 
 
 def _same(a: Any, b: Any) -> bool:

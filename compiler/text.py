@@ -1,7 +1,9 @@
 """Any graph as .mdl text that parses back to an equal graph: one flat model, a line a node.
 
 Weights are `param` and `state` lines with their paths, and are handed to the ops by keyword; what
-an op then gives are all of its outputs, so that new buffers are assigned by hand.
+an op then gives are all of its outputs, so that new buffers are assigned by hand. The blocks of a
+scan, a loop or a choice stand below its line, each with what it takes and gives, in names of its
+own.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ ELEMENTS = 20_000
 NAME = 150
 """How long names are made at most, what makes them differ left out."""
 
+NESTED = 25
+"""How deep blocks stand in blocks at most: what is deeper could not be read."""
+
 RESERVED = (
     "and", "or", "not", "if", "elif", "else", "in", "for", "as", "true", "false", "none", "inf",
     "nan", "training", "like",
@@ -39,49 +44,84 @@ OPERATORS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+CALLED: Mapping[str, str] = {"if": "choose"}
+"""What ops are called whose name is a keyword."""
+
+
 def text(graph: Graph) -> str:
     """The graph as a model of the language; MlcError `unsupported` for what has no text.
 
-    That are nodes with blocks, and constants of more than 20,000 elements.
+    That are constants of more than 20,000 elements, and blocks within more than 25 others.
     """
-    return "\n".join(_Writer(graph).lines()) + "\n"
+    labels = {label for x in graph.inputs for label in x.type.labels if label}
+    return "\n".join(_Writer(graph, graph, labels).model()) + "\n"
 
 
 class _Writer:
-    def __init__(self, graph: Graph) -> None:
+    """Writes a graph, or a block of the graph `whole`; `taken` are names that no value has."""
+
+    def __init__(
+        self, graph: Graph, whole: Graph, taken: Iterable[str] = (), depth: int = 0
+    ) -> None:
         self.graph = graph
+        self.whole = whole
+        self.depth = depth
+        self.margin = INDENT * (2 * depth + 1)
         self.names: dict[Value, str] = {}
         self.tried: dict[str, int] = {}
-        self.taken = {*RESERVED, *FUNCTIONS, *graph.symbols, *graph.outputs}
-        self.taken |= {label for x in graph.inputs for label in x.type.labels if label}
-        self.taken |= {given.name for given in graph.inputs}
-        self.names.update((given, given.name) for given in graph.inputs)
+        self.taken = {*RESERVED, *FUNCTIONS, *whole.symbols, *taken}
+        if not depth:
+            self.taken |= {*graph.outputs, *(given.name for given in graph.inputs)}
+        for given in graph.inputs:
+            self.names[given] = self._unique(given.name) if depth else given.name
         for weight in graph.weights.values():
             self.names[weight] = self._unique(weight.path)
-        for name, value in graph.outputs.items():
+        self.outputs = {self._result(name, value): value for name, value in graph.outputs.items()}
+        for name, value in self.outputs.items():
             self.names.setdefault(value, name)
 
-    def lines(self) -> Iterator[str]:
-        """The text, line by line."""
+    def _result(self, name: str, value: Value) -> str:
+        """What an output is called: in a block, after the value where it has but a number."""
+        if not self.depth:
+            return name
+        return self._unique(name if name[:1].isalpha() else value.name or "y")
+
+    def model(self) -> Iterator[str]:
+        """The text of a model, line by line."""
         graph = self.graph
         yield f"model {graph.name}:"
         for given in graph.inputs:
             yield INDENT + _input(given)
-        for name, value in graph.outputs.items():
-            yield f"{INDENT}out {name}: {_type(value.type)}"
+        yield from self._outs()
         for fact in graph.facts:
             yield f"{INDENT}require {_condition(fact)}"
         for weight in graph.weights.values():
             yield INDENT + self._weight(weight)
         yield ""
-        for node in graph:
-            yield from self._statement(node)
-        for name, value in graph.outputs.items():
-            if self.names[value] != name:
-                yield f"{INDENT}{name} = {self.names[value]}"
+        yield from self._body()
         for weight, (value, when) in graph.updates.items():
             mode = " if training" if when == "training" else ""
             yield f"{INDENT}{self.names[weight]} := {self.names[value]}{mode}"
+
+    def block(self) -> Iterator[str]:
+        """The text of a block, line by line."""
+        yield f"{self.margin[len(INDENT) :]}block:"
+        for given in self.graph.inputs:
+            yield f"{self.margin}in  {self.names[given]}: {_type(given.type)}"
+        yield from self._outs()
+        yield ""
+        yield from self._body()
+
+    def _outs(self) -> Iterator[str]:
+        for name, value in self.outputs.items():
+            yield f"{self.margin}out {name}: {_type(value.type)}"
+
+    def _body(self) -> Iterator[str]:
+        for node in self.graph:
+            yield from self._statement(node)
+        for name, value in self.outputs.items():
+            if self.names[value] != name:
+                yield f"{self.margin}{name} = {self.names[value]}"
 
     # ---------------------------------------------------------------------------------- names
 
@@ -119,22 +159,26 @@ class _Writer:
         return f"{keyword} {name}: {_type(weight.type)} = {init}{path}"
 
     def _statement(self, node: Node) -> Iterator[str]:
-        """The line of a node, or lines where it is longer than 100 columns."""
-        if node.blocks:
-            raise MlcError("unsupported", f"{node.op.name} has no text yet", node.span)
+        """The line of a node, or lines where it is longer than 100 columns; then its blocks."""
         names = [None if value is None else self.names[value] for value in node.inputs]
-        targets = f"{INDENT}{', '.join(map(self._name, node.outputs))} = "
+        targets = f"{self.margin}{', '.join(map(self._name, node.outputs))} = "
         if node.op.name in OPERATORS:
             yield f"{targets}{names[0]} {OPERATORS[node.op.name]} {names[1]}"
             return
+        called, end = CALLED.get(node.op.name, node.op.name), ":" if node.blocks else ""
         arguments = [*self._tensors(node, names), *_attributes(node)]
-        line = f"{targets}{node.op.name}({', '.join(arguments)})"
+        line = f"{targets}{called}({', '.join(arguments)}){end}"
         if len(line) <= COLUMNS:
             yield line
-            return
-        yield f"{targets}{node.op.name}("
-        yield from _filled(arguments)
-        yield f"{INDENT})"
+        else:
+            yield f"{targets}{called}("
+            yield from _filled(arguments, self.margin + INDENT)
+            yield f"{self.margin}){end}"
+        if node.blocks and self.depth == NESTED:
+            text = f"blocks within more than {NESTED} others have no text"
+            raise MlcError("unsupported", text, node.span)
+        for block in node.blocks:
+            yield from _Writer(block, self.whole, depth=self.depth + 1).block()
 
     def _tensors(self, node: Node, names: Sequence[str | None]) -> Iterator[str]:
         """The inputs by position, up to the first that is absent; the others by keyword."""
@@ -151,16 +195,16 @@ class _Writer:
                 yield name if plain else f"{key.replace('.', '_')} = {name}"
 
 
-def _filled(arguments: Sequence[str]) -> Iterator[str]:
+def _filled(arguments: Sequence[str], margin: str) -> Iterator[str]:
     """Arguments on lines of their own, as many on each as fit."""
     line = ""
     for i, argument in enumerate(arguments):
         text = argument + ("," if i + 1 < len(arguments) else "")
-        if line and len(2 * INDENT + line + " " + text) > COLUMNS:
-            yield 2 * INDENT + line
+        if line and len(margin + line + " " + text) > COLUMNS:
+            yield margin + line
             line = ""
         line = f"{line} {text}" if line else text
-    yield 2 * INDENT + line
+    yield margin + line
 
 
 def _would_make(node: Node) -> bool:

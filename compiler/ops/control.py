@@ -55,6 +55,13 @@ def _alike(a: Type, b: Type, message: str) -> None:
         raise TypeMismatch(message, "carry") from clash
 
 
+def _counts(what: str, tensors: int, **counts: int) -> None:
+    """Raises unless so many tensors can be split in these parts."""
+    if any(count < 0 for count in counts.values()) or sum(counts.values()) > tensors:
+        parts = " and ".join(f"{name} = {count}" for name, count in counts.items())
+        raise TypeMismatch(f"{what} of {tensors} tensors cannot have {parts}", "value")
+
+
 def _taken(what: str, given: Sequence[Type], block: Signature) -> None:
     if len(given) != len(block.inputs):
         raise TypeMismatch(f"{what} gives {len(given)} tensors to {len(block.inputs)} places")
@@ -77,6 +84,7 @@ def _scan_infer(
     *types: Type, carried: int, scanned: int, axis: int, reverse: bool, blocks: Sequence[Signature]
 ) -> tuple[Type, ...]:
     (step,) = blocks
+    _counts("a scan", len(types), carried=carried, scanned=scanned)
     carries, xs = types[:carried], types[carried : carried + scanned]
     if not xs or axis < 0:
         raise TypeMismatch("a scan takes at least one tensor, and an axis counted from the front")
@@ -211,8 +219,11 @@ def _while_infer(
     condition, step = blocks
     if bound is not None and bound < 1:
         raise TypeMismatch(f"a loop of at most {bound} steps does nothing", "value")
+    _counts("a loop", len(types), carried=carried)
     for block in blocks:
         _taken("a loop", types, block)
+    if len(condition.outputs) != 1 or len(step.outputs) != carried:
+        raise TypeMismatch("a loop has one condition, and a step that gives what it carries")
     _truth("the condition of a loop", condition.outputs[0])
     _invariant("a loop", types[:carried], step.outputs)
     return types[:carried]

@@ -145,6 +145,13 @@ class Builder:
                            help="write `while condition, at most 10:`")  # fmt: skip
         return s.While(condition, more[-1] if more else None, parts[-1], span=span)
 
+    def make_blocks(self, span: Span, parts: Parts) -> s.Blocks:
+        regions = tuple(part for part in parts if isinstance(part, s.Region))
+        return s.Blocks(_ids(parts[0]), parts[2], regions, span=self._span(parts[:4]))
+
+    def make_region(self, span: Span, parts: Parts) -> s.Region:
+        return s.Region(parts[-1], span=span)
+
     def make_branch(self, span: Span, parts: Parts) -> s.If:
         other: tuple[s.Syntax, ...] = ()
         if len(parts) > 4:

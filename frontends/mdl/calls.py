@@ -12,7 +12,7 @@ from ...compiler.op import Op
 from . import syntax as s
 from .attribute import GATHERS
 from .bind import Bound, Missing, Signature, bind, only_tensor
-from .construct import optional
+from .construct import complete, optional
 from .context import (
     REARRANGE,
     Absent,
@@ -169,6 +169,16 @@ class Calls:
             return self.e.expressions.maybe(frame, argument)
 
         return bind(signature, piped, arguments, evaluate, span)
+
+    def operands(self, frame: Frame, op: Op, node: s.Call) -> tuple[list[Tensor], dict[str, Any]]:
+        """The tensors that an op with blocks is given, and its configuration."""
+        bound = self._bind(frame, _signature(op), None, node.arguments, node.span)
+        given = _flattened(bound.inputs.get(op.inputs[0].lstrip("*"), []))
+        values = [only_tensor(value, "an input", op.name, at) for value, at in given]
+        exprs: list[Expr | None] = [None] * len(values)
+        tensors = self.e.expressions.tensors(frame, values, exprs, node.site, node.span)
+        attrs, _ = self._configuration(frame, op, bound)
+        return [t for t in tensors if t is not None], complete(op, attrs, node.span)
 
     # ------------------------------------------------------------------------------- blocks
 

@@ -75,6 +75,8 @@ def _check_names(
     top = {id(line) for line in (*inputs, *outputs)}
     for statement in syntax.body:
         for node in statement.walk():
+            if isinstance(node, s.Region):
+                top |= {id(line) for line in node.body}
             if isinstance(node, (s.In, s.Out)) and id(node) not in top:
                 raise MlcError("syntax", "`in` and `out` lines stand at the top of a body",
                                node.span)  # fmt: skip

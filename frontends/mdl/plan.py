@@ -96,6 +96,10 @@ class _Planner:
             match statement:
                 case s.In(name) | s.Param(name):
                     self.tensors.add(name)
+                case s.Blocks(targets, _, regions):
+                    self.tensors |= set(targets)
+                    for region in regions:
+                        self._kinds(region.body)
                 case s.Assign(targets, value):
                     if self._is_block(value):
                         self.aliases |= set(targets)

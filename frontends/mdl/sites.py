@@ -40,6 +40,8 @@ def assigned(body: tuple[s.Syntax, ...]) -> set[str]:
         match statement:
             case s.Assign(targets):
                 names |= set(targets)
+            case s.Blocks(targets):
+                names |= set(targets)
             case s.Grow(name) | s.Param(name):
                 names.add(name)
             case s.If(_, yes, no):

@@ -13,6 +13,7 @@ from ...compiler.expr import name as reference
 from ...compiler.graph import Fact, Loop, Require, Scope, Value
 from . import static
 from . import syntax as s
+from .blocks import written
 from .context import (
     POISON,
     Absent,
@@ -35,6 +36,10 @@ from .variants import Decision
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
+
+
+COMPOUND = (s.If, s.Loop, s.Scan, s.While, s.Blocks)
+"""Statements that hold others."""
 
 
 class Statements:
@@ -99,7 +104,7 @@ class Statements:
         """The values of the `out` names, of the types that their lines declare."""
         made: dict[str, Tensor] = {}
         for line in frame.block.outputs:
-            value = self._output(frame, line)
+            value = self.output(frame, line)
             declared = declare.type(line.type)
             notes = [Note(f"{line.name} is made here", value.value.span)]
             declare.check(declared, value, line.name, line.span, notes)
@@ -108,7 +113,8 @@ class Statements:
             frame.scope.outputs[line.name] = value.value
         return made
 
-    def _output(self, frame: Frame, line: s.Out) -> Tensor:
+    def output(self, frame: Frame, line: s.Out) -> Tensor:
+        """The tensor that an `out` line names."""
         variable = frame.variables.get(line.name)
         if variable is None and self.e.errors:
             raise Poisoned
@@ -151,9 +157,7 @@ class Statements:
 
     def _statement(self, frame: Frame, node: s.Syntax) -> None:
         # What a branch or loop holds is looked through, also where it is not run.
-        self.e.spend(
-            10 * node.parts if isinstance(node, (s.If, s.Loop, s.Scan, s.While)) else 5, node.span
-        )
+        self.e.spend(10 * node.parts if isinstance(node, COMPOUND) else 5, node.span)
         match node:
             case s.Assign():
                 self._assign(frame, node)
@@ -163,6 +167,8 @@ class Statements:
                 self.e.control.scan(frame, node)
             case s.While():
                 self.e.control.loop(frame, node)
+            case s.Blocks():
+                written(self.e, frame, node)
             case s.If():
                 self._if(frame, node)
             case s.Require():

@@ -299,6 +299,22 @@ class While(Syntax):
 
 
 @dataclass(eq=False, slots=True)
+class Region(Syntax):
+    """`block:` and its body, below a statement that runs it."""
+
+    body: tuple[Syntax, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Blocks(Syntax):
+    """`a, b = call:` with the blocks that the op runs."""
+
+    targets: tuple[str, ...]
+    call: Syntax
+    regions: tuple[Region, ...]
+
+
+@dataclass(eq=False, slots=True)
 class Refused(Syntax):
     """A part of the language that this version does not have: `train`."""
 

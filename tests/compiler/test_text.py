@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mlc.compiler.graph import Fact, Graph, Init, Input, Node, Scope, Type, Valu
 from mlc.compiler.op import Build, Op
 from mlc.compiler.ops import OPS
 from mlc.compiler.ops.activation import RELU
+from mlc.compiler.ops.control import IF, SCAN, WHILE, element
 from mlc.compiler.ops.elementwise import ADD
 from mlc.compiler.passes.expand import expand
 from mlc.compiler.passes.grad import gradients
@@ -26,6 +28,7 @@ from mlc.compiler.passes.mode import resolve
 from mlc.compiler.text import text
 from mlc.frontends.mdl import load
 from mlc.frontends.mdl.facts import prune
+from tests.backends.control import CONTROL
 from tests.compiler.ops.sample import cases, make
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.mdl"))
@@ -57,13 +60,7 @@ def test_examples(path: Path) -> None:
     assert_round_trip(load(path.read_text(), str(path)))
 
 
-SCANNED = ("rnn", "lstm", "gru")
-"""Ops whose bodies are scans, which have no text."""
-
-
-@pytest.mark.parametrize(
-    "op", [op for op in OPS.values() if op.name not in SCANNED], ids=lambda op: op.name
-)
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
 def test_bodies_and_gradients(op: Op) -> None:
     graph = make(op, 0).graph
     graph.name = "Sample"
@@ -86,9 +83,7 @@ def differentiate(graph: Graph) -> None:
         graph.outputs[f"d_{value.name}".replace(".", "_")] = gradient
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in EXAMPLES if p.stem not in ("tagger", "sentiment")], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_gradients_of_examples(path: Path) -> None:
     graph = load(path.read_text(), str(path), params=SMALL.get(path.stem, {}))
     resolve(graph, training=True)
@@ -151,6 +146,16 @@ def test_sources(name: str) -> None:
     assert_round_trip(graph)
 
 
+@pytest.mark.parametrize("name", CONTROL)
+def test_blocks_and_their_gradients(name: str) -> None:
+    graph = load(CONTROL[name])
+    assert_round_trip(graph)
+    if name != "until":
+        differentiate(graph)
+        graph.facts = prune(graph.facts)
+        assert_round_trip(graph)
+
+
 class Random:
     """A graph that is shape-correct by construction, from random choices."""
 
@@ -165,12 +170,65 @@ class Random:
             Input(f"x{i}", Type("f32", tuple(shape))) for i, shape in enumerate(shapes)
         ]
         self.values: list[Value] = list(self.graph.inputs)
+        self.depth = 0
         for _ in range(self.random.randint(1, 12)):
             self.step()
         self.graph.outputs = {f"y{i}": v for i, v in enumerate(self.values[-2:])}
 
+    def blocks(self) -> None:
+        """A node whose blocks hold nodes, perhaps with blocks; names may be anything."""
+        names = [self.random.choice(["h", "x 1", "B", "block", "7", ""]) + str(i) for i in range(3)]
+        given = [self.random.choice(self.values) for _ in names]
+        match self.random.choice(["scan", "while", "if"]):
+            case "scan" if given[1].type.rank:
+                axis = self.random.randrange(3)
+                types = [given[0].type, element(given[1].type, axis), given[2].type]
+                blocks = [self.block(names, types, [given[0].type], 2)]
+                attrs = {"carried": 1, "scanned": 1, "axis": axis,
+                         "reverse": self.random.random() < 0.5}  # fmt: skip
+                op = SCAN
+            case "if":
+                given = [self.b(OPS["greater"], self.b(OPS["sum"], given[0]), 0.0), *given]
+                types = [x.type for x in given[1:]]
+                blocks = [self.block(names, types, [types[0], types[2]]) for _ in range(2)]
+                op, attrs = IF, {}
+            case _:
+                types = [x.type for x in given]
+                blocks = [self.block(names, types, (Type("bool", ()),)),
+                          self.block(names, types, types[:2])]  # fmt: skip
+                op, attrs = WHILE, {"carried": 2, "bound": self.random.choice([None, 3])}
+        self.values += self.b.node(op, given, attrs, blocks=blocks).outputs
+
+    def block(
+        self, names: Sequence[str], types: Sequence[Type], results: Sequence[Type], more: int = 0
+    ) -> Graph:
+        """A block that gives results of these types, and so many more of any."""
+        outside = self.b, self.values, self.depth
+        graph = Graph(self.graph.name, self.graph.root)
+        graph.inputs = [Input(name, type) for name, type in zip(names, types, strict=True)]
+        self.b, self.values, self.depth = Build(graph), list(graph.inputs), self.depth + 1
+        for _ in range(self.random.randint(0, 3)):
+            self.step()
+        made = [self.result(type) for type in results]
+        made += [self.random.choice(self.values) for _ in range(more)]
+        graph.outputs = {self.random.choice(["", "y.", "h[]"]) + str(i): v
+                         for i, v in enumerate(made)}  # fmt: skip
+        self.b, self.values, self.depth = outside
+        return graph
+
+    def result(self, type: Type) -> Value:
+        """A value of this type: one that is there, or a constant."""
+        alike = [v for v in self.values if (v.type.dtype, v.type.shape) == (type.dtype, type.shape)]
+        if alike:
+            return self.random.choice(alike)
+        number = self.b.constant(0.5)
+        made = self.b(OPS["expand"], number, shape=type.shape) if type.rank else number
+        return self.b(OPS["greater"], made, 0.0) if type.dtype == "bool" else made
+
     def step(self) -> None:
         """One more node, or a few, on a value that is there."""
+        if self.random.random() < 0.2 / (1 + self.depth):
+            return self.blocks()
         x = self.random.choice(self.values)
         axis = self.random.randrange(x.type.rank) if x.type.rank else None
         size = x.type.shape[axis] if axis is not None else 1
@@ -181,7 +239,7 @@ class Random:
             lambda: self.b(OPS["clamp"], x, min=self.random.random()),
             lambda: self.b(OPS["where"], self.b(OPS["greater"], x, 0.0), x, 0.0),
             lambda: self.b(OPS["unsqueeze"], x, axes=(self.random.choice([0, -1]),)),
-            lambda: self.b(OPS["mul"], x, self.weight(())),
+            lambda: self.b(OPS["mul"], x, 3.0 if self.depth else self.weight(())),
         ]
         if axis is not None:
             choices += [
@@ -198,7 +256,7 @@ class Random:
         if x.type.rank > 1:
             features, inputs = 4, x.type.shape[-1]
             choices.append(lambda: self.b(OPS["transpose"], x))
-            if isinstance(inputs, int):
+            if isinstance(inputs, int) and not self.depth:
                 weight = self.weight((features, inputs))
                 choices.append(
                     lambda: self.b(OPS["linear"], x, weight, features=features, bias=False)
@@ -366,3 +424,22 @@ def test_what_has_no_text_is_refused() -> None:
     graph.outputs = {"y": Build(graph).constant(np.zeros(20_001, np.float32))}
     with pytest.raises(MlcError, match="20001 elements has no text"):
         text(graph)
+
+
+def test_blocks_are_written_as_deep_as_they_are_read() -> None:
+    assert_round_trip(scans(25))
+    with pytest.raises(MlcError, match="blocks within more than 25 others have no text"):
+        text(scans(26))
+
+
+def scans(depth: int) -> Graph:
+    """Scans within scans."""
+    graph = Graph("Deep", Scope("model"))
+    graph.inputs = [Input("x", Type("f32", (3,))), Input("row", Type("f32", ()))]
+    x = graph.inputs[0]
+    graph.outputs = {"y": x}
+    if depth:
+        attrs = {"carried": 1, "scanned": 1, "axis": 0, "reverse": False}
+        node = Build(graph).node(SCAN, (x, x), attrs, blocks=(scans(depth - 1),))
+        graph.outputs = {"y": node.outputs[0]}
+    return graph

@@ -43,6 +43,15 @@ def nested(count: int, calls: int) -> str:
     return "".join([*blocks, block(f"B{count}", "y = x"), lines(result="y = x -> B0")])
 
 
+def written(count: int) -> list[str]:
+    """Lines of scans whose blocks hold the next one."""
+    if not count:
+        return ["h = x"]
+    inner = ["block:", "    in  x: f32[8]", "    in  z: f32[8]", "    out h: f32[8]"]
+    inner += [f"    {line}" for line in written(count - 1)]
+    return ["h = scan(x, x, carried = 1, scanned = 1, axis = 0):", *(f"    {i}" for i in inner)]
+
+
 def loop(count: int, *body: str) -> str:
     return lines(f"repeat {count}:", *(f"    {line}" for line in body))
 
@@ -109,6 +118,7 @@ LIMITS: dict[str, str] = {
     "a long pattern": lines(result='y = x -> rearrange("b c -> ' + "a " * 400 + '")'),
     "many repeats": loop(10**12, "a = 1"),
     "deep blocks": nested(25, 1),
+    "deep written blocks": lines(*written(40)),
 }  # fmt: skip
 
 ERRORS: dict[str, str] = {
