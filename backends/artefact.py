@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..compiler.diagnose import MlcError
-from ..compiler.graph import Value
+from ..compiler.graph import Input, Value
 from ..compiler.tensor import write
 from ..compiler.weight import Form, WeightMap
 from . import TARGETS
@@ -28,6 +28,9 @@ MANIFEST = "weights.json"
 WEIGHTS = "weights.safetensors"
 FORMAT = 1
 """The version of the manifest; its key `mlc` marks a folder as written here."""
+
+NOISE = {"normal": "standard normal noise", "uniform": "uniform noise in 0 .. 1"}
+"""What the distributions of noise are, in words."""
 
 MODULES = frozenset(
     {"flax", "jax", "keras", "ml_dtypes", "numpy", "onnx", "onnxruntime", "openvino"}
@@ -52,7 +55,8 @@ class Port:
 
     `shape` holds the sizes as text, in the emitted code's order of axes: axis i there is axis
     order[i] of the model's (None: the same order). `default` is the number that stands for an input
-    which the model may do without, where the emitted code must be given it.
+    which the model may do without, where the emitted code must be given it. `noise` is the
+    distribution of what is fresh noise in each call.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Port:
     order: tuple[int, ...] | None = None
     optional: bool = False
     default: Any = None
+    noise: str = ""
 
     @classmethod
     def of(
@@ -77,11 +82,14 @@ class Port:
         order = value.order or tuple(range(value.type.rank))
         shape = tuple(str(value.type.shape[axis]) for axis in order)
         moved = None if order == tuple(range(value.type.rank)) else order
-        return cls(name, argument or name, value.type.dtype, shape, moved, optional, default)
+        noise = value.noise if isinstance(value, Input) else ""
+        own = argument or name
+        return cls(name, own, value.type.dtype, shape, moved, optional, default, noise)
 
     def __str__(self) -> str:
         text = f"`{self.argument}` {self.dtype}[{', '.join(self.shape)}]"
         text += " (may be left out)" if self.optional else ""
+        text += f" ({NOISE[self.noise]})" if self.noise else ""
         text += f" ({self.default} where there is none)" if self.default is not None else ""
         return text + (f" (axes {list(self.order)} of the model's)" if self.order else "")
 
@@ -122,6 +130,7 @@ class Interface:
     cotangents too, and `outputs` the gradients. `fed` says that the weights are inputs of the
     model, under the names that they have in a file, besides those in `inputs`. `trees` are what
     `build` returns where the model is no object but a function `apply`, which takes them first.
+    `noise` is what the emitted code draws by itself, in the order in which it does.
     """
 
     model: str
@@ -132,6 +141,7 @@ class Interface:
     gradients: Gradients | None = None
     fed: bool = False
     trees: tuple[str, ...] = ()
+    noise: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +241,12 @@ def import_package(folder: Path) -> Any:
 
 def _manifest(artefact: Artefact, names: list[str]) -> dict[str, Any]:
     interface = asdict(artefact.interface)
-    for name in ("gradients", "fed", "trees"):
+    for name in ("gradients", "fed", "trees", "noise"):
         if not interface[name]:
             del interface[name]
+    for port in (*interface["inputs"], *interface["outputs"]):
+        if not port["noise"]:
+            del port["noise"]
     return {
         "mlc": FORMAT,
         "target": artefact.target,
@@ -269,15 +282,15 @@ def read_interface(folder: str | Path) -> tuple[Interface, WeightMap]:
             Port(
                 **{**row, "shape": tuple(row["shape"]), "order": row["order"] and (*row["order"],)}
             )
-            for row in table[side]
+            for row in table.get(side, ())
         )
-        for side in ("inputs", "outputs")
+        for side in ("inputs", "outputs", "noise")
     }
     gradients = table.get("gradients")
     interface = Interface(
         table["model"], ports["inputs"], ports["outputs"], deviations, table["weights"],
         Gradients(**gradients) if gradients else None, table.get("fed", False),
-        tuple(table.get("trees", ())),
+        tuple(table.get("trees", ())), ports["noise"],
     )  # fmt: skip
     return interface, WeightMap.from_json(manifest["weights"])
 
@@ -311,6 +324,8 @@ def _readme(artefact: Artefact) -> str:
         f"- `{MANIFEST}` maps each tensor of a weights file to the model's own;"
         " `mlc weights convert` brings them to another framework",
     ]
+    if interface.noise:
+        lines.append(f"- drawn at each call: {', '.join(map(str, interface.noise))}")
     if interface.gradients is not None:
         lines.append(_gradients(interface.gradients))
     if interface.fed:

@@ -10,6 +10,7 @@ from .dim import Dim, bounds, evaluate
 from .graph import Graph, Input, Node, Scope, Type, Value, Weight
 from .op import infer
 from .passes.mode import resolve
+from .passes.noise import as_inputs
 from .run import Result, holds, run
 
 
@@ -164,11 +165,13 @@ def neutral(before: Graph, after: Graph, step: str = "") -> None:
     import numpy as np
 
     before, after = _inference(before), _inference(after)
+    left = {given.name for given in after.inputs}
     for seed, sizes in enumerate(settings(before, 2)):
         random = np.random.default_rng(seed)
         inputs = {given.name: _draw(random, given, sizes) for given in before.inputs}
         weights = {path: _draw(random, weight, sizes) for path, weight in before.weights.items()}
-        one, other = run(before, inputs, weights), run(after, inputs, weights)
+        rest = {name: x for name, x in inputs.items() if name in left}
+        one, other = run(before, inputs, weights), run(after, rest, weights)
         for name, a, b in _paired(one, other):
             close = b is not None and a.shape == b.shape and a.dtype == b.dtype
             if not (close and np.allclose(a, b, rtol=1e-9, atol=_floor(a), equal_nan=True)):
@@ -179,6 +182,7 @@ def neutral(before: Graph, after: Graph, step: str = "") -> None:
 def _inference(graph: Graph) -> Graph:
     copy, _ = clone(graph)
     resolve(copy, training=False)
+    as_inputs(copy)
     return copy
 
 

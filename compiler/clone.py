@@ -37,7 +37,7 @@ def _clone(graph: Graph, values: dict[Value, Value]) -> Graph:
 
 def _input(given: Input, values: dict[Value, Value]) -> Input:
     copy = Input(given.name, given.type, given.default, given.span)
-    copy.order = given.order
+    copy.order, copy.noise = given.order, given.noise
     values[given] = copy
     return copy
 

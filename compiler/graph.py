@@ -216,15 +216,16 @@ class Value:
 
 
 class Input(Value):
-    """A tensor that the caller gives; `default` (a scalar) where it may be left out."""
+    """A tensor that the caller gives; `default` (a scalar) where it may be left out, `noise` the
+    distribution that it is drawn from anew for each call ("": it is no noise)."""
 
-    __slots__ = ("default",)
+    __slots__ = ("default", "noise")
 
     def __init__(
         self, name: str, type: Type, default: Any = None, span: Span | None = None
     ) -> None:
         super().__init__(type, name, span)
-        self.default = default
+        self.default, self.noise = default, ""
 
 
 @dataclass(frozen=True, slots=True)

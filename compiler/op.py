@@ -42,7 +42,8 @@ class Config:
     first input: a label or an int in the source, an int >= 0 in a node), "axes" (several; a tuple
     in a node), "new_axis" (of the output, which has one axis more), "new_axes" (of the output,
     which has so many more), "shape" (a tuple of sizes), "ints" (an int, or one a spatial axis),
-    "pads" (an int, one a spatial axis, or (low, high) pairs), "value" (any static literal).
+    "pads" (an int, one a spatial axis, or (low, high) pairs), "value" (any static literal),
+    "key" (a path that tells a node from all others; its expression is the path within its scope).
     `choices` are the strings allowed.
     """
 
@@ -109,7 +110,8 @@ class Op:
     rounding    what f32 does to its result: "exact", "elementwise", "sum" (a sum of products or
                 terms, whose error is bounded by the op on absolute values), "body" (as its body)
     layer       whether a framework makes a module of it (weights, or state such as dropout's)
-    effect      "pure", "random" (fresh noise in training), or "state" (new buffers in training)
+    effect      "pure", "random" (fresh noise, of layers in training alone), or "state" (new buffers
+                in training)
     layout      what it asks of the axis order: "any" (works element by element in whatever order),
                 "axes" (any order, its axis attributes are renumbered), "channels" (wants channels
                 last where the framework does: conv, pool, channel norms), "source" (source order)

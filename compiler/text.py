@@ -19,6 +19,7 @@ from .dim import Dim
 from .expr import FUNCTIONS
 from .graph import Fact, Graph, Input, Node, Type, Value, Weight
 from .op import Config
+from .ops.draw import NOISE
 
 INDENT = "    "
 COLUMNS = 100
@@ -158,8 +159,16 @@ class _Writer:
         path = f" as {literal(weight.path)}" if weight.path != name else ""
         return f"{keyword} {name}: {_type(weight.type)} = {init}{path}"
 
+    def _noise(self, node: Node) -> str:
+        name, key = self._name(node.output), node.attrs["key"]
+        path = f" as {literal(key)}" if key != name else ""
+        return f"noise {name}: {_type(node.output.type)} = {node.attrs['distribution']}{path}"
+
     def _statement(self, node: Node) -> Iterator[str]:
         """The line of a node, or lines where it is longer than 100 columns; then its blocks."""
+        if node.op is NOISE:
+            yield self.margin + self._noise(node)
+            return
         names = [None if value is None else self.names[value] for value in node.inputs]
         targets = f"{self.margin}{', '.join(map(self._name, node.outputs))} = "
         if node.op.name in OPERATORS:

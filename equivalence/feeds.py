@@ -48,7 +48,8 @@ def inputs(
 
     Floats are normal around `mean` (`positive`: uniform between 0.1 and 0.9, for models that are
     defined only there), integers uniform in the range that their users allow, bools mostly true,
-    and true at the start of each row: as masks they leave something to attend to.
+    and true at the start of each row: as masks they leave something to attend to. Noise has its own
+    distribution.
     """
     feed = {}
     for given in graph.inputs:
@@ -67,6 +68,11 @@ def _draw(
     mean: float,
 ) -> Any:
     dtype = numpy_dtype(given.type.dtype)
+    if given.noise:
+        drawn = (
+            rng.random(shape, np.float32) if given.noise == "uniform" else rng.normal(size=shape)
+        )
+        return np.asarray(drawn).astype(np.float32)
     if given.type.floating:
         x = rng.uniform(0.1, 0.9, shape) if positive else rng.normal(mean, 1.0, shape)
         return np.asarray(x).astype(np.float32).astype(dtype)

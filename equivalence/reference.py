@@ -146,7 +146,7 @@ def _settle(graph: Graph, training: bool) -> None:
     A row that takes no gradient is written out, so that a difference can hold it still.
     """
     for node in graph.nested():
-        if node.op.effect == "random" and node.inputs[1] is None:
+        if node.op.effect == "random" and "rate" in node.attrs and node.inputs[1] is None:
             node.attrs.update({name: 0.0 for name in _RATES if name in node.attrs})
     resolve(graph, training)
     expand(graph, lambda node: node.attrs.get("padding") is None)
@@ -160,7 +160,9 @@ def _differentiate(alone: Graph, keys: dict[str, Key]) -> Graph:
         if value.type.floating:
             seeds[name] = Input(_cotangent(name), value.type)
     leaves: dict[Value, Key] = {
-        given: Key("input gradient", given.name) for given in graph.inputs if given.type.floating
+        given: Key("input gradient", given.name)
+        for given in graph.inputs
+        if given.type.floating and not given.noise
     }
     for path, weight in graph.weights.items():
         if weight.trainable and weight.type.floating:

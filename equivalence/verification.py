@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeAlias
 
+from ..compiler.clone import clone
 from ..compiler.graph import Graph, Node, Weight
 from ..compiler.passes.dce import reached
+from ..compiler.passes.noise import as_inputs
 from . import feeds, tpu
 from .bisect import bisect
 from .case import MODES, Case, rough, settle
@@ -84,7 +86,9 @@ def verify(
         pool.start(artefacts)
         directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
         targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
-        run = _Run(graph, targets, pool, weights, progress, mean, faults, for_tpu)
+        drawn, _ = clone(graph)
+        as_inputs(drawn)
+        run = _Run(drawn, targets, pool, weights, progress, mean, faults, for_tpu)
         return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
 
 

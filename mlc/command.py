@@ -208,6 +208,9 @@ def _signature_of(graph: Graph) -> None:
         print(f"  {'in?' if optional else 'in'} {value.name}: {value.type}{default}")
     for name, output in graph.outputs.items():
         print(f"  out {name}: {output.type}")
+    for node in graph:
+        if "key" in node.attrs:
+            print(f"  noise {node.attrs['key']}: {node.output.type} = {node.attrs['distribution']}")
     if graph.facts:
         print(f"  where {', '.join(map(str, graph.facts))}")
     print(f"  {_count(graph)}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .backends.artefact import Artefact
-    from .compiler.graph import Graph, Node
+    from .compiler.graph import Graph
     from .compiler.tensor import Array
     from .equivalence import Emitted, Report
     from .equivalence.engines.pool import Pool
@@ -267,8 +267,6 @@ def emitted(
     refused = {
         mode: "mlc writes no file of it for this target" for mode in modes if mode not in able
     }
-    if "training" in able and any(map(_has_mask, graph)):
-        refused["training"] = "dropout by a mask of the model's own has no rate of 0"
     for mode in (mode for mode in modes if mode in able and mode not in refused):
         training = mode == "training"
         try:
@@ -277,11 +275,6 @@ def emitted(
         except MlcError as error:
             refused[mode] = error.message
     return Emitted(plain, made, refused)
-
-
-def _has_mask(node: Node) -> bool:
-    """Whether it drops elements by a mask that the model gives it."""
-    return node.op.effect == "random" and bool(node.attrs["rate"]) and node.inputs[1] is not None
 
 
 def verify(

@@ -26,6 +26,7 @@ def emit(
 
     Those are `weights`, canonical tensors by path; else the tensors that the graph has; else the
     starting values that `compiler.init` draws with seed 0. Axes are always in the source's order.
+    Noise that the model draws is an input, see `compiler.passes.noise`.
     With `gradients` the file also computes those by every float input and trainable weight, see
     `compiler.passes.adjoint`. In training each dropout has a mask as an input,
     see `compiler.passes.mask`, and buffers come out as `<path>.next`.

@@ -20,6 +20,7 @@ from ...compiler.ops.constant import numpy_dtype
 from ...compiler.passes.adjoint import adjoint
 from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
+from ...compiler.passes.noise import as_inputs
 from ...compiler.tensor import dtype_name
 from ...compiler.weight import Entry, WeightMap, check
 from ..artefact import Artefact, Content, Gradients, Interface, Port
@@ -73,6 +74,7 @@ def emit(
     """See `mlc.backends.onnx.emit`."""
     held = _tensors(graph, weights)
     copy, _ = clone(graph)
+    as_inputs(copy)
     resolve(copy, training)
     masks = mask(copy)
     slopes = None

@@ -7,6 +7,7 @@ from ...compiler.graph import Graph
 from ...compiler.passes.adjoint import Adjoint, adjoint
 from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
+from ...compiler.passes.noise import as_inputs
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Gradients, Interface, Port, module_name
 from ..source.names import free
@@ -14,6 +15,7 @@ from ..source.prepare import prepare
 from .file import source
 from .gradients import source as line_by_line
 from .methods import native
+from .noise import inputs
 from .reserved import FLAT
 from .states import check_names, check_states
 
@@ -28,6 +30,7 @@ def emit(
 ) -> Artefact:
     """The artefact for OpenVINO, in one mode (inference, or `training`) and the source's axes.
 
+    Noise that the model draws is an input, see `compiler.passes.noise`.
     With `gradients` the model also computes those by every float input and trainable weight, see
     `compiler.passes.adjoint`. In training each dropout has a mask as an input, see
     `compiler.passes.mask`, and buffers come out as `<path>.next`. In both cases all of it stands in
@@ -39,9 +42,11 @@ def emit(
     resolve(resolved, training)
     check_names(resolved)
     if gradients or training:
+        as_inputs(resolved)
         return _flat(resolved, name, gradients)
     check_states(resolved)
     stored, program = prepare(resolved, native, training=training)
+    given = [*stored.inputs, *inputs(graph, stored)]
     stem = module_name(name)
     return Artefact(
         "openvino",
@@ -50,7 +55,7 @@ def emit(
         WeightMap([Entry(_key(path), (w.path,)) for w, path in program.weights.items()]),
         Interface(
             program.model.name,
-            tuple(Port.of(v, v.name, default=v.default) for v in stored.inputs),
+            tuple(Port.of(v, v.name, default=v.default) for v in given),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             weights=bool(program.weights),
         ),

@@ -15,10 +15,12 @@ from ...compiler.graph import Graph as Model
 from ...compiler.graph import Input
 from ...compiler.program import Class, Program, Var
 from ..source.compose import Do, For, Line, Raise, Return, Store, When
+from ..source.draws import draws
 from ..source.module import LINE, block, describe, docstring, formatted, join, title
 from ..source.names import free, snake
 from ..source.scope import Scope, hint
 from ..source.tree import tree
+from . import noise
 from .attention import masked
 from .control import METHODS
 from .convolution import ADD_WINDOWS, WINDOWS
@@ -66,6 +68,7 @@ class Printer:
         self.program = program
         program.model.name = free(program.model.name, LOCALS)
         self.states = any_states(program)
+        self.noise = draws(program.model)
         self.used = set(ATTRIBUTES)
         self.names = {c.name: self._free(snake(c.name)) for c in program.classes[:-1]}
         self.methods = Methods(program, self._free)
@@ -83,7 +86,7 @@ class Printer:
         blocks = [self._block(cls) for cls in self.program.classes[:-1]]
         build = self._model()
         methods = [*self.methods.readers(), *self.methods.source()]
-        state = [METHOD] if self.states else []
+        state = [METHOD] * self.states + [noise.METHOD] * self.noise
         given = "\n".join([*methods, *blocks, build])
         parts = [self._init(), *helpers(given), *state, *methods, *blocks, build]
         model = self.program.model
@@ -164,7 +167,8 @@ class Printer:
             parameter(self.graph, names[var], inputs[n], self._sizes(var, graph))
             for n, var in cls.inputs.items()
         ]
-        before[:0] = ast.parse(FIRST).body if self.states else []
+        first = [FIRST] * self.states + [noise.FIRST] * self.noise
+        before[:0] = ast.parse("\n".join(first)).body
         body = block([*before, *graph.finish(names)], 1)
         return f"def build(self) -> ov.Model:\n{body}\n"
 
@@ -178,6 +182,8 @@ class Printer:
 
     def _whole(self, results: list[Expr], inputs: list[Expr]) -> Iterator[Line]:
         """The model of these outputs and inputs, and the names of its outputs."""
+        if self.noise:
+            inputs = [*inputs, expr.parse("[*self.noises.values()]").elts[0]]  # type: ignore[attr-defined]
         if self.states:
             yield Store(expr.name("states"), expr.parse("self.states.values()"))
             after, before = "(ops.identity(s[-1]) for s in states)", "(s[0] for s in states)"
@@ -296,7 +302,7 @@ def _build(cls: Class, printer: Printer) -> str:
     return (
         f"def build({taken}) -> ov.Model:\n"
         f'    """Return the graph{what}.\n\n'
-        f"{USE if printer.states else ''}"
+        f"{USE if printer.states else ''}{noise.USE if printer.noise else ''}"
         '    Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.\n'
         '    """\n'
         f"    return {cls.name}({given}).build()\n"

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
 from ..source.scope import hint
@@ -365,7 +366,7 @@ def _plain_product(node: Node) -> bool:
 def native(node: Node) -> bool:
     """Whether a node stays as it is; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
-    if node.blocks:
+    if node.blocks or node.op is NOISE:
         return True
     if name in ("max_pool", "avg_pool"):
         return not attrs["ceil"]

@@ -9,6 +9,7 @@ from typing import ClassVar
 from ...compiler import expr
 from ...compiler.dim import Dim, symbols
 from ...compiler.expr import Expr, literal
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import (
     Apply,
     Call,
@@ -161,6 +162,9 @@ class Graph(Computation):
     # ------------------------------------------------------------------------- statements
 
     def _apply(self, statement: Apply) -> None:
+        if statement.op is NOISE:
+            self.define(statement.outputs, self._noise(statement))
+            return
         if statement.member is not None and statement.op.name in INLINE:
             weight = tree("self.constant({n})", n=self.path(statement.member, "weight"))
             made = self.parts(statement).fill(INLINE[statement.op.name], weight=weight)
@@ -175,6 +179,16 @@ class Graph(Computation):
         made = method.call(statement, self.parts(statement), name, hypers)
         several = SPECS[statement.op.name].count(method.traits)
         self.define(statement.outputs[:several], made)
+
+    def _noise(self, statement: Apply) -> Expr:
+        """An input of the model: what is not known of its sizes is left open."""
+        whole = statement.attrs["shape"]
+        shape = [self.place(size) for size in getattr(whole, "elts", ())]
+        return tree(
+            "self.noise({name}, {shape})",
+            name=self.path(None, statement.values["key"]),
+            shape=ast.List([literal(-1) if self.sizes.open(s) else s for s in shape], ast.Load()),
+        )
 
     def body(self, statements: Sequence[Statement]) -> None:
         for statement in statements:

@@ -2,7 +2,7 @@
 
 ATTRIBUTES = frozenset(
     {"weights", "constant", "masked_attention", "shape", "state", "states", "build"}
-    | {"windows", "add_windows", "used", "scan", "loop"}
+    | {"windows", "add_windows", "used", "scan", "loop", "noise", "noises"}
     | {"tensor"}
     | {f"{kind}_{what}" for kind in ("rnn", "lstm", "gru") for what in ("weights", "matrices")}
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Node, Value
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import Call, Class, Program, Var, walk
 
 NEXT = ".next"
@@ -67,8 +68,9 @@ def check_states(graph: Graph) -> None:
 
 
 def shared(graph: Graph) -> set[str]:
-    """The outputs whose tensor already has a name: that of an input, a state, another output."""
+    """The outputs whose tensor already has a name: of an input, noise, a state, another output."""
     named: set[Value] = {*graph.inputs, *graph.updates}
+    named |= {node.output for node in graph if node.op is NOISE}
     found = set()
     for name, output in graph.outputs.items():
         value = _made(output)

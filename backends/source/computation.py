@@ -31,6 +31,7 @@ from ...compiler.program import (
 from ...compiler.program import outputs as outputs_of
 from .compose import Assign, Composer, For, Line, Store, When, expressions
 from .constructor import listed
+from .draws import lined
 from .lists import Lists, counts, numbered, singular, uncounted, zipped
 from .names import free
 from .parts import Parts, Rule, spell
@@ -69,6 +70,7 @@ class Computation(ABC):
         self.made = {out: s for s in applied for out in s.outputs}
         self.ops = {s.member.name: s.op.name for s in applied if s.member is not None}
         self.users = users(cls)
+        self.lined = lined(cls)
 
     # -------------------------------------------------------------------------------- hooks
 
@@ -178,6 +180,8 @@ class Computation(ABC):
     def define(self, outputs: Sequence[Var], value: Expr) -> None:
         """`outputs = value`."""
         self.out.lines.append(Assign(list(outputs), value))
+        if outputs[0] in self.lined:
+            self.out.join(outputs[0])
 
     def assign(self, outputs: Sequence[Var], value: Expr, groups: tuple[int, ...]) -> None:
         """`(h, c), ys = value`."""

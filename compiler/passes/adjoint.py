@@ -18,6 +18,7 @@ from .cse import cse, frozen
 from .dce import sweep
 from .expand import Recording, apply_body, expand
 from .grad import gradients
+from .noise import unique
 
 PREFIX = "grad."
 """What the name of a gradient, or of what weighs an output in it, begins with."""
@@ -48,10 +49,10 @@ def adjoint(
     """A copy of `graph`, whose modes must be resolved, that also computes gradients.
 
     `wrt` are names of inputs and paths of weights; None: every float input and every trainable
-    float weight but those in `without`, such as masks of dropout. Every output of floats is weighed
-    by a further input. Updates stay. Ops whose gradient goes through their body are written out, so
-    that forward and backward share it; ops in the copy have no arm or expression, and one scope for
-    each path (of a layer or a block).
+    float weight but those in `without`, such as masks of dropout; never noise. Every output of
+    floats is weighed by a further input. Updates stay. Ops whose gradient goes through their body
+    are written out, so that forward and backward share it; ops in the copy have no arm or
+    expression, and one scope for each path (of a layer or a block).
     MlcError `gradient`: an op on the way has none (it is named, with its place), no output is of
     floats, or `wrt` names what is no float input or weight.
     """
@@ -79,19 +80,14 @@ def adjoint(
 
 def _claim(name: str, taken: set[str]) -> str:
     """`grad.<name>`, or the first of `grad.<name>_1`, ... that nothing else is called."""
-    title, count = PREFIX + name, 0
-    while title in taken:
-        count += 1
-        title = f"{PREFIX}{name}_{count}"
-    taken.add(title)
-    return title
+    return unique(PREFIX + name, taken)
 
 
 def _leaves(
     graph: Graph, wrt: Collection[str] | None, without: Collection[str]
 ) -> dict[str, Value]:
     """What the gradients are by: inputs first, each in the order of the graph."""
-    known: dict[str, Value] = {x.name: x for x in graph.inputs if x.type.floating}
+    known: dict[str, Value] = {x.name: x for x in graph.inputs if x.type.floating and not x.noise}
     known |= {path: w for path, w in graph.weights.items() if w.type.floating}
     if wrt is None:
         held = {path for path, weight in graph.weights.items() if not weight.trainable}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..graph import Graph, Input, Type
 from ..ops.random import MASKS
+from .noise import unique
 
 
 def mask(graph: Graph) -> dict[str, float]:
@@ -23,11 +24,7 @@ def mask(graph: Graph) -> dict[str, float]:
             continue
         path = node.layer.path if node.layer else node.scope.path
         title = f"{path}.keep" if path else "keep"
-        name, count = title, 0
-        while name in taken:
-            count += 1
-            name = f"{title}_{count}"
-        taken.add(name)
+        name = unique(title, taken)
         shape = MASKS[node.op.name](x.type)
         given = Input(name, Type(x.type.dtype, shape), span=node.span)
         graph.inputs.append(given)

@@ -172,14 +172,20 @@ class Builder:
         return s.Out(str(parts[1]), parts[3], span=span)
 
     def make_param(self, span: Span, parts: Parts) -> s.Param:
-        init = next((p for p in parts[4:] if isinstance(p, s.Syntax)), None)
-        last = parts[-1]
-        quoted = isinstance(last, Token) and last.type == "STRING"
-        path = self._path(last) if quoted else None
         state = parts[0].type == "STATE"
-        return s.Param(str(parts[1]), parts[3], init, state, path, span=span)
+        return s.Param(str(parts[1]), parts[3], *self._behind(parts, state), span=span)
 
     make_state = make_param
+
+    def make_noise(self, span: Span, parts: Parts) -> s.Noise:
+        return s.Noise(str(parts[1]), parts[3], *self._behind(parts), span=span)
+
+    def _behind(self, parts: Parts, *flags: bool) -> tuple[Any, ...]:
+        """What stands behind the type: a value, if any, and the path, between them `flags`."""
+        value = next((p for p in parts[4:] if isinstance(p, s.Syntax)), None)
+        last = parts[-1]
+        quoted = isinstance(last, Token) and last.type == "STRING"
+        return value, *flags, self._path(last) if quoted else None
 
     def make_require(self, span: Span, parts: Parts) -> s.Require:
         message = self._text(parts[3]) if parts[3:] else ""

@@ -20,6 +20,7 @@ from .expressions import Expressions
 from .facts import Known, prune
 from .index import Indexing
 from .limits import STEPS
+from .noise import Noise
 from .params import Params
 from .rearrange import Rearranging
 from .sizes import Sizes
@@ -49,6 +50,7 @@ class Elaborator:
         self.rearranging = Rearranging(self)
         self.sizes = Sizes(self)
         self.params = Params(self)
+        self.noise = Noise(self)
         self.statements = Statements(self)
 
     def spend(self, count: int, span: Span) -> None:

@@ -16,7 +16,7 @@ RESERVED = frozenset(
 """Words that are keywords wherever they stand."""
 
 OUTER = frozenset(("block", "model", "train", "use"))
-INNER = frozenset(("out", "param", "state", "require", "repeat", "scan", "while", "block"))
+INNER = frozenset(("out", "param", "state", "noise", "require", "repeat", "scan", "while", "block"))
 """Words that are keywords where a definition, or a statement, starts."""
 
 ASSIGNS = frozenset(("=", "+=", ":=", ","))

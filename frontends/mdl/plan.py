@@ -42,7 +42,10 @@ class Plan:
 
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """One member before it has its name: a site, or all sites of a chain loop."""
+    """One member before it has its name: a site, or all sites of a chain loop.
+
+    Noise, which no class holds, is named like a `member` and is none.
+    """
 
     sites: tuple[int, ...]
     base: str
@@ -52,6 +55,7 @@ class _Entry:
     listed: bool = False
     loops: tuple[int, ...] = ()
     arms: tuple[tuple[int, int], ...] = ()
+    member: bool = True
 
 
 def snake(name: str) -> str:
@@ -94,7 +98,7 @@ class _Planner:
         """Finds which names hold tensors, and which hold layers or blocks."""
         for statement in body:
             match statement:
-                case s.In(name) | s.Param(name):
+                case s.In(name) | s.Param(name) | s.Noise(name):
                     self.tensors.add(name)
                 case s.Blocks(targets, _, regions):
                     self.tensors |= set(targets)
@@ -187,7 +191,7 @@ class _Planner:
                     self._expressions(test, loops, arms)
                     self._collect(yes, loops, (*arms, (site, 0)))
                     self._collect(no, loops, (*arms, (site, 1)))
-                case s.Param(name):
+                case s.Param(name) | s.Noise(name):
                     self._add(statement, name, loops, arms, explicit=True)
                 case s.Assign((target,), s.Conditional() as value) if self._is_chain(value):
                     self.plan.chains.add(value.site)
@@ -227,8 +231,9 @@ class _Planner:
         explicit: bool = False,
     ) -> None:
         block = isinstance(node, (s.Call, s.Stage)) and self._kind(_callee(node)) == "block"
+        member = not isinstance(node, s.Noise)
         self.entries.append(
-            _Entry((node.site,), base, node.span, explicit, block, False, loops, arms)
+            _Entry((node.site,), base, node.span, explicit, block, False, loops, arms, member)
         )
 
     def _is_chain(self, node: s.Conditional) -> bool:
@@ -290,7 +295,7 @@ class _Planner:
         for loop in _loops(body):
             if loop.site in chained:
                 continue
-            inside = [entry for entry in self.entries if loop.site in entry.loops]
+            inside = [e for e in self.entries if loop.site in e.loops and e.member]
             base = _loop_base(loop, bool(inside) and all(entry.block for entry in inside))
             self.plan.loops[loop.site] = base
             if len(inside) == 1 and not inside[0].explicit and not inside[0].listed:

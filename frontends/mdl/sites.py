@@ -42,7 +42,7 @@ def assigned(body: tuple[s.Syntax, ...]) -> set[str]:
                 names |= set(targets)
             case s.Blocks(targets):
                 names |= set(targets)
-            case s.Grow(name) | s.Param(name):
+            case s.Grow(name) | s.Param(name) | s.Noise(name):
                 names.add(name)
             case s.If(_, yes, no):
                 names |= assigned(yes) | assigned(no)

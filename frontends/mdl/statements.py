@@ -175,6 +175,8 @@ class Statements:
                 self._require(frame, node)
             case s.Param():
                 self.e.params.param(frame, node)
+            case s.Noise():
+                self.e.noise.draw(frame, node)
             case s.Grow():
                 self._grow(frame, node)
             case s.Update():

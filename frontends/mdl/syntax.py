@@ -220,6 +220,16 @@ class Param(Syntax):
 
 
 @dataclass(eq=False, slots=True)
+class Noise(Syntax):
+    """`noise e: type = distribution as "key"`."""
+
+    name: str
+    type: TypeSyntax
+    distribution: Syntax | None = None
+    path: str | None = None
+
+
+@dataclass(eq=False, slots=True)
 class Require(Syntax):
     """`require condition, "message"`."""
 

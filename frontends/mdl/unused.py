@@ -54,6 +54,8 @@ def _made(definition: s.DefinitionSyntax) -> Iterator[tuple[str, str, Span]]:
                     yield "input", name, node.span
                 case s.Param(name):
                     yield "state" if node.state else "param", name, node.span
+                case s.Noise(name):
+                    yield "noise", name, node.span
                 case s.Assign(names):
                     pass
                 case s.Loop(names) | s.Scan(names):

@@ -10,6 +10,7 @@ from ...dim import Dim
 from ...expr import Expr
 from ...graph import Node, Type, Value, Weight
 from ...op import INTEGRAL
+from ...ops.draw import own_key
 from ...program import (
     Apply,
     Call,
@@ -309,15 +310,17 @@ class Part:
         """Every attribute as an expression (arrays and other values that have none: literal)."""
         attrs: dict[str, Expr] = {}
         values: dict[str, Any] = {}
-        for key in nodes[0].op.config:
+        for key, config in nodes[0].op.config.items():
+            if config.kind == "key":
+                values[key] = agree(self.frames, [*map(own_key, nodes)])
+                continue
             given = [node.attrs[key] for node in nodes]
             if hasattr(given[0], "tobytes"):
                 values[key] = agree(self.frames, given)
                 continue
             sources = [self.bound(measured(self, n, key, i), i) for i, n in enumerate(nodes)]
             found = self.common(given, sources)
-            whole = nodes[0].op.config[key].kind in INTEGRAL
-            attrs[key] = expr.integral(found) if whole else found
+            attrs[key] = expr.integral(found) if config.kind in INTEGRAL else found
             values[key] = given[0]
         return attrs, values
 

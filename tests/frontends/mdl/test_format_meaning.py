@@ -65,7 +65,20 @@ def check(text: str) -> str:
 
 # ------------------------------------------------------------------- programs that are drawn
 
-NAMES = ("x", "_", "h1", "state", "out", "use", "block", "repeat", "like", "training", "Layer")
+NAMES = (
+    "x",
+    "_",
+    "h1",
+    "state",
+    "noise",
+    "out",
+    "use",
+    "block",
+    "repeat",
+    "like",
+    "training",
+    "Layer",
+)
 LEAVES = (*NAMES, "0", "1_000", "2.5", "1e-5", "2.0e+3", "inf", "true", "false", "none",
           '"a"', '"# -> (\\" \\\\"', '"\\n"')  # fmt: skip
 Tokens = list[str]
@@ -101,7 +114,7 @@ class Program:
     def _body(self, level: int, head: Tokens, depth: int) -> Iterator[tuple[int, Tokens]]:
         if self.chance.random() < 0.2:
             line = self._simple()
-            while line[0] in ("out", "param", "state", "require"):
+            while line[0] in ("out", "param", "state", "noise", "require"):
                 line = self._simple()
             yield level, [*head, *line]  # what starts a line is a keyword only there
             return
@@ -145,7 +158,8 @@ class Program:
         lines = [
             ["in", name, ":", *self._type()], ["in", "?", name, ":", *self._type(), "=", "true"],
             ["out", name, ":", *self._type()], ["param", name, ":", *self._type(), *init],
-            ["state", name, ":", *self._type(), *init], ["require", *value],
+            ["state", name, ":", *self._type(), *init], ["noise", name, ":", *self._type(), *init],
+            ["require", *value],
             ["require", *value, ",", '"why {x}"'], [*self._targets(), "=", *value],
             [name, "=", *value, ",", *self.expression(1)], [name, "+=", *value],
             [name, ":=", *value], [name, ":=", *self.level(0, 2), "if", "training"],

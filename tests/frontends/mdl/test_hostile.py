@@ -238,7 +238,8 @@ WORDS = sorted(
     {*keyword.kwlist, *keyword.softkwlist, *(n for n in dir(builtins) if n[0] != "_"), "self", "nn"}
     | {"torch", "F", "Tensor", "jax", "jnp", "nnx", "keras", "np", "ov", "ops", "build", "weights"}
     | {"config", "model", "load_file", "Path", "forward", "call", "training", "rngs", "tensors"}
-    | {"state", "out", "repeat", "like", "use", "f32", "std", "relu_", "shape", "dtype", "x", "y"}
+    | {"state", "noise", "out", "repeat", "like", "use", "f32", "std", "relu_", "shape", "dtype"}
+    | {"x", "y"}
 )  # fmt: skip
 RESERVED = {"and", "or", "not", "if", "elif", "else", "in", "for", "as", "true", "false", "none"}
 NAMES = sorted(set(WORDS) - RESERVED - {"inf", "nan", *OPS})
