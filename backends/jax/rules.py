@@ -181,7 +181,7 @@ def _squeeze(p: Parts) -> Expr:
 
 def _unsqueeze(p: Parts) -> Expr:
     """`x[:, None]`, or `x[..., None]` at the end."""
-    axes = sorted(p.value("axes"))
+    axes = sorted(number(p["axes"]))
     rank = p.x.type.rank + len(axes)
     if axes == [*range(rank - len(axes), rank)] and axes[0] > 0:
         return _index(p["x"], [ast.Constant(...), *[literal(None)] * len(axes)])

@@ -54,15 +54,16 @@ def width(p: Parts) -> Expr:
 def _read(p: Parts) -> bool:
     """Whether that is read off the tensor.
 
-    A number where the function makes the tensor, since settings may change it; and what changes
-    from iteration to iteration.
+    A number where the function makes the tensor, since settings may change it; what changes from
+    iteration to iteration; and what it takes more than one size to say.
     """
     if not isinstance(p, Pieces):
         return False
     size = p.x.type.shape[_channels(p)]
     if isinstance(size, int):
         return p.x not in p.given
-    return bool(p.running & expr.names(literal(size)))
+    found = expr.names(literal(size))
+    return len(found) > 1 or bool(p.running & found)
 
 
 def _channels(p: Parts) -> int:

@@ -104,13 +104,15 @@ class Parts:
         found = self.apply.attrs[key]
         kind = self.op.config[key].kind
         if kind in ("axis", "axes", "new_axis", "new_axes"):
-            found = self._axes(found)
+            found = self._axes(found, made=kind.startswith("new"))
         if isinstance(found, ast.Constant) and found.value is None:
             return None
         return self.place(found)
 
-    def _axes(self, given: Expr) -> Expr:
-        order = next((v.order for v in self.apply.inputs if v is not None), None)
+    def _axes(self, given: Expr, *, made: bool) -> Expr:
+        """Axes as they are stored: of the first input, or of what is `made`."""
+        tensors = self.apply.outputs if made else self.apply.inputs
+        order = next((v.order for v in tensors if v is not None), None)
         value = number(given)
         if order is None or value is None:
             return given

@@ -274,7 +274,11 @@ class _Writer:
         for output in node.outputs:
             output.order = _result(node, output, want, self.forced, self.free)
             if output.order is None and output in self.forced:
-                _behind(node, output, last(output.type.rank))
+                order = last(output.type.rank)
+                if self.free and _inserts(node, order):
+                    output.order = order
+                else:
+                    _behind(node, output, order)
 
     def _stored(self, node: Node, value: Value, want: Order | None) -> Value:
         """The value in the wanted order, through a transpose if it is stored otherwise."""
@@ -298,10 +302,13 @@ class _Writer:
     def _relaid(self, node: Node, value: Value, want: Order | None) -> Value:
         key = (value, want, node.scope)
         before = value.node
-        if before is not None and before.op is RELAYOUT and before.scope is node.scope:
-            given = before.inputs[0]
+        if before is not None and before.scope is node.scope:
+            given = before.inputs[0] if before.op is RELAYOUT else None
             if given is not None and given.order == want:
                 return given
+            if self.free and len(value.uses) == 1 and _inserts(before, want):
+                value.order = want
+                return value
         if key not in self.made or self.made[key].node.arms != node.arms:  # type: ignore[union-attr]
             moved = Build.like(node)(RELAYOUT, value, order=want or tuple(range(value.type.rank)))
             moved.order = want
@@ -322,6 +329,14 @@ class _Writer:
 
 def _called(scope: Scope) -> int:
     return scope.loop.site if scope.loop else scope.site
+
+
+def _inserts(node: Node, order: Order | None) -> bool:
+    """Whether a node that only adds axes may as well add them where `order` stores them."""
+    if node.op is not UNSQUEEZE or order is None:
+        return False
+    kept = [axis for axis in order if axis not in node.attrs["axes"]]
+    return kept == sorted(kept)
 
 
 def _mine(node: Node, slot: int) -> bool:

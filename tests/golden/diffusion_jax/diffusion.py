@@ -67,7 +67,7 @@ class Residual(nnx.Module):
 
     def __call__(self, x: jax.Array, time: jax.Array) -> jax.Array:
         h = self.conv1(nnx.silu(self.group_norm1(x)))
-        h = h + self.linear(nnx.silu(time))[..., None, None].transpose(0, 2, 3, 1)
+        h = h + self.linear(nnx.silu(time))[:, None, None]
         h = self.conv2(self.dropout(nnx.silu(self.group_norm2(h))))
         return h + (self.skip(x) if self.skip else x)
 

@@ -60,8 +60,7 @@ def residual(
     h = conv(width, 3, padding="same", bias_initializer=uniform(9 * C), name=f"{name}_conv1")(h)
     h2 = keras.ops.silu(time)
     h2 = linear(width, bias_initializer=uniform(time.shape[-1]), name=f"{name}_linear")(h2)
-    h2 = keras.ops.expand_dims(h2, (2, 3))
-    h = keras.ops.transpose(h2, (0, 2, 3, 1)) + h
+    h = keras.ops.expand_dims(h2, (1, 2)) + h
     h = keras.ops.silu(group_norm(groups, name=f"{name}_group_norm2")(h))
     h = keras.layers.Dropout(drop, name=f"{name}_dropout")(h)
     h = conv(width, 3, padding="same", bias_initializer=uniform(9 * width), name=f"{name}_conv2")(h)

@@ -105,7 +105,7 @@ def window_attention(
         h = keras.ops.softmax(bias + h2 @ keras.ops.swapaxes(k, -1, -2)) @ v
     h = keras.ops.transpose(h, (0, 1, 3, 2, 4))
     h = keras.layers.Reshape((H // window * (W // window), window * window, -1))(h)
-    h = linear(C, bias_initializer=uniform(heads * (C // heads)), name=f"{name}_output")(h)
+    h = linear(C, bias_initializer=uniform(h.shape[-1]), name=f"{name}_output")(h)
     h = keras.layers.Reshape((H // window, W // window, window, -1, C))(h)
     h = keras.ops.transpose(h, (0, 1, 3, 2, 4, 5))
     h = keras.layers.Reshape((H // window * window, -1, C))(h)

@@ -32,22 +32,14 @@ def encoder(
 
     image (B, H, W, 1) -> mean (B, latent), log_variance (B, latent).
     """
-    H = image.shape[1]
-    W = image.shape[2]
     h = keras.layers.ZeroPadding2D(1)(image)
     h = conv(width, 3, strides=2, bias_initializer=uniform(9), name=f"{name}_conv1")(h)
     h = keras.layers.ZeroPadding2D(1)(keras.layers.ReLU()(h))
     h = conv(2 * width, 3, strides=2, bias_initializer=uniform(9 * width), name=f"{name}_conv2")(h)
     h = keras.layers.Flatten()(keras.layers.ReLU()(h))
-    mean = linear(
-        latent,
-        bias_initializer=uniform(2 * width * ((H + 3) // 4) * ((W + 3) // 4)),
-        name=f"{name}_mean",
-    )(h)
+    mean = linear(latent, bias_initializer=uniform(h.shape[-1]), name=f"{name}_mean")(h)
     log_variance = linear(
-        latent,
-        bias_initializer=uniform(2 * width * ((H + 3) // 4) * ((W + 3) // 4)),
-        name=f"{name}_log_variance",
+        latent, bias_initializer=uniform(h.shape[-1]), name=f"{name}_log_variance"
     )(h)
     return mean, log_variance
 
