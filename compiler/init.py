@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .array import np
@@ -29,10 +29,29 @@ def initialise(graph: Graph, seed: int = 0) -> dict[str, Array]:
 
     Raises MlcError `shape` for a weight whose size is not known, `limit` for one that is too large.
     """
-    return {
-        path: start(weight, seed) if weight.data is None else np.asarray(weight.data)
-        for path, weight in graph.weights.items()
-    }
+    return dict(Starts(graph.weights, seed))
+
+
+class Starts(Mapping[str, "Array"]):
+    """The same, each made when it is asked for: all together may be more than memory holds."""
+
+    def __init__(self, weights: Mapping[str, Weight], seed: int = 0) -> None:
+        for weight in weights.values():
+            if weight.data is None:
+                _known(weight)
+        self.weights = weights
+        self.seed = seed
+
+    def __getitem__(self, path: str) -> Array:
+        weight = self.weights[path]
+        given: Array | None = weight.data
+        return start(weight, self.seed) if given is None else np.asarray(given)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
 
 
 def start(weight: Weight, seed: int = 0) -> Array:
@@ -44,31 +63,42 @@ def start(weight: Weight, seed: int = 0) -> Array:
     shape = _known(weight)
     random = np.random.default_rng((seed, zlib.crc32(weight.path.encode())))
     try:
-        if math.prod(shape) > LARGEST:
-            raise MemoryError
         values = _draw(weight.init.kind, weight.init.args, shape, random)
         result: Array = np.asarray(values).astype(numpy_dtype(weight.type.dtype), copy=False)
     except MemoryError:
-        text = f"{weight.path} is {weight.type}, and memory does not hold its starting values"
-        raise MlcError("limit", text, weight.span) from None
+        raise _too_large(weight) from None
     return result
 
 
+def _too_large(weight: Weight) -> MlcError:
+    text = f"{weight.path} is {weight.type}, and memory does not hold its starting values"
+    return MlcError("limit", text, weight.span)
+
+
 def _known(weight: Weight) -> tuple[int, ...]:
+    """The shape of a weight that is drawn."""
     for size in weight.type.shape:
         if not isinstance(size, int):
             text = f"{weight.path} is {weight.type}, and the size {size} is not known"
             raise MlcError("shape", text, weight.span)
-    return tuple(int(size) for size in weight.type.shape if isinstance(size, int))
+    shape = tuple(int(size) for size in weight.type.shape if isinstance(size, int))
+    if math.prod(shape) > LARGEST:
+        raise _too_large(weight)
+    return shape
 
 
 def _draw(kind: str, args: Sequence[float], shape: tuple[int, ...], random: Any) -> Any:
     if kind == "normal":
-        return random.standard_normal(shape, np.float32) * np.float32(args[0])
+        values = np.asarray(random.standard_normal(shape, np.float32))
+        values *= np.float32(args[0])
+        return values
     if kind in CONSTANTS:
         return np.full(shape, args[0] if args else CONSTANTS[kind])
     low, high = _range(kind, args, shape)
-    return random.random(shape, np.float32) * np.float32(high - low) + np.float32(low)
+    values = np.asarray(random.random(shape, np.float32))
+    values *= np.float32(high - low)
+    values += np.float32(low)
+    return values
 
 
 CONSTANTS: Mapping[str, float] = {"zeros": 0.0, "ones": 1.0, "constant": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +16,14 @@ from ...compiler.array import np
 from ...compiler.clone import clone
 from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Input, Node, Value
-from ...compiler.init import start
+from ...compiler.init import Starts
 from ...compiler.ops.constant import numpy_dtype
 from ...compiler.passes.adjoint import adjoint
 from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
 from ...compiler.passes.noise import as_inputs
 from ...compiler.tensor import dtype_name
-from ...compiler.weight import Entry, WeightMap, check
+from ...compiler.weight import Entry, Form, WeightMap, check, forms
 from ..artefact import Artefact, Content, Gradients, Interface, Port
 from .lower import lower, needed
 from .rules import ROWS
@@ -104,17 +105,14 @@ def emit(
     )
 
 
-def _tensors(graph: Graph, weights: Mapping[str, Any] | None) -> dict[str, Any]:
+def _tensors(graph: Graph, weights: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The tensor of each weight, which must be what its type says (MlcError `weights-...`)."""
-    held: dict[str, Any] = {}
-    for path, weight in graph.weights.items():
-        if weights is not None:
-            held[path] = weights[path]
-        else:
-            held[path] = start(weight) if weight.data is None else weight.data
-    found = {path: (dtype_name(array.dtype), array.shape) for path, array in held.items()}
-    check(found, graph.weights, "what is given")
-    return held
+    given = {path: weight.data for path, weight in graph.weights.items()}
+    if weights is not None:
+        given = {path: weights[path] for path in given}
+    found = {path: (dtype_name(x.dtype), x.shape) for path, x in given.items() if x is not None}
+    check(found, {path: graph.weights[path] for path in found}, "what is given")
+    return Starts(graph.weights) if weights is None else given
 
 
 def _ports(graph: Graph, masks: Mapping[str, float]) -> tuple[Port, ...]:
@@ -165,8 +163,8 @@ def _model(graph: Graph, name: str, held: Mapping[str, Any]) -> tuple[Any, bool]
     made = model.graph
     made.initializer.extend(defaults)
     _check(model, graph)
-    if sum(array.nbytes for array in held.values()) >= LIMIT:
-        _place_beside(made, name, held)
+    if sum(map(_bytes, forms(graph.weights).values())) >= LIMIT:
+        _place_beside(made, name, graph)
         return model, True
     for path, array in held.items():
         made.initializer.append(numpy_helper.from_array(np.asarray(array), path))
@@ -218,17 +216,24 @@ def _stretched(w: Writer, given: Input) -> str:
 # --------------------------------------------------------------------------- weights and checks
 
 
-def _place_beside(graph: Any, name: str, held: Mapping[str, Any]) -> None:
+def _bytes(form: Form) -> int:
+    dtype, shape = form
+    return math.prod(shape) * int(np.dtype(numpy_dtype(dtype)).itemsize)
+
+
+def _place_beside(made: Any, name: str, graph: Graph) -> None:
     """Declares the weights as lying in `<name>.onnx.data`, in the order of `_data`."""
     offset = 0
-    for path, array in held.items():
-        tensor = TensorProto(name=path, data_type=DTYPES[dtype_name(array.dtype)], dims=array.shape)
+    for path, form in forms(graph.weights).items():
+        dtype, shape = form
+        length = _bytes(form)
+        tensor = TensorProto(name=path, data_type=DTYPES[dtype], dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
-        where = {"location": f"{name}.onnx.data", "offset": offset, "length": array.nbytes}
+        where = {"location": f"{name}.onnx.data", "offset": offset, "length": length}
         for key, value in where.items():
             tensor.external_data.add(key=key, value=str(value))
-        graph.initializer.append(tensor)
-        offset += array.nbytes + -array.nbytes % ALIGNED
+        made.initializer.append(tensor)
+        offset += length + -length % ALIGNED
 
 
 def _data(held: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
