@@ -55,7 +55,7 @@ def bare(count: int) -> Graph:
 
 def walk(graph: Graph) -> int:
     """Visits every use of every value."""
-    return sum(len(output.uses) for node in graph for output in node.outputs)
+    return sum(len(output.users) for node in graph for output in node.outputs)
 
 
 def rewrite(graph: Graph) -> int:

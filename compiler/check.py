@@ -80,7 +80,7 @@ class _Check:
                 self.fail(f"{name} is absent", node)
             if value is not None and value not in self.known:
                 self.fail(f"{name} is not made before it is used", node)
-            if value is not None and (node, i) not in value.uses:
+            if value is not None and node not in value.users:
                 self.fail(f"the use of {name} is not recorded", node)
 
     def _attributes(self, node: Node) -> None:
@@ -123,8 +123,8 @@ class _Check:
         check(block, self.step)
 
     def _uses(self, value: Value) -> None:
-        for user, i in value.uses:
-            if user.graph is not self.graph or user.inputs[i] is not value:
+        for user in value.users:
+            if user.graph is not self.graph or value not in user.inputs:
                 self.fail(f"{value} records a use that is not there", user)
 
     def _interface(self) -> None:

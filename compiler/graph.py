@@ -193,23 +193,24 @@ class Value:
     """A tensor: the output of a node, or an Input or a Weight. `name` is the source's, if any.
 
     `order` is set by the layout pass alone: axis i as it is stored is axis order[i] of `type`.
+    `users` are the nodes that take it, each once, in order of first use.
     """
 
-    __slots__ = ("index", "name", "node", "order", "span", "type", "uses")
+    __slots__ = ("index", "name", "node", "order", "span", "type", "users")
 
     def __init__(self, type: Type, name: str = "", span: Span | None = None) -> None:
         self.type = type
         self.node: Node | None = None
         self.index = 0
-        self.uses: dict[tuple[Node, int], None] = {}
+        self.users: dict[Node, None] = {}
         self.name = name
         self.span = span
         self.order: tuple[int, ...] | None = None
 
     @property
-    def users(self) -> tuple[Node, ...]:
-        """The nodes that take this value, each once, in order of first use."""
-        return tuple(dict.fromkeys(node for node, _ in self.uses))
+    def uses(self) -> tuple[tuple[Node, int], ...]:
+        """The nodes that take this value, each with the place among its inputs."""
+        return tuple((n, i) for n in self.users for i, x in enumerate(n.inputs) if x is self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name or '_'}: {self.type}>"
@@ -284,7 +285,6 @@ class Node:
 
     inputs  one for each of the op's `inputs` and then of its `weights`, None where an optional one
             is absent; any number for a variadic op
-
     blocks  graphs without weights that read their own inputs alone: this node's, by position
     exprs   attribute -> expression over the names of `scope`, where it is not a plain literal
     layer   the layer that this node applies, for ops that have weights or are modules (dropout)
@@ -348,13 +348,13 @@ class Node:
 
     def set_inputs(self, inputs: Sequence[Value | None]) -> None:
         """Takes these values instead of the present ones; uses follow."""
-        for i, value in enumerate(self.inputs):
+        for value in self.inputs:
             if value is not None:
-                value.uses.pop((self, i), None)
+                value.users.pop(self, None)
         self.inputs = tuple(inputs)
-        for i, value in enumerate(self.inputs):
+        for value in self.inputs:
             if value is not None:
-                value.uses[(self, i)] = None
+                value.users[self] = None
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -463,7 +463,7 @@ class Graph:
 
     def erase(self, node: Node) -> None:
         """Takes out a node whose outputs nobody uses."""
-        assert not any(output.uses for output in node.outputs), f"{node} is in use"
+        assert not any(output.users for output in node.outputs), f"{node} is in use"
         node.set_inputs(())
         node.prev.next, node.next.prev = node.next, node.prev
         node.graph = None
@@ -471,7 +471,7 @@ class Graph:
 
     def replace(self, old: Value, new: Value) -> None:
         """Whoever took `old` takes `new`: nodes, graph outputs, updates."""
-        for node in old.users:
+        for node in tuple(old.users):
             node.set_inputs([new if value is old else value for value in node.inputs])
         for name, value in self.outputs.items():
             if value is old:

@@ -57,7 +57,7 @@ def run(
         if path in weights:
             array = np.asarray(weights[path])
             values[weight] = _fit(f"weight {path}", weight.type, array, sizes, dtype)
-        elif weight.uses or weight in graph.updates or weight in graph.live():
+        elif weight.users or weight in graph.updates or weight in graph.live():
             raise MlcError("feed", f"weight {path} is missing", weight.span)
     with np.errstate(all="ignore"):
         _walk(graph, values, sizes, dtype, perturb, tap)

@@ -34,7 +34,7 @@ def native(node: Node) -> bool:
         return False
     graph = node.graph
     live = graph.live() if graph is not None else set()
-    return lengths is None or not any(c.uses or c in live for c in node.outputs[2:])
+    return lengths is None or not any(c.users or c in live for c in node.outputs[2:])
 
 
 def _weights_dtype(node: Node) -> str:

@@ -31,7 +31,7 @@ def sweep(graph: Graph, nodes: Iterable[Node], wanted: Iterable[Value] = ()) -> 
     return sum(
         _erase(graph, [node])
         for node in reversed(tuple(nodes))
-        if node.graph is graph and not any(output.uses or output in live for output in node.outputs)
+        if node.graph is graph and not any(y.users or y in live for y in node.outputs)
     )
 
 

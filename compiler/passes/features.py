@@ -81,7 +81,7 @@ def _known(sizes: Sequence[object]) -> tuple[int, ...] | None:
 
 
 def _only_user(node: Node) -> Node | None:
-    users = node.outputs[0].users if node.outputs else ()
+    users = tuple(node.outputs[0].users) if node.outputs else ()
     live = node.graph is not None and node.outputs and node.outputs[0] in node.graph.live()
     return users[0] if len(users) == 1 and not live else None
 

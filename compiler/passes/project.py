@@ -24,7 +24,7 @@ def project(graph: Graph) -> int:
         graph.replace(node.output, made)
         turned = node.inputs[1]
         graph.erase(node)
-        if turned is not None and turned.node is not None and not turned.uses:
+        if turned is not None and turned.node is not None and not turned.users:
             graph.erase(turned.node)
         found += 1
     return found

@@ -80,7 +80,7 @@ class _Back:
         while apply(self.graph, CLEAN):
             pass
         live = set(self.graph.outputs.values())
-        return [i for i, x in enumerate(self.given) if x.uses or x in live]
+        return [i for i, x in enumerate(self.given) if x.users or x in live]
 
 
 # ------------------------------------------------------------------------------------------ scan

@@ -40,7 +40,7 @@ def _replace(graph: Graph, node: Node, replacement: Value | Recipe) -> Mapping[N
     """Puts the replacement in; returns the nodes that a rule may now apply to."""
     b = Build.like(node)
     value = replacement if isinstance(replacement, Value) else replacement(b)
-    users = node.output.users
+    users = tuple(node.output.users)
     graph.replace(node.output, value)
     graph.erase(node)
     made = [value.node] if value.node is not None else []

@@ -98,7 +98,7 @@ def instead(node: Node, make: Make) -> bool:
 def behind(node: Node, make: Make) -> bool:
     """Lets what `make` builds of the node's first output go where that went."""
     old, graph = node.outputs[0], graph_of(node)
-    uses = tuple(old.uses)
+    uses = old.uses
     outputs = [name for name, value in graph.outputs.items() if value is old]
     new = make(Build.like(node, before=node.next), old)
     if not _alike(new.type, old.type) or not (uses or outputs):

@@ -150,7 +150,7 @@ class Control:
             self._bind(frame, going, carries, node.span)
             condition = self._condition(frame, node.condition)
             going.close({"going": condition.value})
-        if not any(x.uses or x in going.graph.live() for x in going.graph.inputs):
+        if not any(x.users or x in going.graph.live() for x in going.graph.inputs):
             message = "the condition depends on nothing that the body changes"
             raise MlcError("value", message, node.condition.span)
         frame.variables = dict(before)

@@ -56,7 +56,7 @@ class Region:
     def reads(self, value: Value) -> bool:
         """Whether a value from outside is read."""
         given = self.captured.get(value)
-        return given is not None and (bool(given.uses) or given in self.graph.live())
+        return given is not None and (bool(given.users) or given in self.graph.live())
 
     def require(self, op: Op, span: Span) -> None:
         """Raises for an op that does not do the same each time that it runs."""

@@ -49,11 +49,11 @@ def foreign(graph):
 
 def unrecorded(graph):
     add = nodes(graph)["add"]
-    add.inputs[0].uses.pop((add, 0))
+    del add.inputs[0].users[add]
 
 
 def stale(graph):
-    graph.inputs[0].uses[(nodes(graph)["add"], 0)] = None
+    graph.inputs[0].users[nodes(graph)["add"]] = None
 
 
 def absent(graph):

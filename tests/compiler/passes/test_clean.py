@@ -239,7 +239,7 @@ def test_dead_nodes_go_and_weights_stay():
     check(graph)
     assert names(graph) == ["split", "constant", "add"]
     assert list(graph.weights) == ["w", "count"]
-    assert not w.uses
+    assert not w.users
 
 
 # --------------------------------------------------------------------- all instances, or none
