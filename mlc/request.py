@@ -38,7 +38,7 @@ def read(source: str | Path) -> tuple[str, str]:
             "import", text, help="write the model in the language of mlc, as a .mdl file"
         )
     try:
-        return path.read_text(encoding="utf-8"), str(path)
+        return path.read_text(encoding="utf-8-sig"), str(path)
     except UnicodeDecodeError as error:
         raise MlcError("file", f"{path} is no text in UTF-8 (byte {error.start})") from error
     except (OSError, ValueError) as error:

@@ -222,7 +222,7 @@ def _contents(real: str, place: s.Literal) -> str:
     if len(data) > 4 * LENGTH:
         raise MlcError("limit", f"{path} is longer than {LENGTH} characters", span)
     try:
-        return data.decode("utf-8").replace("\r\n", "\n")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         message = f"{path} is no text in UTF-8 (byte {error.start})"
         raise MlcError("use", message, span) from None

@@ -67,6 +67,12 @@ def test_compile_prints_the_source(mlc, net: Path) -> None:
     assert (done.code, done.out) == (2, "")
 
 
+def test_the_mark_of_an_editor_is_no_part_of_the_text(mlc, net: Path) -> None:
+    before = mlc("check", "net.mdl").out
+    (net / "net.mdl").write_bytes(b"\xef\xbb\xbf" + NET.replace("\n", "\r\n").encode())
+    assert mlc("check", "net.mdl").out == before
+
+
 def test_several_targets_side_by_side(mlc, net: Path) -> None:
     done = mlc("compile", "net.mdl", "-t", "keras,pytorch", "-t", "onnx", "-t", "keras", "-o", "x")
     assert done.out == "wrote x/net_keras\nwrote x/net_pytorch\nwrote x/net_onnx\n"
