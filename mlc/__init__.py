@@ -106,6 +106,7 @@ def verify(
     tpu: bool = False,
     scan_layers: bool = False,
     style: str | None = None,
+    folders: Iterable[str | Path] = (),
 ) -> Report:
     """Whether the emitted files compute what the graph means; `report.assert_equivalent()` raises.
 
@@ -116,14 +117,16 @@ def verify(
     and a text. `faults` also plants every known kind of fault in the reference, and says in
     `report.sights` which the run would have seen. `tpu` looks at the files of `tpu` in `compile`:
     that they multiply in bfloat16 when lowered for a TPU, and are off by no more than its rounding
-    explains. `scan_layers` and `style` are those of `compile`, of the targets that have them. An
-    engine that is missing or dies is in the report.
+    explains. `scan_layers` and `style` are those of `compile`, of the targets that have them.
+    `folders` are such that `compile` wrote, whose source may have been edited since: they are run
+    in the place of what it would write for their targets, alone if `targets` is None. An engine
+    that is missing or dies is in the report.
     """
     from .request import verify as run
 
     return run(
         graph, targets, weights, seeds, modes, progress, faults=faults,
-        tpu=tpu, scan_layers=scan_layers, style=style,
+        tpu=tpu, scan_layers=scan_layers, style=style, folders=folders,
     )  # fmt: skip
 
 

@@ -103,6 +103,11 @@ def _verify(p: Parser) -> None:
         " within the rounding of bfloat16",
     )  # fmt: skip
     p.add_argument(
+        "--folder", action="append", default=[], metavar="DIR", dest="folders",
+        help="a folder that mlc compile wrote, edited since or not, in the place of what it writes"
+        " for that target; may be given again",
+    )  # fmt: skip
+    p.add_argument(
         "--faults", action="store_true",
         help="also say which kinds of faults this run would have seen in this model",
     )  # fmt: skip

@@ -100,7 +100,9 @@ def verify(options: Namespace) -> int:
     from .equivalence.case import MODES
 
     default = ["jax"] if options.tpu or options.scan_layers else None
-    names = _names(options) if options.target else default or _installed()
+    names = _names(options) if options.target else default
+    if names is None and not options.folders:
+        names = _installed()
     graph = _graph(options)
     given = _given(options, graph)
     modes = MODES if options.mode == "both" else [options.mode]
@@ -108,7 +110,7 @@ def verify(options: Namespace) -> int:
         report = run(
             graph, names, given, seeds=options.seeds, modes=modes, progress=progress,
             faults=options.faults, tpu=options.tpu, scan_layers=options.scan_layers,
-            style=options.style,
+            style=options.style, folders=options.folders,
         )  # fmt: skip
     if options.json:
         import json

@@ -277,6 +277,30 @@ def emitted(
     return Emitted(plain, made, refused)
 
 
+def written(graph: Graph, folders: Iterable[str | Path]) -> dict[str, Path]:
+    """Folders that mlc compile wrote of this model, edited since or not, by their target.
+
+    MlcError `output` for what is no such folder, `usage` for two of one target or one that also
+    computes gradients, `weights-key`, `weights-shape` and `weights-dtype` for another model's.
+    """
+    from .backends.artefact import read_manifest
+    from .compiler.weight import compare, forms
+    from .weights import side
+
+    found: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        manifest = read_manifest(folder)
+        target = manifest["target"]
+        if target in found:
+            raise MlcError("usage", f"{found[target]} and {folder} are both for {target}")
+        if manifest["interface"].get("gradients"):
+            text = f"{folder} also computes gradients; verify takes the model as it is"
+            raise MlcError("usage", text, help="mlc verify without the folder checks gradients")
+        compare(side(str(folder)).own, forms(graph.weights), str(folder), "the model")
+        found[target] = folder
+    return found
+
+
 def verify(
     graph: Graph,
     names: Iterable[str] | None,
@@ -289,6 +313,7 @@ def verify(
     tpu: bool = False,
     scan_layers: bool = False,
     style: str | None = None,
+    folders: Iterable[str | Path] = (),
     pool: Pool | None = None,
 ) -> Report:
     """As `mlc.verify`; `pool` lends engines that run already."""
@@ -308,17 +333,18 @@ def verify(
     if not drawn:
         raise MlcError("usage", "there is nothing to verify without a seed: it takes 1 or more")
     tensors = None if weights is None else canonical(graph, weights)
-    chosen = choose(TARGETS if names is None else names)
+    given = written(graph, folders)
+    chosen = choose(TARGETS if names is None and not given else names or ())
     styles = styled(chosen, style)
     with TemporaryDirectory(prefix="mlc-") as folder:
-        folders = {
+        fresh = {
             name: emitted(
                 graph, name, folder, modes or MODES,
                 tpu=tpu, scan_layers=scan_layers, style=styles.get(name),
             )
-            for name in chosen
+            for name in chosen if name not in given
         }  # fmt: skip
         return run(
-            graph, folders, weights=tensors, seeds=list(drawn), modes=modes or MODES,
+            graph, fresh | given, weights=tensors, seeds=list(drawn), modes=modes or MODES,
             progress=progress, pool=pool, faults=faults, for_tpu=tpu,
         )  # fmt: skip

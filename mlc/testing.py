@@ -37,13 +37,14 @@ def assert_equivalent(
     seeds: int | Sequence[int] = 1,
     modes: Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
+    folders: Iterable[str | Path] = (),
     pool: Pool | None = None,
 ) -> Report:
     """Asserts that the emitted files of `targets` (None: all) compute what the model means.
 
     `model` is the path of a .mdl file, its text, or a graph, and `config` sets hyper-parameters of
     the former two. Without `gradients` only outputs and updated buffers are compared. `weights`,
-    `seeds` and `modes` are those of `mlc.verify`. The AssertionError names each tensor with the
+    `seeds`, `modes` and `folders` are those of `mlc.verify`. The AssertionError names each tensor with the
     ratio of its error to rounding noise, and the operators that differ first with their lines.
     """
     __tracebackhide__ = True
@@ -52,7 +53,7 @@ def assert_equivalent(
     from .request import verify
 
     graph = model if isinstance(model, Graph) else load(model, **(config or {}))
-    report = verify(graph, targets, weights, seeds, modes, None, pool=pool)
+    report = verify(graph, targets, weights, seeds, modes, None, folders=folders, pool=pool)
     if not gradients:
         report.rows = [row for row in report.rows if not row.kind.endswith("gradient")]
     if not report.equal:

@@ -42,6 +42,30 @@ def test_equal_ends_with_0_and_prints_a_table(mlc, net: Path) -> None:
     assert "\x1b" not in done.out
 
 
+def test_an_edited_folder_is_run_as_it_stands(mlc, net: Path) -> None:
+    assert mlc("compile", "net.mdl", "-t", "pytorch").code == 0
+    arguments = ("verify", "net.mdl", "--folder", "net_pytorch", "--mode", "inference", "--json")
+    report = json.loads(mlc(*arguments).out)
+    assert (report["exit_code"], {row["target"] for row in report["rows"]}) == (0, {"pytorch"})
+    source = net / "net_pytorch" / "net.py"
+    source.write_text(source.read_text().replace("torch.tanh", "torch.sigmoid"))
+    done = mlc(*arguments, "-t", "pytorch")
+    assert done.code == 1
+    assert "torch.sigmoid" in source.read_text()
+
+
+def test_a_folder_of_another_model_is_refused(mlc, net: Path) -> None:
+    assert mlc("compile", "net.mdl", "-t", "pytorch", "--set", "width=5").code == 0
+    done = mlc("verify", "net.mdl", "--folder", "net_pytorch")
+    assert done.code == 2
+    assert "the shape of linear.weight differs: net_pytorch has [5, 2]" in done.err
+    other = mlc("verify", "net.mdl", "--folder", ".")
+    assert (other.code, other.err) == (
+        2,
+        "error[output]: . is no folder that mlc wrote: no weights.json of its own\n",
+    )
+
+
 def test_json_holds_every_tensor(mlc, net: Path) -> None:
     done = mlc("verify", "net.mdl", "-t", "pytorch", "--json", "--seeds", "2", "--mode", "training")
     report = json.loads(done.out)
