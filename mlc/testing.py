@@ -44,8 +44,9 @@ def assert_equivalent(
 
     `model` is the path of a .mdl file, its text, or a graph, and `config` sets hyper-parameters of
     the former two. Without `gradients` only outputs and updated buffers are compared. `weights`,
-    `seeds`, `modes` and `folders` are those of `mlc.verify`. The AssertionError names each tensor with the
-    ratio of its error to rounding noise, and the operators that differ first with their lines.
+    `seeds`, `modes` and `folders` are those of `mlc.verify`. The AssertionError names each tensor
+    with the ratio of its error to rounding noise, and the operators that differ first with their
+    lines.
     """
     __tracebackhide__ = True
     from . import load
