@@ -343,7 +343,8 @@ def _usage(artefact: Artefact, weights: str) -> list[str]:
     trees = ", ".join(interface.trees)
     if not trees:
         return [f"    from {artefact.folder} import build", f"    model = build({weights})"]
-    given = ", ".join([*interface.trees, *(port.argument for port in interface.inputs)])
+    key = ["noise_key=jax.random.key(0)"] if interface.noise else []
+    given = ", ".join([*interface.trees, *(port.argument for port in interface.inputs), *key])
     made = ", ".join([*(port.argument for port in interface.outputs), *interface.trees[1:]])
     return [
         f"    from {artefact.folder} import apply, build",

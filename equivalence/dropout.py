@@ -22,11 +22,11 @@ TELLING = 40
 
 
 def rates(graph: Graph) -> list[float]:
-    """The rates, other than zero, of the graph's dropout nodes."""
+    """The rates, other than zero, of the graph's dropout nodes that are given no mask."""
     return [
         float(node.attrs["rate"])
         for node in graph
-        if node.op.effect == "random" and node.attrs.get("rate")
+        if node.op.effect == "random" and node.attrs.get("rate") and node.inputs[1] is None
     ]
 
 

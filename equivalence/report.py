@@ -294,6 +294,7 @@ KINDS = {
     "parameter gradient": "parameter gradients",
     "update": "updates",
     "dropout": "dropout",
+    "noise": "draws",
     "product": "products",
 }
 """What a row is of, and the heading of its column."""

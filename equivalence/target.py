@@ -115,6 +115,7 @@ class Target:
             watch,
             tuple(trace),
             lower,
+            tuple((p.noise, _moved(feed.inputs[p.name], p)) for p in self.interface.noise),
         )
 
     def tensors(self, result: Result) -> Truth:

@@ -24,6 +24,7 @@ from .dropout import SCALE, rates, watch
 from .engines.pool import EngineDied, EngineMissing, Pool, RunFailed
 from .engines.protocol import Result
 from .faults import FAULTS, look
+from .freshness import drawn
 from .noise import BF16
 from .reference import AGREEMENT, Joint, Key, joint
 from .report import Deviated, EngineReport, Report, Unseen
@@ -120,6 +121,7 @@ class _Run:
         if for_tpu:
             self.report.rounding, self.report.limit = "bf16", ROUGH
         self.joints: dict[str, Joint] = {}
+        self.first: Case | None = None
         self.trained: Case | None = None
         self.second: Case | None = None
         self.broken: set[str] = set()
@@ -137,6 +139,7 @@ class _Run:
             case = self._case(plan)
             self._step(f"reference, {plan.mode} {case.title}")
             self.cases += [case] if self.faults else []
+            self.first = self.first or case
             if plan.mode == "training" and self.trained is None:
                 self.trained = case
             under_way.append((case, self._submit(case)))
@@ -341,7 +344,7 @@ class _Run:
             self.report.deviations += [
                 Deviated(target.name, d.name, d.formula, d.tensors) for d in target.deviations
             ]
-        self._dropout()
+        self._chance()
         self._masks()
         self.report.unseen += self._unseen(modes)
         self._look()
@@ -356,26 +359,31 @@ class _Run:
             self.report.sights.append(look(fault, self.cases, judged))
             self._step(fault.name)
 
-    def _dropout(self) -> None:
-        """At its own rate, what each dropout layer does; needs one case in training mode."""
-        wanted = rates(self.graph)
-        case = self.trained
-        if not wanted or case is None:
+    def _chance(self) -> None:
+        """What each dropout layer does at its own rate, for which one case in training mode is
+        needed, and what noise is drawn."""
+        wanted = rates(self.graph) if self.trained is not None else []
+        case = self.trained or self.first
+        if case is None or not (wanted or any(given.noise for given in self.graph.inputs)):
             return
         failed = {row.target for row in self.report.rows if row.verdict == "failed"}
         for target in self.targets:
             if target.differentiable and target.name not in self.broken | failed:
                 try:
-                    drops = self._send(case, target, watch=True).result().drops
+                    found = self._send(case, target, watch=True).result()
                 except (EngineMissing, EngineDied) as error:
                     self._break(target.name, error)
                     continue
                 except RunFailed as error:
-                    blank = Row(target.name, "training", case.title, "dropout", "all", "failed")
+                    kind = "dropout" if wanted else "noise"
+                    blank = Row(target.name, case.mode, case.title, kind, "all", "failed")
                     self.report.rows.append(replace(blank, note=str(error)))
                     continue
                 scale = BF16.product if self.for_tpu else SCALE
+                drops = found.drops if wanted else ()
                 rows, unseen = watch(target.name, case.title, wanted, drops, scale)
+                noise = target.interface.noise
+                rows += drawn(target.name, case.mode, case.title, noise, found.draws)
                 self.report.rows += rows
                 self.report.unseen += unseen
 

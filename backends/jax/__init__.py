@@ -12,6 +12,7 @@ from ...compiler.passes.layout import Folds, channels_last
 from ...compiler.program import Class, Program, Repeat
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
+from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import rename
 from ..source.partials import START, Partials
@@ -66,6 +67,7 @@ def emit(
             ),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             _deviations(program.weights),
+            noise=noise_ports(graph, stored),
         ),
     )
 

@@ -29,6 +29,7 @@ from ...compiler.program import (
 from ..source.compose import Assign, Return, Store, When
 from ..source.computation import Computation
 from ..source.constructor import Constructor
+from ..source.draws import draws_itself
 from ..source.lists import singular
 from ..source.module import block, describe, docstring
 from ..source.names import free
@@ -82,6 +83,12 @@ class Members(Constructor):
     def block(self, call: ast.Call) -> Expr:
         call.keywords.append(ast.keyword("rngs", expr.name("rngs")))
         return call
+
+    def statements(self) -> Iterator[ast.stmt]:
+        """The members, and a generator of its own for a class that draws noise."""
+        yield from super().statements()
+        if draws_itself(self.cls):
+            yield self.set("rngs", expr.parse("rngs.fork()"))
 
     def sequence(self, stages: Sequence[Expr]) -> Expr:
         return tree("nnx.Sequential(*{stages})", stages=stages)

@@ -274,6 +274,11 @@ def _positions(p: Parts, axis: int, rank: int) -> Expr:
     return _index(line, [ast.Slice(), *[literal(None)] * after]) if after else line
 
 
+def drawn(key: str) -> Rule:
+    """How noise is drawn by this key."""
+    return lambda p: p.fill(f"jax.random.{p.fixed('distribution')}({key}, {{shape}})")
+
+
 def _iota(p: Parts) -> Expr:
     return p.fill("jnp.arange({size}, dtype={d})", d=dtype(p.fixed("dtype")))
 
@@ -429,7 +434,8 @@ RULES: Mapping[str, Rule] = {
     "flip": "jnp.flip({x}, {axes})", "tile": "jnp.tile({x}, {repeats})",
     "bce_with_logits": _bce, "concat": _concat, "stack": _stack, "split": _split,
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",
-    "scatter_add": _scatter_add, "iota": _iota, "one_hot": _one_hot, "cumsum": _cumsum,
+    "scatter_add": _scatter_add, "iota": _iota, "noise": drawn("self.rngs.noise()"),
+    "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
     "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": sdpa, "resize": resize,
     "conv": conv, "conv_transpose": conv_transpose,

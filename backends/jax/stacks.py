@@ -28,6 +28,7 @@ from ...compiler.program import (
     walk,
 )  # fmt: skip
 from ...compiler.weight import Entry, Step
+from ..source.draws import draws
 from .policy import Policy
 
 Held: TypeAlias = "tuple[Class, str]"
@@ -138,7 +139,7 @@ def _one_each(loop: Repeat, x: Var, attrs: Mapping[str, Expr]) -> bool:
 def _alike(cls: Class, loop: Repeat) -> bool:
     """Whether a loop of the class can be scanned."""
     found = Turn.of(loop)
-    if found is None or loop.sizes or loop.elements:
+    if found is None or loop.sizes or loop.elements or draws(found.call.cls):
         return False
     named = {n for e in (*found.call.args.values(), *found.call.sizes.values()) for n in names(e)}
     if named & {*loop.variables} or (loop.variables and not found.each):

@@ -9,6 +9,7 @@ from ...compiler.graph import Graph
 from ...compiler.program import Apply, Program, walk
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Interface, Port, module_name
+from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import free, rename
 from ..source.prepare import prepare
@@ -36,7 +37,10 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         {f"{stem}.py": text},
         WeightMap([Entry(_key(path), (w.path,), ()) for w, path in program.weights.items()]),
         Interface(
-            program.model.name, inputs, tuple(Port.of(v, n) for n, v in graph.outputs.items())
+            program.model.name,
+            inputs,
+            tuple(Port.of(v, n) for n, v in graph.outputs.items()),
+            noise=noise_ports(graph, prepared),
         ),
     )
 
@@ -99,7 +103,7 @@ def _build(program: Program) -> str:
     kinds = sorted(set(hints(cls).values()))
     config = f", **config: {kinds[0] if len(kinds) == 1 else 'Any'}" if kinds else ""
     statements = (s for each in program.classes for s in walk(each.body))
-    modal = any(isinstance(s, Apply) and s.op.effect in ("state", "random") for s in statements)
+    modal = any(isinstance(s, Apply) and "training" in s.op.config for s in statements)
     mode = " in training mode" if modal else ""
     doc = f"Return the model{mode}, with the weights of a safetensors file if one is given."
     return (

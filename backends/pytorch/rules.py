@@ -18,7 +18,7 @@ from .images import IMAGES
 from .places import PLACES
 from .positions import POSITIONS
 from .reductions import REDUCTIONS
-from .shapes import SHAPES
+from .shapes import SHAPES, elements
 from .windows import WINDOWS
 
 
@@ -53,6 +53,12 @@ def _iota(p: Parts) -> Expr:
         "torch.arange({size}, dtype={dtype}, device={device})",
         dtype=None if name == "i64" else dtype(name), device=p.device,
     )  # fmt: skip
+
+
+def _noise(p: Parts) -> Expr:
+    name = {"normal": "randn", "uniform": "rand"}[p.fixed("distribution")]
+    shape = elements(p["shape"]) or [p["shape"]]
+    return p.fill(f"torch.{name}(*{{shape}}, device={{device}})", shape=shape, device=p.device)
 
 
 def _cast(p: Parts) -> Expr:
@@ -148,7 +154,7 @@ def _drop_path(p: Parts) -> Expr:
 
 
 RULES: Mapping[str, Rule] = {
-    "constant": _constant, "iota": _iota, "cast": _cast,
+    "constant": _constant, "iota": _iota, "noise": _noise, "cast": _cast,
     "identity": "{x}", "relayout": "{x}", "stop_gradient": "{x}.detach()",
     "add": _binary("+"), "sub": _binary("-"), "mul": _binary("*"), "div": _binary("/"),
     "mod": _binary("%"), "matmul": _binary("@"), "pow": _pow, "floor_div": _floor_div,

@@ -21,9 +21,11 @@ class Job:
     cotangents  output -> array of its shape: the gradients of sum(output * cotangent) are wanted.
                 Empty: none are.
     training    the mode; every dropout has rate 0
-    watch       instead, at the artefact's own rates: what its dropout layers do
+    watch       instead, at the artefact's own rates: what its dropout layers do in two calls, and
+                what noise it draws in them
     trace       names of layers, whose results are wanted too; no gradients then
     lower       instead: what a call, and its gradients, multiply when lowered for a TPU
+    noise       (distribution, array) for each draw of the file, in their order: what it is to draw
     """
 
     folder: str
@@ -36,6 +38,7 @@ class Job:
     watch: bool = False
     trace: tuple[str, ...] = ()
     lower: bool = False
+    noise: tuple[tuple[str, Any], ...] = ()
 
 
 Products: TypeAlias = Mapping[tuple[str, str, str], int]
@@ -59,6 +62,20 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """What one draw of noise gave: how many numbers, their sum, that of their squares, the least
+    and the greatest; `digest` tells one draw from another."""
+
+    distribution: str
+    count: int
+    total: float
+    squares: float
+    least: float
+    greatest: float
+    digest: str
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run gave: arrays by name, gradients and updated tensors under the target's keys.
 
@@ -71,6 +88,7 @@ class Result:
     parameter_gradients: Arrays = field(default_factory=dict)
     updates: Arrays = field(default_factory=dict)
     drops: tuple[Drop, ...] = ()
+    draws: tuple[Draw, ...] = ()
     trace: dict[str, list[Any]] = field(default_factory=dict)
     products: dict[str, Products] = field(default_factory=dict)
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from . import package
 from .dropout import observe
+from .noise import Given, recording, replaced
 from .pool import THREADS
-from .protocol import Drop, Job, Result, Settings
+from .protocol import Draw, Drop, Job, Result, Settings
 
 _models: dict[tuple[str, str], tuple[nn.Module, dict[str, torch.Tensor]]] = {}
 
@@ -34,15 +35,18 @@ def run(job: Job) -> Result:
     model.train(job.training)
     feeds = {name: torch.from_numpy(np.array(array)) for name, array in job.feeds.items()}
     if job.watch:
-        return Result({}, drops=tuple(_watch(model, job, feeds)))
+        draws: list[Draw] = []
+        with replaced(torch, DRAWING, recording(draws)):
+            drops = _watch(model, job, feeds)
+        return Result({}, drops=tuple(drops), draws=tuple(draws))
     if job.trace:
-        with _no_dropout(), torch.no_grad():
+        with _no_dropout(), _given(job), torch.no_grad():
             return Result({}, trace=_trace(model, job, feeds))
     wanted = {name: x for name, x in feeds.items() if job.cotangents and x.is_floating_point()}
     for x in wanted.values():
         x.requires_grad_(True)
     parameters = dict(model.named_parameters()) if job.cotangents else {}
-    with _no_dropout(), torch.set_grad_enabled(bool(job.cotangents)):
+    with _no_dropout(), _given(job), torch.set_grad_enabled(bool(job.cotangents)):
         outputs = _call(model, job, feeds)
     updates = {name: _array(x) for name, x in model.named_buffers()}
     leaves = {**wanted, **parameters}
@@ -91,6 +95,27 @@ def _gradients(outputs: Any, job: Job, leaves: list[torch.Tensor]) -> list[Any]:
 
 def _array(x: torch.Tensor) -> Any:
     return x.detach().numpy().copy()
+
+
+DRAWING = {"randn": "normal", "rand": "uniform"}
+"""The functions of torch that draw noise."""
+
+
+@contextmanager
+def _given(job: Job) -> Iterator[None]:
+    """Within this context one call draws the job's noise."""
+    given = Given(job.noise)
+
+    def wrap(distribution: str, _: Any) -> Any:
+        def draw(*size: Any, **options: Any) -> torch.Tensor:
+            shape = size if all(isinstance(n, int) for n in size) else size[0]
+            return torch.from_numpy(np.array(given(distribution, shape)))
+
+        return draw
+
+    with replaced(torch, DRAWING, wrap):
+        yield
+    given.finish()
 
 
 _DROPPING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")

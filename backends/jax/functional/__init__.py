@@ -10,6 +10,7 @@ from ....compiler.passes.layout import Folds, channels_last
 from ....compiler.program import Apply, Call, Chain, Program
 from ....compiler.weight import Entry, Step, WeightMap
 from ...artefact import Artefact, Interface, Port, module_name
+from ...source.draws import noise_ports
 from ...source.prepare import prepare
 from .. import recurrent
 from ..chains import state_path
@@ -46,6 +47,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
             ),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             trees=("params", "state") if known[program.model].state else ("params",),
+            noise=noise_ports(graph, stored),
         ),
     )
 

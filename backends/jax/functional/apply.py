@@ -52,7 +52,7 @@ class Function:
         results = ["jax.Array"] * len(self.cls.outputs) + ["State"] * self.needs.state
         kind = f"tuple[{', '.join(results)}]" if len(results) > 1 else results[0]
         arguments = ", ".join(self._signature(optional))
-        text = block(copying(keyed(statements)), 1)
+        text = block(copying(keyed(keyed(statements), "noise_key")), 1)
         return f"def {self.name}({arguments}) -> {kind}:\n    {doc}\n{text}\n"
 
     def _signature(self, optional: Mapping[str, Input]) -> list[str]:
@@ -65,6 +65,7 @@ class Function:
         local = {*needs.hypers.values()}
         told = [a for a in signature(self.cls, self.scope) if a.partition(":")[0] in local]
         told += ["train: bool = False"] * needs.train
+        told += ["noise_key: jax.Array"] * needs.noise
         told += ["key: jax.Array | None = None"] * needs.key
         return [*trees, *tensors, *(["*"] if told else []), *told]
 

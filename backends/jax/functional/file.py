@@ -20,7 +20,20 @@ from .spelling import pools
 from .starts import Start
 
 LOCALS = frozenset(
-    {"params", "state", "key", "keys", "train", "jax", "jnp", "math", "itertools", "partial"}
+    {
+        "params",
+        "state",
+        "key",
+        "keys",
+        "noise_key",
+        "noise_keys",
+        "train",
+        "jax",
+        "jnp",
+        "math",
+        "itertools",
+        "partial",
+    }
     | {"Params", "State", "Path", "Any", "Iterator", "load_file", "init", "apply", "build"}
     | {"split", "copied", "unzip", "uniform", "sdpa", "max_pool", "avg_pool", "path_of"}
 )
@@ -98,6 +111,7 @@ def _start_doc(cls: Class, model: bool, state: bool) -> str:
 def _modes(needs: Needs) -> str:
     """What the arguments `train` and `key` do."""
     lines = ["With `train`, batches are normalised by themselves."] if needs.train else []
+    lines += ["Noise is drawn by `noise_key`."] if needs.noise else []
     lines += ["Dropout draws by `key`; without one nothing is dropped."] if needs.key else []
     text = "\n    ".join(lines)
     return f"\n\n    {text}\n    " if lines else ""

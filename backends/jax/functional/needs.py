@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ....compiler.ops.draw import NOISE
 from ....compiler.program import Apply, Call, Chain, Class, Member, Program, Statement, walk
 from ..layers import LAYERS
 
@@ -21,7 +22,8 @@ class Needs:
 
     params    whether there are any
     state     whether something of it is not learnt: running statistics, a `state` of the model
-    key       whether a call draws: dropout
+    key       whether a call may draw: dropout
+    noise     whether a call draws noise
     train     whether a call depends on the mode
     start     whether the parameters start at random
     hypers    the hyper-parameters that a call reads, and what they are called in its function;
@@ -32,6 +34,7 @@ class Needs:
     params: bool = False
     state: bool = False
     key: bool = False
+    noise: bool = False
     train: bool = False
     start: bool = False
     hypers: dict[str, str] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class Needs:
 
     def add(self, other: Needs) -> None:
         """Takes in what a function needs that is called."""
-        for name in ("params", "state", "key", "train", "start"):
+        for name in ("params", "state", "key", "noise", "train", "start"):
             setattr(self, name, getattr(self, name) or getattr(other, name))
 
 
@@ -69,6 +72,8 @@ class Known:
         """What the application of one layer or block needs, or of a linear branch."""
         found = Needs()
         match statement:
+            case Apply(op=op) if op is NOISE:
+                found.noise = True
             case Apply(op=op, member=Member()) if op.name in RANDOM:
                 found.key = True
             case Apply(op=op, member=Member()) if op.name in LAYERS:

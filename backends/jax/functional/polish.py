@@ -37,32 +37,35 @@ def _last(target: ast.expr) -> str:
     return ""
 
 
-def keyed(statements: list[ast.stmt]) -> list[ast.stmt]:
+def keyed(statements: list[ast.stmt], key: str = "key") -> list[ast.stmt]:
     """With `keys = split(key)` before all, or `key` itself where only one is drawn by."""
-    drawn = sum(_is_next(n) for s in statements for n in ast.walk(s))
+    drawn = sum(_is_next(n, key) for s in statements for n in ast.walk(s))
     if not drawn:
         return statements
     again = (ast.For, ast.GeneratorExp, ast.ListComp)
     looped = any(
-        _is_next(inner)
+        _is_next(inner, key)
         for s in statements for n in ast.walk(s) if isinstance(n, again) for inner in ast.walk(n)
     )  # fmt: skip
     if drawn == 1 and not looped:
-        return [_Once().visit(statement) for statement in statements]
-    return [ast.Assign([expr.name("keys")], tree("split(key)")), *statements]
+        return [_Once(key).visit(statement) for statement in statements]
+    return [ast.Assign([expr.name(f"{key}s")], tree(f"split({key})")), *statements]
 
 
-def _is_next(node: ast.AST) -> bool:
+def _is_next(node: ast.AST, key: str) -> bool:
     match node:
-        case ast.Call(func=ast.Name(id="next"), args=[ast.Name(id="keys")]):
-            return True
+        case ast.Call(func=ast.Name(id="next"), args=[ast.Name(id=keys)]):
+            return keys == f"{key}s"
     return False
 
 
 class _Once(ast.NodeTransformer):
+    def __init__(self, key: str) -> None:
+        self.key = key
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if _is_next(node):
-            return ast.Name("key", ast.Load())
+        if _is_next(node, self.key):
+            return ast.Name(self.key, ast.Load())
         return self.generic_visit(node)
 
 

@@ -36,6 +36,7 @@ from ...source.tree import text, tree
 from ..layers import LAYERS
 from ..policy import PLAIN
 from ..printer import Lines
+from ..rules import RULES, drawn
 from ..weights import VARIABLES, VIEWS
 from .layers import INLINE, READS, Layers, attended, given
 from .needs import RANDOM, Known, names
@@ -49,6 +50,7 @@ class Body(Lines):
     they are numbered; otherwise the loop runs through them.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {**RULES, "noise": drawn("next(noise_keys)")}
     layers: ClassVar[Mapping[str, Rule | None]] = dict.fromkeys(LAYERS)
 
     def __init__(
@@ -207,6 +209,7 @@ class Body(Lines):
         xs += [self.read(v) for v in statement.inputs if v is not None]
         told = {needs.hypers[n]: self.place(v) for n, v in self._told(statement).items()}
         told |= {"train": expr.name("train")} if needs.train else {}
+        told |= {"noise_key": expr.parse("next(noise_keys)")} if needs.noise else {}
         told |= {"key": NEXT} if needs.key else {}
         made = called(self.functions[statement.cls.name], xs, told)
         self._set(statement.outputs, made, state, params)

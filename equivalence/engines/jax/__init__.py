@@ -18,9 +18,11 @@ from .. import package
 from ..arguments import arguments, arrays
 from ..dropout import observe
 from ..lowering import products
+from ..noise import recording, replaced
 from ..pool import THREADS
-from ..protocol import Drop, Job, Products, Result, Settings
+from ..protocol import Draw, Drop, Job, Products, Result, Settings
 from . import functional
+from .noise import DRAWING, given
 
 _models: dict[tuple[str, str], Any] = {}
 
@@ -39,9 +41,12 @@ def run(job: Job) -> Result:
     model = _model(job)
     _ = model.train() if job.training else model.eval()
     if job.watch:
-        return Result({}, drops=tuple(_watch(model, job)))
+        draws: list[Draw] = []
+        with replaced(jax.random, DRAWING, recording(draws)):
+            drops = _watch(model, job)
+        return Result({}, drops=tuple(drops), draws=tuple(draws))
     if job.trace:
-        with _no_dropout(model):
+        with _no_dropout(model), given(job, [x for _, x in job.noise]):
             return Result({}, trace=_trace(model, job))
     if job.lower:
         with _no_dropout(model):
@@ -50,12 +55,12 @@ def run(job: Job) -> Result:
         graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
         floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
         others = {name: jnp.asarray(x) for name, x in job.feeds.items() if name not in floats}
-        call = partial(_call, graph, job.inputs, job.outputs)
+        call, noise = partial(_call, graph, job), [jnp.asarray(x) for _, x in job.noise]
         if not job.cotangents:
-            outputs, state = jax.jit(call)(parameters, floats, rest, others)
+            outputs, state = jax.jit(call)(parameters, floats, rest, others, noise)
             return Result(arrays(outputs), updates=_flat(state))
         step = jax.jit(_differentiated(call))
-        gradients, (outputs, state) = step(parameters, floats, rest, others, job.cotangents)
+        gradients, (outputs, state) = step(parameters, floats, rest, others, noise, job.cotangents)
     by_parameter, by_input = gradients
     return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(state))
 
@@ -69,11 +74,12 @@ def _lowered(model: Any, job: Job) -> dict[str, Products]:
     graph, parameters, *(rest,) = nnx.split(model, nnx.Param, ...)
     floats = {name: x for name, x in feeds.items() if x.dtype.kind == "f"}
     others = {name: x for name, x in feeds.items() if name not in floats}
-    step = jax.jit(_differentiated(partial(_call, graph, job.inputs, job.outputs)))
+    step = jax.jit(_differentiated(partial(_call, graph, job)))
+    noise = [form(x.shape, x.dtype) for _, x in job.noise]
     programs = {"forward": forward}
     if job.cotangents:
-        given = (parameters, floats, rest, others, job.cotangents)
-        programs["gradient"] = jax.export.export(step, platforms=["tpu"])(*given)
+        taken = (parameters, floats, rest, others, noise, job.cotangents)
+        programs["gradient"] = jax.export.export(step, platforms=["tpu"])(*taken)
     return {name: products(program.mlir_module()) for name, program in programs.items()}
 
 
@@ -86,23 +92,25 @@ def _model(job: Job) -> Any:
 
 
 def _call(
-    graph: Any, inputs: Any, outputs: Any, parameters: Any, floats: Any, rest: Any, others: Any
+    graph: Any, job: Job, parameters: Any, floats: Any, rest: Any, others: Any, noise: Any
 ) -> Any:
     """The outputs by name, and the state that is no parameter after the call."""
     model = nnx.merge(graph, parameters, rest, copy=True)
-    feeds = {**floats, **others}
-    result = model(*arguments(inputs, feeds))
+    with given(job, noise):
+        result = model(*arguments(job.inputs, {**floats, **others}))
     if not isinstance(result, dict):
         several = result if isinstance(result, (tuple, list)) else (result,)
-        result = dict(zip(outputs, several, strict=True))
+        result = dict(zip(job.outputs, several, strict=True))
     return result, nnx.state(model, nnx.BatchStat)
 
 
 def _differentiated(call: Any) -> Any:
     """`call` with a last argument, cotangents; returns gradients, and what `call` returns."""
 
-    def loss(parameters: Any, floats: Any, rest: Any, others: Any, cotangents: Any) -> Any:
-        outputs, state = call(parameters, floats, rest, others)
+    def loss(
+        parameters: Any, floats: Any, rest: Any, others: Any, noise: Any, cotangents: Any
+    ) -> Any:
+        outputs, state = call(parameters, floats, rest, others, noise)
         total = sum(jnp.sum(outputs[name] * c) for name, c in cotangents.items())
         return total, (outputs, state)
 

@@ -15,7 +15,9 @@ import numpy as np
 from .. import package
 from ..arguments import arguments, arrays
 from ..dropout import observe
-from ..protocol import Drop, Job, Result
+from ..noise import recording, replaced
+from ..protocol import Draw, Drop, Job, Result
+from .noise import DRAWING, given
 
 _built: dict[tuple[str, str], Any] = {}
 
@@ -30,22 +32,31 @@ def run(job: Job, loaded: ModuleType) -> Result:
     params, state = _trees(job, loaded)
     call = _call(loaded.apply, job, state is not None)
     if job.watch:
-        return Result({}, drops=tuple(_watch(loaded, call, params, state, job)))
+        draws: list[Draw] = []
+        with replaced(jax.random, DRAWING, recording(draws)):
+            drops = _watch(loaded, call, params, state, job)
+        return Result({}, drops=tuple(drops), draws=tuple(draws))
     if job.trace:
         return Result({}, trace=_trace(loaded, call, params, state, job))
     floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
     others = {name: jnp.asarray(x) for name, x in job.feeds.items() if name not in floats}
+    noise = [jnp.asarray(x) for _, x in job.noise]
+
+    def drawn(params: Any, floats: Any, state: Any, others: Any, noise: Any) -> Any:
+        with given(job, noise):
+            return call(params, floats, state, others)
+
     if not job.cotangents:
-        outputs, after = jax.jit(call)(params, floats, state, others)
+        outputs, after = jax.jit(drawn)(params, floats, state, others, noise)
         return Result(arrays(outputs), updates=_flat(after))
 
-    def loss(params: Any, floats: Any, state: Any, others: Any) -> Any:
-        outputs, after = call(params, floats, state, others)
+    def loss(params: Any, floats: Any, state: Any, others: Any, noise: Any) -> Any:
+        outputs, after = drawn(params, floats, state, others, noise)
         total = sum(jnp.sum(outputs[name] * c) for name, c in job.cotangents.items())
         return total, (outputs, after)
 
     step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-    (by_parameter, by_input), (outputs, after) = step(params, floats, state, others)
+    (by_parameter, by_input), (outputs, after) = step(params, floats, state, others, noise)
     return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(after))
 
 
@@ -61,12 +72,15 @@ def _trees(job: Job, loaded: ModuleType) -> tuple[Any, Any]:
 
 def _call(apply: Callable[..., Any], job: Job, stateful: bool) -> Callable[..., Any]:
     """The outputs by name, and the state after the call, of parameters and feeds."""
-    modal = "train" in inspect.signature(apply).parameters
-    mode = {"train": job.training} if modal else {}
+    known = inspect.signature(apply).parameters
+    options = {"train": job.training} if "train" in known else {}
 
-    def call(params: Any, floats: Any, state: Any, others: Any, **key: Any) -> Any:
+    def call(params: Any, floats: Any, state: Any, others: Any, key: Any = None) -> Any:
         trees = (params, state) if stateful else (params,)
-        result = apply(*trees, *arguments(job.inputs, {**floats, **others}), **mode, **key)
+        keys = {"key": key} if "key" in known else {}
+        if "noise_key" in known:
+            keys["noise_key"] = jax.random.key(0) if key is None else key
+        result = apply(*trees, *arguments(job.inputs, {**floats, **others}), **options, **keys)
         several = result if isinstance(result, tuple) else (result,)
         several, after = (several[:-1], several[-1]) if stateful else (several, {})
         return dict(zip(job.outputs, several, strict=True)), after
@@ -153,6 +167,6 @@ def _trace(
         return layer
 
     feeds = {name: jnp.asarray(x) for name, x in job.feeds.items()}
-    with _replaced(loaded, ("params",), watched):
+    with _replaced(loaded, ("params",), watched), given(job, [x for _, x in job.noise]):
         call(params, feeds, state, {})
     return found

@@ -1,0 +1,110 @@
+"""Models that draw noise, on all targets: what they make of given noise, and what they draw."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import mlc
+from mlc.backends.artefact import read_interface
+from mlc.equivalence.engines.pool import Pool
+from mlc.request import verify
+
+MODEL = """
+block Jitter(scale = 0.1):
+    in  x: f32[B, T, D]
+    out y: like x
+    noise e: f32[B, T, D] = normal
+    noise u: like x = uniform
+
+    y = x + scale * e * (1.0 + u) -> linear(D)
+
+model Shaken(layers = 2, D = 4):
+    in  x: f32[B, T, D]
+    out y: f32[B, T, D]
+    out kept: bool[B, T]
+
+    shake = Jitter(0.5)
+    h = x -> shake -> tanh -> shake -> dropout(0.2)
+    repeat layers:
+        noise e: f32[B, 1, D] = normal
+        h = (h + e) -> Jitter -> relu
+    noise u: f32[B, T] = uniform
+    kept = bernoulli(u, sigmoid(mean(h, axes = [2])))
+    y = h
+"""
+
+KEYS = [
+    "shake.e", "shake.u", "shake.e_1", "shake.u_1",
+    "e", "layers.0.e", "layers.0.u", "e_1", "layers.1.e", "layers.1.u", "u",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "style"), [*((t, None) for t in ("pytorch", "jax", "onnx", "openvino")),
+                          ("jax", "functional")]
+)  # fmt: skip
+def test_given_noise_makes_the_same_on_all_targets(
+    target: str, style: str | None, pool: Pool
+) -> None:
+    graph = mlc.load(MODEL)
+    report = verify(graph, [target], None, 1, None, None, style=style, pool=pool)
+    report.assert_equivalent()
+    rows = [row for row in report.rows if row.verdict == "equal"]
+    assert {row.mode for row in rows} == {"inference", "training"}
+    assert {row.name for row in rows if row.kind == "input gradient"} == {"x"}
+    drawn = [row.name for row in rows if row.kind == "noise"]
+    assert drawn == (KEYS if target in ("pytorch", "jax") else [])
+
+
+def test_files_say_what_they_draw_in_their_order(tmp_path: Path) -> None:
+    graph = mlc.load(MODEL)
+    for target in ("pytorch", "jax"):
+        folder = mlc.compile(graph, target).save(tmp_path)
+        interface, _ = read_interface(folder)
+        assert [port.name for port in interface.noise] == KEYS
+        assert {port.noise for port in interface.noise} == {"normal", "uniform"}
+        assert (
+            "`shake.e_1` f32[B, T, 4] (standard normal noise)" in (folder / "README.md").read_text()
+        )
+    folder = mlc.compile(graph, "openvino").save(tmp_path)
+    interface, _ = read_interface(folder)
+    assert [port.name for port in interface.inputs] == ["x", *KEYS]
+
+
+def test_frameworks_draw_as_their_users_write() -> None:
+    graph = mlc.load(MODEL)
+    pytorch = mlc.compile(graph, "pytorch").source
+    assert "e = torch.randn(B, T, D, device=x.device)" in pytorch
+    assert "u = torch.rand(B, T, device=x.device)" in pytorch
+    jax = mlc.compile(graph, "jax").source
+    assert "self.rngs = rngs.fork()" in jax
+    assert "e = jax.random.normal(self.rngs.noise(), (B, T, D))" in jax
+    functional = mlc.compile(graph, "jax", style="functional").source
+    assert "u = jax.random.uniform(next(noise_keys), (B, T, D))" in functional
+
+
+FAULTS = {
+    "another distribution": (r"torch\.randn\(", "torch.rand("),
+    "a draw that is missing": (r"u = torch\.rand\(B, T, D.*", "u = 0.5"),
+    "another scale": (r"(e = torch\.randn\(B, T, D.*)", r"\1 * 1.01"),
+    "the same at each call": (r"(u = torch\.rand\(B, T, .*)", r"torch.manual_seed(0)\n        \1"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_draws_otherwise_is_found(fault: str, tmp_path: Path, pool: Pool) -> None:
+    from mlc.equivalence import verify as run
+
+    graph = mlc.load(MODEL)
+    folder = mlc.compile(graph, "pytorch").save(tmp_path)
+    file = next(path for path in folder.glob("*.py") if path.name != "__init__.py")
+    text, count = re.subn(*FAULTS[fault], file.read_text())
+    assert count
+    file.write_text(text)
+    report = run(graph, {"pytorch": folder}, modes=["inference"], sizes=1, pool=pool)
+    assert not report.equal
+    if fault == "the same at each call":
+        assert {row.kind for row in report.faults} == {"noise"}
