@@ -111,7 +111,7 @@ class Scope:
                 branch that becomes one member, `skip`), "layer" (unused by .mdl)
     path        dotted instance path, "" for the root; an iteration has its parent's path
     member      the name under which the parent holds it, `index` its place where that is a list
-    call        which call of a shared instance this is, from 0
+    call, home  which call of a shared instance this is, from 0, and the scope that holds it
     values      names visible in the scope: hyper-parameters (or loop variables) and bound sizes
     exprs       hyper-parameter -> expression over the *parent's* names, where given by the caller
     loops       site of a loop -> the loop; that of one that runs no time stands here alone
@@ -149,6 +149,7 @@ class Scope:
     site: int = 0
     arms: tuple[tuple[int, int], ...] = ()
     span: Span | None = None
+    home: Scope | None = None
 
     @property
     def block(self) -> Scope:

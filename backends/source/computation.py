@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ from .draws import lined
 from .lists import Lists, counts, numbered, singular, uncounted, zipped
 from .names import free
 from .parts import Parts, Rule, spell
-from .scope import Scope
+from .scope import Scope, members
 from .tree import is_literal, real, tree
 
 
@@ -130,6 +131,7 @@ class Computation(ABC):
     def layer(self, statement: Apply, member: Member) -> None:
         """Adds the application of a layer."""
         rule = self.layers[statement.op.name]
+        self.apart(member, statement.outputs)
         if rule is None:
             value = self.called(member, statement.inputs[: len(statement.op.inputs)])
         else:
@@ -143,7 +145,7 @@ class Computation(ABC):
 
     def element(self, name: str) -> str:
         """What an element of a list of members is called."""
-        return free(singular(name), {*self.taken, *self.scope.locals, *self.cls.inputs})
+        return free(singular(name), self.lists.reserved)
 
     def whole(self, loop: Repeat) -> str | None:
         """The one list of members that a loop only runs through."""
@@ -168,6 +170,7 @@ class Computation(ABC):
                     if not self.skips(statement):
                         self._apply(statement)
                 case Call(member=member, inputs=inputs, outputs=outputs):
+                    self.apart(member, outputs)
                     self.define(outputs, self.called(member, inputs))
                 case Chain():
                     self.chain(statement)
@@ -192,6 +195,12 @@ class Computation(ABC):
         if member.name in self.elements:
             return self.elements[member.name]
         return expr.parse(f"self.{self.scope.attribute(member.name)}")
+
+    def apart(self, member: Member, outputs: Sequence[Var]) -> None:
+        """Gives what takes the next member of a list a line of its own: Python would look for the
+        outer of two members first."""
+        if isinstance(self.elements.get(member.name), ast.Call):
+            self.out.join(outputs[0])
 
     def called(self, member: Member, inputs: Sequence[Var | None]) -> Expr:
         """A member applied to tensors."""
@@ -297,10 +306,13 @@ class Computation(ABC):
         self.out.lines += along(sizes, self.scope, self.place)
 
     def iterators(self, loop: Repeat) -> None:
-        """A list that loops within loops fill is gone through by an iterator: `next(blocks)(h)`."""
+        """A list of which a turn takes several members, as loops within loops do, is gone through
+        by an iterator: `next(blocks)(h)`."""
         inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
+        found = Counter(member.name for member in members(loop.body))
         for name in listed(loop):
-            if loop.chain or name not in inner or name in self.elements:
+            once = name not in inner and found[name] == 1
+            if loop.chain or once or name in self.elements:
                 continue
             own = free(name, {*self.taken, *self.scope.locals, *self.cls.inputs})
             start = tree("iter({xs})", xs=self.holder(Member(name)))

@@ -15,11 +15,12 @@ from .tree import tree
 
 
 class Lists:
-    """The lists of one function; `taken` are names that they may not have."""
+    """The lists of one function; `taken` are names that they may not have, which with their own
+    names and those of their elements are `reserved`."""
 
     def __init__(self, taken: Set[str]) -> None:
         self.names: dict[Var, Expr] = {}
-        self._taken = set(taken)
+        self.reserved = set(taken)
         self._filled: dict[Var, Var] = {}
         self._elements: dict[Element, Expr] = {}
 
@@ -68,8 +69,8 @@ class Lists:
         return ast.Subscript(self.names[var.of], literal(var.index), ast.Load())
 
     def _name(self, wish: str) -> Expr:
-        name = free(wish, self._taken)
-        self._taken.add(name)
+        name = free(wish, self.reserved)
+        self.reserved.add(name)
         return expr.name(name)
 
 

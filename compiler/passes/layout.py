@@ -51,8 +51,11 @@ def channels_last(graph: Graph, *, keep_ports: bool = False, free: bool = False)
 
 
 def _layout(node: Node) -> str:
-    """What the op asks; a stack of images keeps their order behind its own axis."""
-    return "axes" if node.op is STACK and node.attrs["axis"] == 0 else node.op.layout
+    """What the op asks; a stack of images keeps their order behind its own axis, and what may be
+    done by channel is done to each element alike where it is not."""
+    if node.op is STACK and node.attrs["axis"] == 0:
+        return "axes"
+    return "any" if node.attrs.get("per_channel") is False else node.op.layout
 
 
 def _wanted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...compiler import expr as expressions
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.expr import Expr
 from ...compiler.graph import Scope
@@ -207,7 +208,7 @@ class Calls:
                 exprs[name] = expr
         place = frame.place(node.site, node.span)
         instance = self._instance(frame, place)
-        held = HeldBlock(block, values, exprs, place, instance, frame.scope.block)
+        held = HeldBlock(block, values, exprs, place, instance, frame.scope)
         if not bound.inputs and block.inputs:
             return held
         return self._enter(frame, held, bound, node)
@@ -244,8 +245,9 @@ class Calls:
         scope = Scope(
             "block", block.definition, frame.scope, held.place.path, held.place.member,
             held.place.index, held.instance.calls, site=node.site, arms=frame.arms, span=span,
+            home=held.home,
         )  # fmt: skip
-        scope.exprs = held.exprs if held.home is frame.scope.block else {}
+        scope.exprs = _expressed(held, frame.scope)
         scope.inputs = {name: tensor.value for name, tensor in given.items()}
         self.entered[scope] = block
         lines = len(block.definition.params) + len(block.inputs) + len(block.outputs)
@@ -307,6 +309,16 @@ class Calls:
             Note(f"in this call of {block.definition.name}", span)
             for block, span in self.stack[:0:-1][:3]
         ]
+
+
+def _expressed(held: HeldBlock, at: Scope) -> dict[str, Expr]:
+    """The hyper-parameters of a held block over the names where it is called; none over names of
+    turns of a loop that are not gone through there."""
+    if held.home.block is not at.block:
+        return {}
+    around = set(at.ancestors())
+    gone = {n for s in held.home.ancestors() if s not in around for n in s.values}
+    return {k: e for k, e in held.exprs.items() if not expressions.names(e) & gone}
 
 
 def _inner_labels(line: s.In) -> tuple[str | None, ...]:

@@ -216,5 +216,45 @@ model Dilations(depth = 3, base = 2):
         e = e + 1
     y = h -> conv(2, 1)
 """,
+    "held_list": """
+block Unit(width):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    y = x -> linear(width) -> relu
+model HeldList(n = 3, D = 4):
+    in  ids: i32[B, T]
+    in  x: f32[B, D]
+    out y: f32[B, 9]
+    units = []
+    tables = []
+    for i in range(n):
+        units += [Unit(D)]
+        tables += [embedding(9, D)]
+    h = x + sum(tables[0](ids), axes = [1])
+    for i in range(n - 1):
+        h = h + units[n - 1 - i](h)
+        h = h * sum(tables[i + 1](ids), axes = [1])
+    y = (h -> units[0]) @ transpose(tables[-1].weight)
+""",
+    "mixed_list": """
+model MixedList(widths = [4, 6], n = 2):
+    in  x: f32[B, 3, L = 5]
+    out y: f32[B, 3, 2]
+    h = x
+    for width in widths:
+        h = h -> linear(width) -> batch_norm
+    repeat n:
+        h = h -> linear(7) -> prelu
+    y = h -> linear(2)
+""",
+    "fields": """
+model Fields(rows = [7, 9], width = 3):
+    in  ids: i32[B, len(rows)]
+    out y: f32[B, 1]
+    latent = []
+    for i, count in enumerate(rows):
+        latent += [ids[:, i] -> embedding(count, width) as latent]
+    y = concat(latent, axis = 1) -> linear(1)
+""",
 }
 """By name: .mdl text with one model."""

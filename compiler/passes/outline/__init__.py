@@ -172,20 +172,13 @@ def _segments(tree: Tree, weight: Weight) -> tuple[tuple[str, int | None], ...]:
         scope = weight.scope.block
         parts = [(loose(weight.path[len(scope.path) :].lstrip(".")), None)]
     elif holder is not None:
-        parts.insert(0, _held(tree, holder.member, holder.index, holder.scope))
+        parts.insert(0, tree.held(holder.member, holder.index, holder.scope))
         scope = holder.scope
     while scope is not None and scope.parent is not None:
         if scope.kind != "iteration":
-            parts.insert(0, _held(tree, scope.member, scope.index, scope.parent))
+            parts.insert(0, tree.held(scope.member, scope.index, scope.home or scope.parent))
         scope = scope.parent
     return tuple(parts)
-
-
-def _held(tree: Tree, member: str, index: int | None, home: Scope) -> tuple[str, int | None]:
-    """A member with its place in a list; one name where the list's loop is written out."""
-    if index is not None and tree.dissolved(home):
-        return f"{member}_{index}", None
-    return member, index
 
 
 __all__ = ["outline"]

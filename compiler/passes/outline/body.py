@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ... import expr
 from ...dim import Dim
 from ...expr import Expr
-from ...graph import Node, Type, Value, Weight
+from ...graph import Layer, Node, Type, Value, Weight
 from ...op import INTEGRAL
 from ...ops.draw import own_key
 from ...program import (
@@ -387,11 +387,23 @@ class Part:
             agree(self.frames, [h is None for h in holders])
             return None
         listed = holders[0].index is not None
-        if listed and self.items[0].flat:
+        flat = listed and self._flat(holders)
+        if listed and (flat or self.items[0].flat):
             name = agree(self.frames, [f"{h.member}_{h.index}" for h in holders])
             self.builder.flat.add(holders[0].member)
             return Member(name)
         return Member(agree(self.frames, [h.member for h in holders]), listed)
+
+    def _flat(self, holders: Sequence[Any]) -> bool:
+        """Whether members of a list have names of their own; so they have where one is applied in
+        another turn than that which has made it."""
+        for holder, frame in zip(holders, self.frames, strict=True):
+            home = holder.scope if isinstance(holder, Layer) else holder.home
+            if self.body.tree.dissolved(home):
+                return True
+            if home.kind == "iteration" and home not in frame.scope.ancestors():
+                raise Unroll(home)
+        return False
 
     # ----------------------------------------------------------------------- a block call
 

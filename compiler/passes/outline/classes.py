@@ -251,7 +251,8 @@ class Builder:
         shape = tuple(map(partial(self._written, sizes), kind.shape, written))
         layer = weight.layer
         if layer is not None and layer in self.tree.applied:
-            return WeightVar(weight.name, kind, weight.order, Member(layer.member), weight.part)
+            name, _ = self.tree.held(layer.member, layer.index, layer.scope)
+            return WeightVar(weight.name, kind, weight.order, Member(name), weight.part)
         name = loose(local) if layer is not None else weight.part
         var = WeightVar(name, kind, weight.order, None, name)
         for size in shape:

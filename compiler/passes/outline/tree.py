@@ -65,6 +65,8 @@ class Tree:
         self._forwarded = ChainMap(*(graph.forwarded for graph in graphs))
         for node in chain(*graphs):
             self._enter(node.scope)
+            if node.layer is not None and self.dissolved(node.layer.scope):
+                self._enter(node.layer.scope)
             self._put(node.scope, Item((node.site, 0), "node", node.arms, node=node))
 
     def graph(self, scope: Scope) -> Graph:
@@ -89,6 +91,8 @@ class Tree:
         self._seen.add(scope)
         assert scope.parent is not None
         self._enter(scope.parent)
+        if scope.home is not None and self.dissolved(scope.home):
+            self._enter(scope.home)
         self.items.setdefault(scope, [])
         self.scopes.append(scope)
         if scope.kind != "iteration":
@@ -115,6 +119,12 @@ class Tree:
         if scope.kind != "iteration" or definition is None or scope.loop is None:
             return False
         return (definition, scope.loop.site) in self.unrolled
+
+    def held(self, member: str, index: int | None, home: Scope) -> tuple[str, int | None]:
+        """A member with its place in a list; one name where the list's loop is written out."""
+        if index is not None and self.dissolved(home):
+            return f"{member}_{index}", None
+        return member, index
 
     def _put(self, scope: Scope, item: Item) -> None:
         """Adds `item` to the body that `scope` belongs to once loops are dissolved."""

@@ -122,12 +122,17 @@ def _size(part: Part, var: Var, one: Dim) -> Dim:
 
 def _count(loop: Repeat) -> Expr:
     """How many times a loop runs."""
-    match loop.table:
+    return _length(loop.table) if loop.variables else loop.table
+
+
+def _length(table: Expr) -> Expr:
+    """How many rows a table has: `count` of range(count), len(xs) of enumerate(xs)."""
+    match table:
         case ast.Call(func=ast.Name(id="range"), args=[count]):
             return count
-    if not loop.variables:
-        return loop.table
-    return ast.Call(ast.Name("len", ast.Load()), [loop.table], [])
+        case ast.Call(func=ast.Name(id="enumerate" | "zip"), args=[rows, *_]):
+            return _length(rows)
+    return ast.Call(ast.Name("len", ast.Load()), [table], [])
 
 
 __all__ = ["infer", "operands"]
