@@ -1,8 +1,7 @@
 """The intermediate graph: types, values that know their uses, and nodes on a list.
 
-One flat graph a model. Nodes stand on a doubly linked list in an order in which every value is made
-before it is used; the list may be changed while it is walked. What lets a backend write classes,
-constructor arguments and loops again is recorded beside the values: scopes, layers, expressions.
+One flat graph a model. Nodes stand on a linked list on which every value is made before it is used;
+it may be changed while it is walked. Scopes, layers and expressions are what classes come from.
 """
 
 from __future__ import annotations
