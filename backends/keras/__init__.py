@@ -13,6 +13,7 @@ from ...compiler.passes.tokens import tokens
 from ...compiler.program import Apply, Class, Program
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
+from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import free, like, snake
 from ..source.partials import Partials
@@ -69,6 +70,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
             tuple(Port.of(v, v.name, optional=v.default is not None) for v in stored.inputs),
             tuple(Port.of(v, n) for n, v in stored.outputs.items()),
             _deviations(program.weights),
+            noise=noise_ports(graph, stored),
         ),
     )
 

@@ -32,6 +32,7 @@ from ...compiler.program import outputs as outputs_of
 from ..source.compose import Assign, Composer, Do, For, Line, Store, When
 from ..source.computation import along, carried_numbers, number, numbers, read_by, users
 from ..source.constructor import arguments, listed
+from ..source.draws import lined
 from ..source.lists import Lists, indexed
 from ..source.names import free
 from ..source.parts import spell
@@ -83,6 +84,7 @@ class Body:
         self.lists = Lists({*taken, *self.scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
         self.users = users(cls)
+        self.lined = lined(cls)
         self.rectified = {o for s in walk(cls.body) if isinstance(s, Apply)
                           and s.op.name in ("relu", "relu6") for o in s.outputs}  # fmt: skip
         self.running: dict[str, tuple[Var, int]] = {}
@@ -203,6 +205,8 @@ class Body:
                 self.define([middle], inner)
                 value.args = [self.out.ref(middle)]
         self.out.lines.append(Assign(list(outputs), value))
+        if outputs[0] in self.lined:
+            self.out.join(outputs[0])
 
     def applied(self, custom: Custom, given: Sequence[Expr]) -> Expr:
         """A layer of the file's own on these tensors."""

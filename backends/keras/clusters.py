@@ -4,6 +4,8 @@ A variable may be used only inside a layer's `call`, and a size that is open unt
 only there. So the ops that read a `param` or `state`, or name an open size, are gathered in groups,
 each of which becomes one small layer: `Position` holds `position` and adds it. A tensor of the
 class's own that such groups would have to share is given out by a layer that does nothing else.
+
+Noise is drawn by a layer that does nothing else, and keeps a generator, where its line stands.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TypeAlias
 from ...compiler.diagnose import MlcError
 from ...compiler.dim import Size, symbols
 from ...compiler.expr import names
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import (
     Apply,
     Chain,
@@ -115,6 +118,7 @@ class Grouping:
         own = any(v in self.own and self.own[v] not in self.given_out for v in _given(statement))
         return (
             own
+            or statement.op is NOISE
             or bool(statement.regions)
             or self._needs_sizes(statement)
             or self._from_nothing(statement)
@@ -136,7 +140,11 @@ class Grouping:
         """The ops that are computed from no input and no weight."""
         found: set[Apply] = set()
         for statement in walk(self.cls.body):
-            if isinstance(statement, Apply) and statement in self.place:
+            if (
+                isinstance(statement, Apply)
+                and statement in self.place
+                and statement.op is not NOISE
+            ):
                 made = [None if isinstance(v, WeightVar) else self.made.get(v)
                         for v in _given(statement)]  # fmt: skip
                 if all(m in found for m in made):
@@ -225,7 +233,7 @@ class Grouping:
     def _follower(self, group: Sequence[Apply]) -> list[Apply] | None:
         """The ops that take what a group gives: one that belongs inside, with those on the way."""
         last = self._only_user(group)
-        if last is None:
+        if last is None or group[0].op is NOISE:
             return None
         if last in self.group or self._without_data(group):
             return [last]

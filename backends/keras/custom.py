@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from ...compiler import expr
 from ...compiler.dim import Size, symbol
 from ...compiler.expr import Expr, literal
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import Apply, Class, Parameter, Var, WeightVar, walk
 from ..source.compose import Composer, Do, Return
 from ..source.computation import number, numbers
@@ -130,7 +131,8 @@ class Custom:
         held = ", ".join(p.name for p in self.group.parameters)
         if self.change is not None:
             return f"Holds {held}: gives it, or takes a new value and passes x on."
-        whole = f"Holds {held}: {shapes} -> {outs}." if held else f"{shapes} -> {outs}."
+        draws = "Draws noise: " * any(s.op is NOISE for s in self.group.statements)
+        whole = f"Holds {held}: {shapes} -> {outs}." if held else f"{draws}{shapes} -> {outs}."
         if len(whole) < LINE - 10:
             return whole
         first = (
@@ -143,12 +145,14 @@ class Custom:
         return "\n\n    ".join(filled) + "\n    "
 
     def _constructor(self) -> str:
-        if not self.config:
+        draws = any(s.op is NOISE for s in self.group.statements)
+        if not (self.config or draws):
             return ""
         values = self.cls.scopes[0].values
         sizes = {n: hint(values.get(n, 0)) for n in self.config}
         arguments = "".join(f", {self.config[n]}: {kind}" for n, kind in sizes.items())
         lines = "".join(f"        self.{n} = {n}\n" for n in self.config.values())
+        lines += "        self.seed_generator = keras.random.SeedGenerator()\n" * draws
         return (f"    def __init__(self{arguments}, **kwargs):\n"
                 f"        super().__init__(**kwargs)\n{lines}")  # fmt: skip
 

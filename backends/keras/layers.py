@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node, Value
+from ...compiler.ops.draw import NOISE
 from ...compiler.ops.window import Window
 from ...compiler.program import Apply
 from ..source.parts import Parts, Rule
@@ -320,6 +321,8 @@ POOLS: Mapping[str, Rule] = {"max_pool": _pool("Max"), "avg_pool": _pool("Averag
 def native(node: Node) -> bool:
     """Whether Keras has exactly this; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
+    if node.op is NOISE:
+        return True
     if name == "while":
         return attrs["bound"] is None  # on JAX, while_loop has no reverse mode
     if name in POOLS:

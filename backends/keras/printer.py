@@ -11,6 +11,7 @@ from ...compiler import expr
 from ...compiler.dim import Size
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Graph
+from ...compiler.ops.draw import NOISE
 from ...compiler.program import Class, Var
 from ..source.compose import Raise, Return, Store, When
 from ..source.module import block, describe, docstring
@@ -183,6 +184,8 @@ def _wish(group: Group) -> str:
         return f"{result}_{scanned.op.name}" if result else scanned.op.name
     if group.parameters:
         return group.parameters[0].name
+    if group.statements[0].op is NOISE:
+        return f"{group.statements[0].values['distribution']}_noise"
     named = next((v.name for v in group.outputs if v.name), None)
     return f"{named or group.statements[-1].op.name}_layer"
 

@@ -195,6 +195,11 @@ def _bce(p: Parts) -> Expr:
     return each if reduction == "none" else tree(f"keras.ops.{reduction}({{y}})", y=each)
 
 
+def _noise(p: Parts) -> Expr:
+    name = p.fixed("distribution")
+    return p.fill(f"keras.random.{name}({{shape}}, seed=self.seed_generator)")
+
+
 def _linear(p: Parts) -> Expr:
     """A product with a weight that is not the layer's own."""
     product = p.fill("keras.ops.matmul({x}, keras.ops.transpose({weight}))")
@@ -258,6 +263,6 @@ INSIDE: Mapping[str, Rule] = {
     **RULES, "resize": images.repeating,
     "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
     "concat": "keras.ops.concatenate([*{xs}], axis={axis})", "reshape": shapes.reshape_inside,
-    "flatten": shapes.reshape_inside, "slice": shapes.cut_inside,
+    "flatten": shapes.reshape_inside, "slice": shapes.cut_inside, "noise": _noise,
 }  # fmt: skip
 """The same inside a layer's `call`, where no layer is made and every size can be read."""

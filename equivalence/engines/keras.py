@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from . import package
 from .dropout import observe
+from .noise import Given, recording, replaced
 from .pool import THREADS
-from .protocol import Drop, Job, Result, Settings
+from .protocol import Draw, Drop, Job, Result, Settings
 
 _models: dict[tuple[str, str], tuple[Any, list[Any]]] = {}
 
@@ -32,13 +33,16 @@ def run(job: Job) -> Result:
     model = _model(job)
     feeds = {name: tf.constant(array) for name, array in job.feeds.items()}
     if job.watch:
-        return Result({}, drops=tuple(_watch(model, job, feeds)))
+        draws: list[Draw] = []
+        with replaced(keras.random, DRAWING, recording(draws)):
+            drops = _watch(model, job, feeds)
+        return Result({}, drops=tuple(drops), draws=tuple(draws))
     if job.trace:
-        with _no_dropout(model):
+        with _no_dropout(model), _given(job):
             return Result({}, trace=_trace(model, job, feeds))
     wanted = {name: x for name, x in feeds.items() if job.cotangents and x.dtype.is_floating}
     variables = model.trainable_variables if job.cotangents else []
-    with _no_dropout(model), tf.GradientTape() as tape:
+    with _no_dropout(model), _given(job), tf.GradientTape() as tape:
         tape.watch(list(wanted.values()))
         outputs = _call(model, job, feeds)
         loss = sum(tf.reduce_sum(outputs[name] * c) for name, c in job.cotangents.items())
@@ -68,11 +72,49 @@ def _model(job: Job) -> Any:
         _models.clear()
         keras.backend.clear_session()
         model = package.load(job.folder).build(weights=job.weights)
+        if job.noise:
+            _put_in_order(model)
         _models[key] = model, [_array(v) for v in model.weights]
     model, state = _models[key]
     for variable, array in zip(model.weights, state, strict=True):
         variable.assign(array)
     return model
+
+
+def _put_in_order(model: Any) -> None:
+    """Has functional models run their operations in the order of the source, which is that of the
+    names of their results, and not by how far they are from the end: so noise is drawn."""
+    for function in model._flatten_layers():
+        if isinstance(function, keras.Model) and hasattr(function, "_nodes_by_depth"):
+            nodes = [node for each in function._nodes_by_depth.values() for node in each]
+            nodes.sort(key=_number, reverse=True)
+            function._nodes_by_depth = {depth: [node] for depth, node in enumerate(nodes)}
+
+
+def _number(node: Any) -> int:
+    """The number in the name of a node's result: 12 of `keras_tensor_12`."""
+    _, _, number = node.outputs[0].name.rpartition("_")
+    return int(number) if number.isdigit() and not node.is_input else -1
+
+
+DRAWING = {"normal": "normal", "uniform": "uniform"}
+"""The functions of keras.random."""
+
+
+@contextmanager
+def _given(job: Job) -> Iterator[None]:
+    """Within this context one call draws the job's noise."""
+    given = Given(job.noise)
+
+    def wrap(distribution: str, _: Any) -> Any:
+        def draw(shape: Any, *_: Any, **__: Any) -> Any:
+            return tf.constant(given(distribution, tuple(map(int, shape))))
+
+        return draw
+
+    with replaced(keras.random, DRAWING, wrap):
+        yield
+    given.finish()
 
 
 def _call(model: Any, job: Job, feeds: dict[str, Any]) -> dict[str, Any]:

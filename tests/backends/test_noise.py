@@ -43,7 +43,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(
-    ("target", "style"), [*((t, None) for t in ("pytorch", "jax", "onnx", "openvino")),
+    ("target", "style"), [*((t, None) for t in ("pytorch", "jax", "keras", "onnx", "openvino")),
                           ("jax", "functional")]
 )  # fmt: skip
 def test_given_noise_makes_the_same_on_all_targets(
@@ -56,12 +56,12 @@ def test_given_noise_makes_the_same_on_all_targets(
     assert {row.mode for row in rows} == {"inference", "training"}
     assert {row.name for row in rows if row.kind == "input gradient"} == {"x"}
     drawn = [row.name for row in rows if row.kind == "noise"]
-    assert drawn == (KEYS if target in ("pytorch", "jax") else [])
+    assert drawn == (KEYS if target in ("pytorch", "jax", "keras") else [])
 
 
 def test_files_say_what_they_draw_in_their_order(tmp_path: Path) -> None:
     graph = mlc.load(MODEL)
-    for target in ("pytorch", "jax"):
+    for target in ("pytorch", "jax", "keras"):
         folder = mlc.compile(graph, target).save(tmp_path)
         interface, _ = read_interface(folder)
         assert [port.name for port in interface.noise] == KEYS
@@ -82,6 +82,9 @@ def test_frameworks_draw_as_their_users_write() -> None:
     jax = mlc.compile(graph, "jax").source
     assert "self.rngs = rngs.fork()" in jax
     assert "e = jax.random.normal(self.rngs.noise(), (B, T, D))" in jax
+    keras = mlc.compile(graph, "keras").source
+    assert "self.seed_generator = keras.random.SeedGenerator()" in keras
+    assert "e = NormalNoise()(x)" in keras
     functional = mlc.compile(graph, "jax", style="functional").source
     assert "u = jax.random.uniform(next(noise_keys), (B, T, D))" in functional
 
