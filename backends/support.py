@@ -25,17 +25,7 @@ class Refusal:
     probe: str
 
 
-_MASKED = Refusal(
-    (1,),
-    "a mask that is given, in source whose mode is open",
-    "test_no_dropout_of_a_framework_takes_a_mask",
-)
-
-REFUSED: Mapping[tuple[str, str], Refusal] = {
-    (op, target): _MASKED
-    for op in ("dropout", "channel_dropout", "drop_path")
-    for target in ("keras", "pytorch", "jax")
-}
+REFUSED: Mapping[tuple[str, str], Refusal] = {}
 """(op, target) -> what is refused; the matrix test holds it to what the backends do."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.ops.shape import product
+from ..source.masks import is_masked
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, tree
 from . import recurrent
@@ -167,6 +168,8 @@ def native(node: Node) -> bool:
         return PLACED[name](node)
     if name == "sdpa":
         return node.inputs[4] is None and not attrs["grouped"]
+    if is_masked(node):
+        return attrs["training"] is None
     if name not in LAYERS or node.layer is None:
         return name in RULES
     if name in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):

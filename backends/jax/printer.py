@@ -31,6 +31,7 @@ from ..source.computation import Computation
 from ..source.constructor import Constructor
 from ..source.draws import draws_itself
 from ..source.lists import singular
+from ..source.masks import masks
 from ..source.module import block, describe, docstring
 from ..source.names import free
 from ..source.parts import Parts, Rule, spell
@@ -85,8 +86,10 @@ class Members(Constructor):
         return call
 
     def statements(self) -> Iterator[ast.stmt]:
-        """The members, and a generator of its own for a class that draws noise."""
+        """The members, and what a class has that draws noise, or drops by a mask."""
         yield from super().statements()
+        if any(map(masks, walk(self.cls.body))):
+            yield self.set("deterministic", literal(False))
         if draws_itself(self.cls):
             yield self.set("rngs", expr.parse("rngs.fork()"))
 

@@ -1,7 +1,17 @@
 """Names that Flax NNX has taken."""
 
 ATTRIBUTES = frozenset(
-    ["eval", "iter_children", "iter_modules", "perturb", "rngs", "set_attributes", "sow", "train"]
+    [
+        "deterministic",
+        "eval",
+        "iter_children",
+        "iter_modules",
+        "perturb",
+        "rngs",
+        "set_attributes",
+        "sow",
+        "train",
+    ]
 )
 """What `dir(nnx.Module)` lists without an underscore: a member of that name would hide it."""
 

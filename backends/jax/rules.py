@@ -7,7 +7,9 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ...compiler.expr import Expr, literal
+from ...compiler.ops.random import MASKS
 from ...compiler.program import Apply
+from ..source.masks import masked
 from ..source.parts import Parts, Rule, exponent
 from ..source.tree import is_literal, number, tree
 from .explicit import conv, conv_transpose
@@ -274,6 +276,11 @@ def _positions(p: Parts, axis: int, rank: int) -> Expr:
     return _index(line, [ast.Slice(), *[literal(None)] * after]) if after else line
 
 
+def masks(mode: str, *, still: bool = False) -> Mapping[str, Rule]:
+    """Dropout by a mask, see `masked`."""
+    return dict.fromkeys(MASKS, lambda p: masked(p, mode, still=still))
+
+
 def drawn(key: str) -> Rule:
     """How noise is drawn by this key."""
     return lambda p: p.fill(f"jax.random.{p.fixed('distribution')}({key}, {{shape}})")
@@ -435,6 +442,7 @@ RULES: Mapping[str, Rule] = {
     "bce_with_logits": _bce, "concat": _concat, "stack": _stack, "split": _split,
     "gather": _gather, "gather_elements": "jnp.take_along_axis({x}, {index}, axis={axis})",
     "scatter_add": _scatter_add, "iota": _iota, "noise": drawn("self.rngs.noise()"),
+    **masks("self.deterministic", still=True),
     "one_hot": _one_hot, "cumsum": _cumsum,
     "tril": _triangle("tril"), "triu": _triangle("triu"), "linear": _linear,
     "max_pool": _max_pool, "avg_pool": _avg_pool, "sdpa": sdpa, "resize": resize,

@@ -33,6 +33,7 @@ from ...compiler.program import (
     walk,
 )  # fmt: skip
 from ..source.computation import numbers, users
+from ..source.masks import masks
 from .layers import LAYERS, WITHIN
 from .shapes import needs_sizes
 
@@ -119,6 +120,7 @@ class Grouping:
         return (
             own
             or statement.op is NOISE
+            or masks(statement)
             or bool(statement.regions)
             or self._needs_sizes(statement)
             or self._from_nothing(statement)

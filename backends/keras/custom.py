@@ -13,6 +13,7 @@ from ...compiler.ops.draw import NOISE
 from ...compiler.program import Apply, Class, Parameter, Var, WeightVar, walk
 from ..source.compose import Composer, Do, Return
 from ..source.computation import number, numbers
+from ..source.masks import masks
 from ..source.module import LINE, block, docstring
 from ..source.names import free, identifier
 from ..source.scope import hint
@@ -232,7 +233,9 @@ class Custom:
             Return(results[0] if len(results) == 1 else ast.Tuple(results, ast.Load()))
         )
         body = out.finish(self.arguments, {"keras", "self"})
-        return f"    def call(self, {', '.join(self.arguments.values())}):\n{block(body, 2)}\n"
+        arguments = ", ".join(self.arguments.values())
+        arguments += ", training=False" * any(map(masks, self.group.statements))
+        return f"    def call(self, {arguments}):\n{block(body, 2)}\n"
 
     def _state(self) -> str:
         """Gives the state, or takes its new value, once the old one has been read."""

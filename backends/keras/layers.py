@@ -10,6 +10,7 @@ from ...compiler.graph import Node, Value
 from ...compiler.ops.draw import NOISE
 from ...compiler.ops.window import Window
 from ...compiler.program import Apply
+from ..source.masks import is_masked
 from ..source.parts import Parts, Rule
 from ..source.tree import is_literal, number, tree
 from .attention import own
@@ -321,8 +322,8 @@ POOLS: Mapping[str, Rule] = {"max_pool": _pool("Max"), "avg_pool": _pool("Averag
 def native(node: Node) -> bool:
     """Whether Keras has exactly this; the rest is written out in smaller ops."""
     name, attrs = node.op.name, node.attrs
-    if node.op is NOISE:
-        return True
+    if node.op is NOISE or is_masked(node):
+        return attrs.get("training") is None
     if name == "while":
         return attrs["bound"] is None  # on JAX, while_loop has no reverse mode
     if name in POOLS:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...compiler.expr import Expr, literal
+from ...compiler.ops.random import MASKS
+from ..source.masks import masked
 from ..source.parts import Parts, Rule, exponent
-from ..source.tree import number, tree
+from ..source.tree import number, text, tree
 from . import images, shapes
 from .places import PLACES
 from .shapes import Pieces
@@ -195,6 +197,11 @@ def _bce(p: Parts) -> Expr:
     return each if reduction == "none" else tree(f"keras.ops.{reduction}({{y}})", y=each)
 
 
+def _masked(p: Parts) -> Expr:
+    cast = f"keras.ops.cast({{x}}, {text(dtype(p.x.type.dtype))})"
+    return masked(p, "training", cast=cast)
+
+
 def _noise(p: Parts) -> Expr:
     name = p.fixed("distribution")
     return p.fill(f"keras.random.{name}({{shape}}, seed=self.seed_generator)")
@@ -264,5 +271,6 @@ INSIDE: Mapping[str, Rule] = {
     "relu": _unary("relu"), "relu6": _unary("relu6"), "mean": _reduce("mean"),
     "concat": "keras.ops.concatenate([*{xs}], axis={axis})", "reshape": shapes.reshape_inside,
     "flatten": shapes.reshape_inside, "slice": shapes.cut_inside, "noise": _noise,
+    **dict.fromkeys(MASKS, _masked),
 }  # fmt: skip
 """The same inside a layer's `call`, where no layer is made and every size can be read."""

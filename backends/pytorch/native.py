@@ -10,6 +10,7 @@ from ...compiler.ops.constant import CONSTANT
 from ...compiler.ops.elementwise import STOP_GRADIENT
 from ...compiler.ops.index import forwards
 from ...compiler.ops.window import Window
+from ..source.masks import is_masked
 from .images import FITS
 from .layers import LAYERS
 from .rules import RULES
@@ -95,8 +96,8 @@ def _attention(node: Node) -> bool:
     return node.attrs["kv_heads"] is None
 
 
-def _plain_dropout(node: Node) -> bool:
-    return node.inputs[1] is None
+def _dropout(node: Node) -> bool:
+    return node.inputs[1] is None or is_masked(node)
 
 
 def _prelu(node: Node) -> bool:
@@ -131,8 +132,7 @@ def _reducible(node: Node) -> bool:
 _FITS: Mapping[str, Callable[[Node], bool]] = {
     "layer_norm": _trailing, "rms_norm": _trailing, "max_pool": _max_pool,
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "attention": _attention,
-    "dropout": _plain_dropout,
-    "channel_dropout": _plain_dropout, "drop_path": _plain_dropout,
+    "dropout": _dropout, "channel_dropout": _dropout, "drop_path": _dropout,
     "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm, "cross_entropy": _classes,
     "logsumexp": _reducible, "kl_div": _kl_div,
     "group_norm": _channels, "instance_norm": _channels, **FITS,

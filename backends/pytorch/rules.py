@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ...compiler.expr import Expr, literal
 from ..source.computation import number as written
+from ..source.masks import masked
 from ..source.parts import Parts, Rule, exponent
 from ..source.tree import number, real
 from .attention import sdpa
@@ -142,12 +143,14 @@ def _kl_div(p: Parts) -> Expr:
 # ------------------------------------------------------------------------------------------ noise
 
 
-def _channel_dropout(p: Parts) -> Expr:
-    return p.fill(f"F.dropout{p.x.type.rank - 2}d({{x}}, {{rate}}, self.training)")
-
-
-def _drop_path(p: Parts) -> Expr:
-    """PyTorch has none: a number for each example, of which some are dropped."""
+def _dropout(p: Parts) -> Expr:
+    """By a mask, or by chance: of a number for each example where whole examples are dropped."""
+    if p["keep"] is not None:
+        return masked(p, "self.training")
+    if p.op.name == "channel_dropout":
+        return p.fill(f"F.dropout{p.x.type.rank - 2}d({{x}}, {{rate}}, self.training)")
+    if p.op.name == "dropout":
+        return p.fill("F.dropout({x}, {rate}, self.training)")
     ones = [literal(1)] * (p.x.type.rank - 1)
     template = "{x} * F.dropout({x}.new_ones({x}.shape[0], *{ones}), {rate}, self.training)"
     return p.fill(template, ones=ones)
@@ -178,8 +181,7 @@ RULES: Mapping[str, Rule] = {
     "bce_with_logits": _loss("binary_cross_entropy_with_logits", "logits"),
     "kl_div": _kl_div, "linear": "F.linear({x}, {weight}, {bias_tensor})",
     "bilinear": "F.bilinear({a}, {b}, {weight}, {bias_tensor})", "sdpa": sdpa,
-    "dropout": "F.dropout({x}, {rate}, self.training)",
-    "channel_dropout": _channel_dropout, "drop_path": _drop_path,
+    "dropout": _dropout, "channel_dropout": _dropout, "drop_path": _dropout,
     "log_sigmoid": _unary("F.logsigmoid"), "tanh_shrink": _unary("F.tanhshrink"),
     "threshold": "F.threshold({x}, {bound}, {value})", "hard_shrink": "F.hardshrink({x}, {bound})",
     "soft_shrink": "F.softshrink({x}, {bound})",

@@ -17,6 +17,7 @@ from ...compiler.passes.mode import resolve
 from ...compiler.passes.outline import outline
 from ...compiler.passes.project import project
 from ...compiler.program import Program
+from .masks import unlayered
 
 
 def prepare(
@@ -49,6 +50,7 @@ def _prepared(
     copied, _ = clone(graph)
     if training is not None:
         resolve(copied, training)
+    unlayered(copied)
     _refuse_modes(copied)
     apply(copied, (*CLEAN, project))
     expand(copied, spelled, explained=True)

@@ -9,7 +9,7 @@ from ..diagnose import MlcError
 from ..dim import Dim
 from ..graph import Type, Value
 from ..op import Build, Config, Op, TypeMismatch, require_equal
-from .broadcast import require_floating
+from .broadcast import require_floating, unbroadcast
 from .elementwise import CAST, DIV, MUL
 from .shape import listed
 from .window import require_spatial
@@ -35,7 +35,7 @@ def _eval(x: Any, keep: Any, rate: float, training: bool | None) -> Any:
 
 
 def _dropped(b: Build, x: Value, keep: Value | None, rate: float, training: bool | None) -> Value:
-    if training is None and keep is not None:
+    if training is None and keep is not None and rate != 0:
         text = "a dropout that is given its mask, in source that leaves the mode open"
         raise MlcError(
             "unsupported", text, b.span, help="multiply by the mask, or leave `keep` out"
@@ -50,7 +50,10 @@ def _dropped(b: Build, x: Value, keep: Value | None, rate: float, training: bool
 def _grad(
     b: Build, g: Value, y: Value, x: Value, keep: Value | None, rate: float, training: bool | None
 ) -> list[Value | None]:
-    return [_dropped(b, g, keep, rate, training), None]
+    slope = None
+    if keep is not None and keep.type.floating and _drops(keep, rate, training):
+        slope = unbroadcast(b, b(DIV, b(MUL, g, x), 1 - rate), keep)
+    return [_dropped(b, g, keep, rate, training), slope]
 
 
 def _dropping(
@@ -141,6 +144,7 @@ DROP_PATH = _dropping(
     (
         {"x": (3, 5), "rate": 0.3, "training": False},
         {"x": (7, 3, 4), "keep": ((7, 1, 1), "bool"), "rate": 0.3, "training": True},
+        {"x": (3, 4), "keep": ((3, 1), "f32", 0.0, 1.0), "rate": 0.3, "training": True},
         {"x": (3, 5, 2, 2), "rate": 0.0, "training": True},
     ),
     "whole examples (axis 0), as stochastic depth does,",

@@ -111,3 +111,46 @@ def test_a_file_that_draws_otherwise_is_found(fault: str, tmp_path: Path, pool: 
     assert not report.equal
     if fault == "the same at each call":
         assert {row.kind for row in report.faults} == {"noise"}
+
+
+MASKED = """
+block Part(rate = 0.3):
+    in  x: f32[B, T, D]
+    in  keep: bool[B, T, D]
+    out y: like x
+    y = x -> linear(D) -> dropout(rate, keep = keep) -> relu
+
+model Masked(layers = 2, D = 4):
+    in  x: f32[B, T, D]
+    in  keep: bool[B, T, D]
+    in  path: f32[B, 1, 1]
+    out y: f32[B, T, D]
+    noise u: f32[B, T, D] = uniform
+
+    h = x -> dropout(0.25, keep = bernoulli(u, constant(0.75)))
+    repeat layers:
+        h = (h, keep) -> Part(0.4)
+    y = x + (h -> drop_path(0.5, keep = path)) -> dropout(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "style"), [*((t, None) for t in ("pytorch", "jax", "keras", "onnx", "openvino")),
+                          ("jax", "functional")]
+)  # fmt: skip
+def test_a_given_mask_drops_in_training_alone(target: str, style: str | None, pool: Pool) -> None:
+    report = verify(mlc.load(MASKED), [target], None, 1, None, None, style=style, pool=pool)
+    report.assert_equivalent()
+    seen = {(row.mode, row.kind, row.name) for row in report.rows if row.verdict == "equal"}
+    assert {(mode, kind, name) for mode in ("inference", "training")
+            for kind, name in (("output", "y"), ("input gradient", "path"))} <= seen  # fmt: skip
+
+
+def test_masks_are_multiplied_by_as_one_would() -> None:
+    graph = mlc.load(MASKED)
+    assert "h * path / 0.5 if self.training else h" in mlc.compile(graph, "pytorch").source
+    jax = mlc.compile(graph, "jax").source
+    assert "h = x if self.deterministic else x * h / 0.75" in jax
+    assert "h if self.deterministic or self.rate == 0 else" in jax
+    keras = mlc.compile(graph, "keras").source
+    assert "def call(self, h, path, training=False):" in keras

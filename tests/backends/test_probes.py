@@ -152,16 +152,6 @@ def test_comparisons_of_openvino_drop_nan() -> None:
     assert found.tolist() == [-1]
 
 
-def test_no_dropout_of_a_framework_takes_a_mask() -> None:
-    x = np.ones((2, 3), np.float32)
-    with pytest.raises(TypeError):
-        torch.nn.Dropout(0.3)(torch.from_numpy(x), torch.from_numpy(x))
-    with pytest.raises(TypeError):
-        keras.layers.Dropout(0.3)(x, mask=x)
-    with pytest.raises(TypeError):
-        nnx.Dropout(0.3, rngs=nnx.Rngs(0))(x, mask=x)
-
-
 def test_openvino_overwrites_what_a_loop_hands_on_before_it_is_read() -> None:
     """The element before the present one: of a loop over 0, 1, 2 the sum of the differences."""
 

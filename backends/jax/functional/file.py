@@ -111,6 +111,8 @@ def _start_doc(cls: Class, model: bool, state: bool) -> str:
 def _modes(needs: Needs) -> str:
     """What the arguments `train` and `key` do."""
     lines = ["With `train`, batches are normalised by themselves."] if needs.train else []
+    if needs.masked:
+        lines = ["With `train`, batches are normalised by themselves, and masks drop elements."]
     lines += ["Noise is drawn by `noise_key`."] if needs.noise else []
     lines += ["Dropout draws by `key`; without one nothing is dropped."] if needs.key else []
     text = "\n    ".join(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ....compiler.ops.draw import NOISE
 from ....compiler.program import Apply, Call, Chain, Class, Member, Program, Statement, walk
+from ...source.masks import masks
 from ..layers import LAYERS
 
 RANDOM = frozenset({"dropout", "channel_dropout", "drop_path"})
@@ -25,6 +26,7 @@ class Needs:
     key       whether a call may draw: dropout
     noise     whether a call draws noise
     train     whether a call depends on the mode
+    masked    whether that is because it drops by a mask
     start     whether the parameters start at random
     hypers    the hyper-parameters that a call reads, and what they are called in its function;
               known once that is written
@@ -36,13 +38,14 @@ class Needs:
     key: bool = False
     noise: bool = False
     train: bool = False
+    masked: bool = False
     start: bool = False
     hypers: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: Needs) -> None:
         """Takes in what a function needs that is called."""
-        for name in ("params", "state", "key", "noise", "train", "start"):
+        for name in ("params", "state", "key", "noise", "train", "masked", "start"):
             setattr(self, name, getattr(self, name) or getattr(other, name))
 
 
@@ -74,6 +77,8 @@ class Known:
         match statement:
             case Apply(op=op) if op is NOISE:
                 found.noise = True
+            case Apply() if masks(statement):
+                found.train = found.masked = True
             case Apply(op=op, member=Member()) if op.name in RANDOM:
                 found.key = True
             case Apply(op=op, member=Member()) if op.name in LAYERS:

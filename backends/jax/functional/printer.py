@@ -36,7 +36,7 @@ from ...source.tree import text, tree
 from ..layers import LAYERS
 from ..policy import PLAIN
 from ..printer import Lines
-from ..rules import RULES, drawn
+from ..rules import RULES, drawn, masks
 from ..weights import VARIABLES, VIEWS
 from .layers import INLINE, READS, Layers, attended, given
 from .needs import RANDOM, Known, names
@@ -50,7 +50,9 @@ class Body(Lines):
     they are numbered; otherwise the loop runs through them.
     """
 
-    rules: ClassVar[Mapping[str, Rule]] = {**RULES, "noise": drawn("next(noise_keys)")}
+    rules: ClassVar[Mapping[str, Rule]] = {
+        **RULES, "noise": drawn("next(noise_keys)"), **masks("train"),
+    }  # fmt: skip
     layers: ClassVar[Mapping[str, Rule | None]] = dict.fromkeys(LAYERS)
 
     def __init__(
