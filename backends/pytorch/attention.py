@@ -18,21 +18,28 @@ from ..source.tree import is_literal, text, tree
 
 def sdpa(p: Parts) -> Expr:
     """`F.scaled_dot_product_attention`; PyTorch aligns its own causal mask at the start."""
-    causal, mask = p["causal"], p["mask"]
+    causal, mask, bias = p["causal"], p["mask"], p["bias"]
     if is_literal(causal, False):
         causal = None
-    elif mask is not None or _lengths(p)[0] != _lengths(p)[1]:
+    elif mask is not None or bias is not None or _lengths(p)[0] != _lengths(p)[1]:
         seen = _seen(p)
-        both = seen if mask is None else tree("{a} & {b}", a=mask, b=seen)
+        both = _biased(seen if mask is None else tree("{a} & {b}", a=mask, b=seen), bias)
         if not is_literal(causal, True):
-            others = literal(None) if mask is None else mask
+            others = literal(None) if mask is None and bias is None else _biased(mask, bias)
             both = tree("{a} if {c} else {b}", a=both, c=causal, b=others)
-        mask, causal = both, None
+        mask, bias, causal = both, None, None
     return p.fill(
         "F.scaled_dot_product_attention({q}, {k}, {v}, attn_mask={mask}, is_causal={causal}, "
         "scale={scale}, enable_gqa={grouped})",
-        mask=mask or p["bias"], causal=causal, grouped=p.unless("grouped", False),
+        mask=_biased(mask, bias), causal=causal, grouped=p.unless("grouped", False),
     )  # fmt: skip
+
+
+def _biased(mask: Expr | None, bias: Expr | None) -> Expr | None:
+    """A mask and a bias as the one tensor that PyTorch takes: -inf where nothing may be seen."""
+    if mask is None or bias is None:
+        return mask if bias is None else bias
+    return tree("torch.where({m}, {b}, float('-inf'))", m=mask, b=bias)
 
 
 def _lengths(p: Parts) -> tuple[Dim, Dim]:

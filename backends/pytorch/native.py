@@ -86,8 +86,6 @@ def _sdpa(node: Node) -> bool:
     assert v is not None
     until = -3 if node.attrs["grouped"] else -2
     alike = q.shape[:until] == k.shape[:until] == v.shape[:until]
-    if bias is not None and (mask is not None or node.attrs["causal"]):
-        return False
     return alike and all(given is None or given.rank >= 2 for given in (mask, bias))
 
 

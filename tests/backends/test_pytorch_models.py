@@ -254,15 +254,18 @@ block Attend(causal):
     in  q: f32[B, T, D]
     in  k: f32[B, S, D]
     in  keep: bool[B, 1, S]
+    in  near: f32[T, S]
     out y: like q
     y = sdpa(q, k, k, causal = causal) + sdpa(q, k, k, mask = keep, causal = causal)
+    y = y + sdpa(q, k, k, bias = near, causal = causal) + sdpa(q, k, k, bias = near, mask = keep)
 
 model Both:
     in  q: f32[B, 3, 4]
     in  k: f32[B, 5, 4]
     in  keep: bool[B, 1, 5]
+    in  near: f32[3, 5]
     out y: like q
-    y = Attend(true)(q, k, keep) + Attend(false)(q, k, keep)
+    y = Attend(true)(q, k, keep, near) + Attend(false)(q, k, keep, near)
 """
     made = " ".join(check(text, tmp_path).split())
     assert ".tril(S - T) if self.causal else None" in made

@@ -60,8 +60,13 @@ class WindowAttention(nn.Module):
                 H // self.window * (W // self.window), 1, self.window * self.window
             )
             near = region.unsqueeze(-1) == region.unsqueeze(2)
-            h = q * (1 / (C / self.heads) ** 0.5) @ k.mT
-            h = torch.where(near, F.softmax(torch.where(near, h + bias, -3e38), dim=-1), 0.0) @ v
+            h = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=torch.where(near, bias, float("-inf")),
+                scale=1 / (C / self.heads) ** 0.5,
+            )
         else:
             h = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=bias, scale=1 / (C / self.heads) ** 0.5

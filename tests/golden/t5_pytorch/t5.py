@@ -30,10 +30,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor, mask: Tensor) -> Tensor:
         q = self.query(x).unflatten(2, (self.heads, self.K)).transpose(1, 2)
-        h = self.key(x).unflatten(2, (self.heads, self.K))
+        k = self.key(x).unflatten(2, (self.heads, self.K)).transpose(1, 2)
         v = self.value(x).unflatten(2, (self.heads, self.K)).transpose(1, 2)
-        h = F.softmax(torch.where(mask, q @ h.permute(0, 2, 3, 1) + bias, -3e38), dim=-1)
-        return self.output((torch.where(mask, h, 0.0) @ v).transpose(1, 2).flatten(2))
+        h = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=torch.where(mask, bias, float("-inf")), scale=1.0
+        )
+        return self.output(h.transpose(1, 2).flatten(2))
 
 
 class Feed(nn.Module):
