@@ -86,7 +86,7 @@ class Printer:
         blocks = [self._block(cls) for cls in self.program.classes[:-1]]
         build = self._model()
         methods = [*self.methods.readers(), *self.methods.source()]
-        state = [METHOD] * self.states + [noise.METHOD] * self.noise
+        state = [METHOD] * self.states + [noise.method(self.program)] * self.noise
         given = "\n".join([*methods, *blocks, build])
         parts = [self._init(), *helpers(given), *state, *methods, *blocks, build]
         model = self.program.model

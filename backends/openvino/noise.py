@@ -9,8 +9,17 @@ from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Input
 from ...compiler.ops.draw import NOISE, own_key
 from ...compiler.passes.noise import as_inputs, unique
+from ...compiler.program import Apply, Call, Program, Repeat, walk
+from ..source.draws import draws
 
-METHOD = '''\
+ONCE = '''\
+def noise(self, name: str, shape: list[int]) -> ov.Output:
+    """Fresh noise, an input of the model."""
+    self.noises[name] = ops.parameter(shape, ov.Type.f32, name=name)
+    return self.noises[name]
+'''
+
+AGAIN = '''\
 def noise(self, name: str, shape: list[int]) -> ov.Output:
     """Fresh noise, an input of the model; it has a number where the name is taken."""
     free = (f"{name}_{i}" if i else name for i in itertools.count())
@@ -18,6 +27,22 @@ def noise(self, name: str, shape: list[int]) -> ov.Output:
     self.noises[title] = ops.parameter(shape, ov.Type.f32, name=title)
     return self.noises[title]
 '''
+
+
+def method(program: Program) -> str:
+    """What makes an input: by its name, or with a number where loops or calls draw again."""
+    every = [s for cls in program.classes for s in walk(cls.body)]
+    inside = [s for loop in every if isinstance(loop, Repeat) for s in walk(loop.body)]
+    again = [s for s in inside if isinstance(s, (Apply, Call)) and not _listed(s)]
+    again += [s for s in every if isinstance(s, Call) and not s.first]
+    drawing = any(draws(s.cls) if isinstance(s, Call) else s.op is NOISE for s in again)
+    return AGAIN if drawing else ONCE
+
+
+def _listed(statement: Apply | Call) -> bool:
+    """Whether each turn of a loop calls another member."""
+    return statement.member is not None and statement.member.listed
+
 
 FIRST = "self.noises: dict[str, ov.Output] = {}"
 """Stands first in `build`, which starts anew each time."""

@@ -68,7 +68,7 @@ def check(graph: Graph, sample: Sample, chosen: bool) -> None:
     Noise covers only what lies on a step, and some of what is computed from `chosen` numbers.
     """
     for node in graph:
-        if node.op.effect == "random":
+        if "rate" in node.attrs:
             node.attrs["rate"] = 0.0
     resolve(graph, training=False)
     both = joint(graph, training=False)

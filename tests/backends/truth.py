@@ -56,7 +56,7 @@ class Truth:
         copied, _ = clone(graph)
         resolve(copied, training)
         for node in copied:
-            if node.op.effect == "random":
+            if "rate" in node.attrs:
                 node.attrs["rate"] = 0.0
         found = run(copied, feed, weights)
         self.outputs, self.updates = found.outputs, found.updates

@@ -54,7 +54,7 @@ def runs(
 def _line(name: str, report: Report, target: str, mode: str, size: str) -> Line:
     """The worst of the rows of one run."""
     rows = [row for row in report.rows if (row.target, row.mode, row.size) == (target, mode, size)]
-    compared = [row for row in rows if row.kind != "dropout"]
+    compared = [row for row in rows if row.kind not in ("dropout", "noise")]
     worst = max(compared, key=lambda row: row.ratio)
     count = {v: sum(row.verdict == v for row in rows) for v in {row.verdict for row in rows}}
     return {

@@ -37,8 +37,9 @@ def expected(graph: Graph, target: str, mode: str) -> set[tuple[str, str]]:
     found |= {("input gradient", name) for name in floats}
     if mode == "training":
         found |= {("update", weight.path) for weight in graph.updates}
-        drops = target in DIFFERENTIABLE and any(node.op.effect == "random" for node in graph)
-        found |= {("dropout", "")} if drops else set()
+        if target in DIFFERENTIABLE:
+            found |= {("dropout", "") for node in graph if "rate" in node.attrs}
+            found |= {("noise", node.attrs["key"]) for node in graph if "key" in node.attrs}
     return found
 
 

@@ -1,5 +1,4 @@
-"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images; `noise` is standard
-normal.
+"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images.
 
 Verified with jax 0.10.2 and flax 0.12.8.
 """
@@ -81,19 +80,22 @@ class Decoder(nnx.Module):
 
 
 class VAE(nnx.Module):
-    """Image (B, size, size, 1), noise (B, latent) -> picture (B, size, size, 1), loss ()."""
+    """Image (B, size, size, 1) -> picture (B, size, size, 1), loss ()."""
 
     def __init__(
         self, size: int = 28, latent: int = 16, width: int = 32, *, rngs: nnx.Rngs
     ) -> None:
         if size % 4 != 0:
             raise ValueError("sides that halve evenly twice")
+        self.latent = latent
         self.encoder = Encoder(size, size, latent, width, rngs=rngs)
         self.decoder = Decoder(latent, size, width, rngs=rngs)
+        self.rngs = rngs.fork()
 
-    def __call__(self, image: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_variance = self.encoder(image)
-        code = mean + noise * jnp.exp(0.5 * log_variance)
+        epsilon = jax.random.normal(self.rngs.noise(), (image.shape[0], self.latent))
+        code = mean + epsilon * jnp.exp(0.5 * log_variance)
         logits = self.decoder(code)
         picture = nnx.sigmoid(logits)
         missed = -(image * nnx.log_sigmoid(logits) + (1 - image) * nnx.log_sigmoid(-logits))

@@ -1,5 +1,4 @@
-"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images; `noise` is standard
-normal.
+"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images.
 
 Verified with keras 3.15.1 and tensorflow-cpu 2.21.0.
 """
@@ -63,14 +62,35 @@ def decoder(code: keras.KerasTensor, size: int, width: int, *, name: str) -> ker
     return keras.layers.Cropping2D(1)(h)
 
 
+@keras.saving.register_keras_serializable(package="vae")
+class NormalNoise(keras.layers.Layer):
+    """Draws noise: image (B, size, size, 1) -> epsilon (B, latent)."""
+
+    def __init__(self, latent: int, **kwargs):
+        super().__init__(**kwargs)
+        self.latent = latent
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, image):
+        return keras.random.normal(
+            (keras.ops.shape(image)[0], self.latent), seed=self.seed_generator
+        )
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.latent)
+
+    def get_config(self):
+        return {**super().get_config(), "latent": self.latent}
+
+
 def vae(size: int = 28, latent: int = 16, width: int = 32) -> keras.Model:
-    """Image (B, size, size, 1), noise (B, latent) -> picture (B, size, size, 1), loss ()."""
+    """Image (B, size, size, 1) -> picture (B, size, size, 1), loss ()."""
     image = keras.Input((size, size, 1), name="image")
-    noise = keras.Input((latent,), name="noise")
     if size % 4 != 0:
         raise ValueError("sides that halve evenly twice")
     mean, log_variance = encoder(image, latent, width, name="encoder")
-    code = mean + noise * keras.ops.exp(0.5 * log_variance)
+    epsilon = NormalNoise(latent)(image)
+    code = mean + epsilon * keras.ops.exp(0.5 * log_variance)
     logits = decoder(code, size, width, name="decoder")
     picture = keras.ops.sigmoid(logits)
     missed = keras.ops.binary_crossentropy(image, logits, from_logits=True)
@@ -78,8 +98,8 @@ def vae(size: int = 28, latent: int = 16, width: int = 32) -> keras.Model:
     away = mean**2
     away2 = keras.ops.exp(log_variance)
     away = 0.5 * keras.ops.sum(away + away2 - log_variance - 1.0, axis=1)
-    loss = keras.ops.mean(missed + away)
-    return keras.Model([image, noise], [picture, loss], name="vae")
+    h = missed + away
+    return keras.Model(image, [picture, keras.ops.mean(h)], name="vae")
 
 
 def build(weights: str | Path | None = None, **config: int) -> keras.Model:

@@ -1,5 +1,4 @@
-"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images; `noise` is standard
-normal.
+"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images.
 
 Verified with openvino 2026.4.1.
 """
@@ -13,9 +12,7 @@ from safetensors.numpy import load_file
 
 
 class VAE:
-    """Builds the graph: image (B, 1, size, size), noise (B, latent) -> picture (B, 1, size,
-    size), loss ().
-    """
+    """Builds the graph: image (B, 1, size, size) -> picture (B, 1, size, size), loss ()."""
 
     def __init__(
         self, weights: str | Path, size: int = 28, latent: int = 16, width: int = 32
@@ -27,6 +24,11 @@ class VAE:
         array = self.used.setdefault(name, self.weights[name])
         array = array if shape is None else array.reshape(shape)
         return ops.constant(array, name=name, shared_memory=True)
+
+    def noise(self, name: str, shape: list[int]) -> ov.Output:
+        """Fresh noise, an input of the model."""
+        self.noises[name] = ops.parameter(shape, ov.Type.f32, name=name)
+        return self.noises[name]
 
     def conv(self, x: ov.Output, name: str) -> ov.Node:
         weight = self.constant(f"{name}.weight")
@@ -65,13 +67,14 @@ class VAE:
         return self.conv_transpose(h, f"{name}.conv_transpose2")
 
     def build(self) -> ov.Model:
+        self.noises: dict[str, ov.Output] = {}
         image = ops.parameter([-1, 1, self.size, self.size], ov.Type.f32, name="image")
-        noise = ops.parameter([-1, self.latent], ov.Type.f32, name="noise")
         if self.size % 4 != 0:
             raise ValueError("sides that halve evenly twice")
         mean, log_variance = self.encoder(image, "encoder", self.width)
+        epsilon = self.noise("epsilon", [-1, self.latent])
         code = ops.multiply(np.float32(0.5), log_variance)
-        code = ops.add(mean, ops.multiply(noise, ops.exp(code)))
+        code = ops.add(mean, ops.multiply(epsilon, ops.exp(code)))
         logits = self.decoder(code, "decoder", self.size, self.width)
         picture = ops.sigmoid(logits)
         missed = ops.subtract(
@@ -84,7 +87,7 @@ class VAE:
         away = ops.subtract(ops.subtract(ops.add(away, away2), log_variance), np.float32(1.0))
         away = ops.multiply(np.float32(0.5), ops.reduce_sum(away, [1], keep_dims=False))
         loss = ops.reduce_mean(ops.add(missed, away), [0], keep_dims=False)
-        model = ov.Model([picture, loss], [image, noise], "VAE")
+        model = ov.Model([picture, loss], [image, *self.noises.values()], "VAE")
         model.output(0).set_names({"picture"})
         model.output(1).set_names({"loss"})
         if extra := (self.weights.keys() - self.used.keys()):
@@ -94,6 +97,8 @@ class VAE:
 
 def build(weights: str | Path, **config: int) -> ov.Model:
     """Return the graph with the weights of a safetensors file.
+
+    Noise is an input too: feed it fresh numbers at each call.
 
     Compile it with INFERENCE_PRECISION_HINT="f32": a CPU may compute in bf16 otherwise.
     """

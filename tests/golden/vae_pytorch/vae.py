@@ -1,5 +1,4 @@
-"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images; `noise` is standard
-normal.
+"""VAE: a variational autoencoder (Kingma and Welling 2013) of small images.
 
 Verified with torch 2.13.0.
 """
@@ -49,18 +48,20 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Image (B, 1, size, size), noise (B, latent) -> picture (B, 1, size, size), loss ()."""
+    """Image (B, 1, size, size) -> picture (B, 1, size, size), loss ()."""
 
     def __init__(self, size: int = 28, latent: int = 16, width: int = 32) -> None:
         super().__init__()
         if size % 4 != 0:
             raise ValueError("sides that halve evenly twice")
+        self.latent = latent
         self.encoder = Encoder(size, size, latent, width)
         self.decoder = Decoder(latent, size, width)
 
-    def forward(self, image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(image)
-        code = mean + noise * torch.exp(0.5 * log_variance)
+        epsilon = torch.randn(image.shape[0], self.latent, device=image.device)
+        code = mean + epsilon * torch.exp(0.5 * log_variance)
         logits = self.decoder(code)
         picture = torch.sigmoid(logits)
         missed = F.binary_cross_entropy_with_logits(logits, image, reduction="none")
