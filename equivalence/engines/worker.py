@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -21,6 +22,8 @@ def main(target: str) -> None:
     try:
         engine = importlib.import_module(f".{target}", __package__)
         write(answers, engine.settings())
+        # What the framework made while it was imported stays: no collection need look at it.
+        gc.freeze()
     except ImportError as error:
         missing = (error.name or "").partition(".")[0] in ENGINES[target]
         write(answers, Failure(type(error).__name__, str(error), missing))

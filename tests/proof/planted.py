@@ -2,11 +2,15 @@
 
     python -m tests.proof.planted OUT.jsonl [--seeds FIRST LAST] [--models NAME ...]
 
-One line for each fault, model, target and seed. `effect` says by how much float64 moves, in units
-of the noise, when the reference has the fault in all its places. A pair counts if it does; or,
-where the reference has no such place (a difference that only gradients have), if the file gives
-other bits than the honest one (`moved`). `ratio` is the largest over the cases of a verification,
-which ends where the fault is seen. What stands in the file already is not run again.
+One line for each fault, model, target and seed. `ratio` is the largest over the cases of a
+verification, which ends where the fault is seen. Where it is not, `effect` says by how much float64
+moves, in units of the noise, when the reference has the fault in all its places. A pair counts if
+it does; or, where the reference has no such place (a difference that only gradients have), if the
+file gives other bits than the honest one (`moved`). What stands in OUT.jsonl is not run again.
+
+Every seed goes through all models before the next begins, and the targets through the faults of a
+model side by side. JAX runs these files op by op: to compile each of them whole would take longer
+than all the rest, and a fault is no smaller for it. Honest files are compiled, as users run them.
 """
 
 from __future__ import annotations
@@ -14,10 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,14 +37,15 @@ from mlc.equivalence import Emitted, feeds
 from mlc.equivalence.case import MODES, Case
 from mlc.equivalence.compare import LIMIT, Row
 from mlc.equivalence.engines.pool import Pool
-from mlc.equivalence.faults import FAULTS, Fault
+from mlc.equivalence.engines.protocol import Result
+from mlc.equivalence.faults import FAULTS
 from mlc.equivalence.faults.sensitivity import EFFECT, measure, run, spots
 from mlc.equivalence.reference import Truth
 from mlc.equivalence.target import Target
-from mlc.equivalence.verification import Jobs, _Run
+from mlc.equivalence.verification import _Run
 from mlc.request import emitted
-from tests.proof.examples import CONFIG, load
-from tests.proof.honest import HEAVY, read
+from tests.proof.examples import CONFIG, small
+from tests.proof.honest import read
 from tests.proof.own import OWN
 from tests.proof.plants import SOURCE
 from tests.proof.plants.loader import LOADED
@@ -48,12 +57,15 @@ from tests.proof.plants.plant import plant as plant_source
 FIRST = 2000
 """The first seed: those of honest runs are below."""
 
-NAMES = (*(name for name in CONFIG if name not in HEAVY), *OWN)
+EAGER = {"JAX_DISABLE_JIT": "1"}
+"""What makes the engine of JAX run op by op."""
+
+NAMES = (*CONFIG, *OWN)
 
 
 def model(name: str) -> Graph:
-    """An example, or a model of the proof's own."""
-    return mlc.load(OWN[name]) if name in OWN else load(name)
+    """An example, with few channels, or a model of the proof's own."""
+    return mlc.load(OWN[name]) if name in OWN else small(name)
 
 
 # -------------------------------------------------------------------------------------- planting
@@ -116,11 +128,14 @@ class Bench(_Run):
     def settled(self, seed: int) -> list[Case]:
         return [self._case(plan) for plan in self._plans([seed], MODES, 2)]
 
-    def send(self, case: Case, target: Target) -> Jobs:
-        return [(part, self._send(case, part)) for part in target.parts(case.mode)]
+    def send(self, case: Case, target: Target, forward: bool = False) -> Future[Result]:
+        job = target.job(case.feed, case.mode == "training", self._label(case))
+        job = replace(job, cotangents={}) if forward else job
+        return self.pool[target.name].submit(job)
 
-    def rows(self, case: Case, jobs: Jobs) -> list[Row]:
-        return list(self._rows(case, jobs).values())
+    def rows(self, case: Case, target: Target, job: Future[Result], forward: bool) -> list[Row]:
+        rows = self._rows(case, [(target, job)]).values()
+        return [row for row in rows if not forward or not row.kind.endswith("gradient")]
 
     def revived(self, target: str) -> bool:
         """Starts an engine anew that a file has brought down; whether one had."""
@@ -139,10 +154,11 @@ class Planted:
 
     target: Target
     forward_only: bool
-    effect: float = 0.0
+    effect: float | None = None
     moved: bool = False
     cases: int = 0
     worst: Row = NOTHING
+    given: dict[tuple[str, int], Truth] = field(default_factory=dict)
 
     @property
     def seen(self) -> bool:
@@ -151,11 +167,15 @@ class Planted:
     @property
     def done(self) -> bool:
         """Whether further cases would tell nothing: two without any effect are enough."""
-        return self.seen or (self.cases > 1 and not self.moved and self.effect == 0)
+        return self.seen or (self.cases > 1 and not self.moved and not self.effect)
 
 
 class Model:
-    """One model at one seed: its cases, what honest files give, and what faults do."""
+    """One model at one seed: its cases, what honest files give, and what faults do.
+
+    A thread for each target may ask for lines: what is done in this process is done by one of them
+    at a time, and the engines run side by side.
+    """
 
     def __init__(
         self, name: str, seed: int, pool: Pool, directory: Path, targets: Sequence[str]
@@ -164,109 +184,149 @@ class Model:
         self.graph = model(name)
         self.bench = Bench(self.graph, pool)
         self.cases = self.bench.settled(seed)
+        self.lock = Lock()
         self.folders = {
             target: emitted(self.graph, target, str(directory / "honest"), MODES)
             for target in targets
         }
-        self.honest: dict[tuple[str, int], Mapping[Any, Any]] = {}
-        for target, folder in self.folders.items():
-            whole = Target(target, folder, directory)
-            for i, case in enumerate(self.cases):
-                self.honest[target, i] = _tensors(self.bench.send(case, whole))
+        self.honest: dict[tuple[str, int], Truth] = {}
+        self.effects: dict[tuple[str, int], tuple[float, float]] = {}
 
     def lines(self, fault: str, targets: Sequence[str]) -> Iterator[dict[str, Any]]:
         """A line for each target: "no place" where it has none for the fault."""
-        known = {}
-        for name in targets:
-            place = self.directory / fault.replace(" ", "_").replace("%", "") / name
-            made = with_fault(name, fault, self.folders[name], place)
-            if made is not None:
-                forward_only = name in ("onnx", "openvino") and not _changed_companions(made, place)
-                place.mkdir(parents=True, exist_ok=True)
-                known[name] = Planted(Target(name, made, place), forward_only)
-        self._run(fault, known)
         for name in targets:
             base = {"fault": fault, "model": self.name, "target": name, "seed": self.seed}
-            each = known.get(name)
+            with self.lock:
+                each = self._planted(fault, name)
+            if each is not None:
+                self._run(fault, each)
             yield base | ({"verdict": "no place"} if each is None else _line(each))
 
-    def _run(self, fault: str, known: Mapping[str, Planted]) -> None:
-        """Runs one case after another, on all targets at once, until the fault is seen in each."""
-        numbers = list(range(len(self.cases)))
-        if FAULTS[fault].family == "training mode":
-            other = [i for i in numbers if self.cases[i].mode != "training"]
-            first = [i for i in numbers if self.cases[i].mode == "training"]
-            numbers = [i for pair in zip(first, other, strict=True) for i in pair]
-        for i in numbers:
-            case, waiting = self.cases[i], [p for p in known.values() if not p.done]
-            for each in waiting:
-                each.effect = max(each.effect, self._effect(fault, each, case))
-            sent = [(each, self.bench.send(case, each.target)) for each in waiting]
-            for each, jobs in sent:
-                each.cases += 1
-                rows = self.bench.rows(case, jobs)
-                each.worst = max(
-                    [each.worst, *rows], key=lambda row: (row.verdict == "failed", row.ratio)
-                )
-                if self.bench.revived(each.target.name):
-                    each.worst = replace(NOTHING, verdict="failed", note="the engine died")
-                elif each.worst.verdict != "failed":
-                    before = self.honest[each.target.name, i]
-                    now = _tensors(jobs)
-                    each.moved |= any(
-                        not np.array_equal(now[k], before[k], equal_nan=True) for k in now
-                    )
+    def _planted(self, fault: str, name: str) -> Planted | None:
+        place = self.directory / fault.replace(" ", "_").replace("%", "") / name
+        made = with_fault(name, fault, self.folders[name], place)
+        if made is None:
+            return None
+        forward_only = name in ("onnx", "openvino") and not _changed_companions(made, place)
+        place.mkdir(parents=True, exist_ok=True)
+        target = Target(name, made, place)
+        if name != "onnx" and fault in LOADED and not _changed(fault, target, self.cases[0]):
+            return None
+        return Planted(target, forward_only)
 
-    def _effect(self, fault: str, each: Planted, case: Case) -> float:
+    def _run(self, fault: str, each: Planted) -> None:
+        """Runs one case after another, and of it one folder after another, until it is seen.
+
+        Outputs are looked at before gradients, unless the fault is of gradients alone.
+        """
+        for i in self._order(fault):
+            if each.done:
+                return
+            case = self.cases[i]
+            for part in each.target.parts(case.mode):
+                both = part.differentiable and FAULTS[fault].family != "gradient"
+                for forward in (True, False) if both else (False,):
+                    if not each.seen:
+                        self._judge(each, i, part, forward)
+            if not each.seen:
+                self._look(fault, each, i)
+            each.cases += 1
+
+    def _order(self, fault: str) -> list[int]:
+        """The cases as they are run: of faults of training, those of training first."""
+        numbers = list(range(len(self.cases)))
+        if FAULTS[fault].family != "training mode":
+            return numbers
+        other = [i for i in numbers if self.cases[i].mode != "training"]
+        first = [i for i in numbers if self.cases[i].mode == "training"]
+        return [i for pair in zip(first, other, strict=True) for i in pair]
+
+    def _judge(self, each: Planted, i: int, part: Target, forward: bool) -> None:
+        """Runs a folder on a case, and compares what it gives."""
+        case = self.cases[i]
+        with self.lock:
+            job = self.bench.send(case, part, forward)
+        wait([job])
+        with self.lock:
+            rows = self.bench.rows(case, part, job, forward)
+        each.worst = max([each.worst, *rows], key=lambda r: (r.verdict == "failed", r.ratio))
+        if self.bench.revived(part.name):
+            each.worst = replace(NOTHING, verdict="failed", note="the engine died")
+        elif not each.seen and not forward:
+            each.given[part.label, i] = part.tensors(job.result())
+
+    def _look(self, fault: str, each: Planted, i: int) -> None:
+        """Whether a fault that a case has not shown has an effect on it at all."""
+        with self.lock:
+            each.effect = max(each.effect or 0.0, self._effect(fault, each, i))
+        for part in each.target.parts(self.cases[i].mode) if not each.effect else ():
+            now, before = each.given[part.label, i], self._honest(i, part)
+            each.moved |= any(not np.array_equal(now[k], before[k], equal_nan=True) for k in now)
+
+    def _honest(self, i: int, part: Target) -> Truth:
+        """What the folder without the fault gives."""
+        if (part.label, i) not in self.honest:
+            with self.lock:
+                whole = Target(part.name, self.folders[part.name], self.directory)
+                parts = {each.label: each for each in whole.parts(self.cases[i].mode)}
+                job = self.bench.send(self.cases[i], parts[part.label])
+            self.honest[part.label, i] = parts[part.label].tensors(job.result())
+        return self.honest[part.label, i]
+
+    def _effect(self, fault: str, each: Planted, i: int) -> float:
         """By how much float64 moves in what the faulty files give."""
-        keys = {k for k in case.truth if not each.forward_only or k.kind == "output"}
+        case = self.cases[i]
         if each.forward_only and case.mode == "training":
             return 0.0
-        found = _faulty(fault, each.target, case)
-        return measure(case, found, {case.mode: keys})[0] if found is not None else 0.0
+        if fault in LOADED:
+            return _largest(case, _faulty_load(fault, each.target, case))[each.forward_only]
+        if (fault, i) not in self.effects:
+            places = spots(FAULTS[fault], case)
+            found = run(FAULTS[fault], places, case) if places else None
+            self.effects[fault, i] = _largest(case, found)
+        return self.effects[fault, i][each.forward_only]
 
 
-def _faulty(fault: str, target: Target, case: Case) -> Truth | None:
-    """Every tensor in float64 with the fault in all its places, None if it has none.
+def _largest(case: Case, found: Truth | None) -> tuple[float, float]:
+    """The largest ratio of what was found, of all tensors and of the outputs alone."""
+    if found is None:
+        return 0.0, 0.0
+    outputs = {key for key in case.truth if key.kind == "output"}
+    return measure(case, found)[0], measure(case, found, {case.mode: outputs})[0]
 
-    What a loader gets wrong is in the layouts of the target, and is brought back from them.
-    """
+
+def _faulty_load(fault: str, target: Target, case: Case) -> Truth | None:
+    """Every tensor in float64 with the weights as a faulty loader gives them, None if that changes
+    none of them. What a loader gets wrong is in the layouts of the target, and is brought back."""
     known = FAULTS[fault]
-    if fault in LOADED:
-        changed: dict[str, Any] = {}
-        if target.name == "onnx":
-            weights = case.joint.graph.weights
-            paths = [
-                p for p in weights if known.change and _new(known, weights[p], case, p) is not None
-            ]
-            if known.family == "single element" and paths:
-                paths = [max(paths, key=lambda p: case.feed.weights[p].size)]
-            if known.change is not None:
-                changed = {p: known.change(weights[p], case.feed.weights[p]) for p in paths}
-        if target.name != "onnx":
-            kept = target.map.convert(case.feed.weights)
-            scope: dict[str, Any] = {}
-            exec(SOURCE[target.name][fault].helper, scope)
-            changed = dict(target.map.invert(scope["planted"](dict(kept))))
-        if known.change is None and target.name == "onnx":
-            return run(known, spots(known, case), case)
-        same = all(np.array_equal(changed[p], case.feed.weights[p]) for p in changed)
-        feed = replace(case.feed, weights={**case.feed.weights, **changed})
-        return None if same else case.joint.run(feed)
-    places = spots(known, case)
-    return run(known, places, case) if places else None
+    if target.name != "onnx":
+        changed = _changed(fault, target, case)
+    elif known.change is None:
+        places = spots(known, case)
+        return run(known, places, case) if places else None
+    else:
+        new = {
+            path: known.change(weight, case.feed.weights[path])
+            for path, weight in case.joint.graph.weights.items()
+        }
+        changed = {path: array for path, array in new.items() if array is not None}
+        if known.family == "single element" and changed:
+            largest = max(changed, key=lambda p: case.feed.weights[p].size)
+            changed = {largest: changed[largest]}
+    feed = replace(case.feed, weights={**case.feed.weights, **changed})
+    return case.joint.run(feed) if changed else None
 
 
-def _new(known: Fault, weight: Any, case: Case, path: str) -> Any:
-    assert known.change is not None
-    return known.change(weight, case.feed.weights[path])
-
-
-def _tensors(jobs: Jobs) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for part, job in jobs:
-        found |= {(part.label, key): x for key, x in part.tensors(job.result()).items()}
-    return found
+def _changed(fault: str, target: Target, case: Case) -> dict[str, Any]:
+    """The canonical weights that a loader in source gives otherwise than the file has them."""
+    scope: dict[str, Any] = {}
+    exec(SOURCE[target.name][fault].helper, scope)
+    found = target.map.invert(scope["planted"](dict(target.map.convert(case.feed.weights))))
+    return {
+        path: array
+        for path, array in found.items()
+        if not np.array_equal(array, case.feed.weights[path])
+    }
 
 
 def _changed_companions(made: Emitted, place: Path) -> bool:
@@ -276,7 +336,8 @@ def _changed_companions(made: Emitted, place: Path) -> bool:
 def _line(each: Planted) -> dict[str, Any]:
     row = each.worst
     return {
-        "effect": _finite(each.effect), "moved": each.moved, "ratio": _finite(row.ratio),
+        "effect": each.effect and _finite(each.effect), "moved": each.moved,
+        "ratio": _finite(row.ratio),
         "tensor": str(row.key), "mode": row.mode, "cases": each.cases, "verdict": row.verdict,
         "note": row.note[:200] if row.verdict == "failed" else "",
     }  # fmt: skip
@@ -290,24 +351,24 @@ def main(
     out: Path, seeds: range, models: Sequence[str], faults: Sequence[str], targets: Sequence[str]
 ) -> None:
     done = {(x["model"], x["seed"], x["fault"], x["target"]) for x in read(out)}
-    with Pool(targets) as pool, out.open("a") as file:
-        for name in models:
-            for seed in seeds:
-                missing = {
-                    fault: left
-                    for fault in faults
-                    if (left := [t for t in targets if (name, seed, fault, t) not in done])
-                }
-                if not missing:
-                    continue
-                with TemporaryDirectory() as directory:
-                    each = Model(name, seed, pool, Path(directory), targets)
-                    for fault, left in missing.items():
-                        lines = list(each.lines(fault, left))
-                        file.write("".join(json.dumps(line) + "\n" for line in lines))
-                        file.flush()
-                        for line in lines:
+    os.environ.update(EAGER)
+    with Pool(targets) as pool, ThreadPoolExecutor(len(targets)) as threads, out.open("a") as file:
+        for seed, name in product(seeds, models):
+            missing = {t: [f for f in faults if (name, seed, f, t) not in done] for t in targets}
+            if not any(missing.values()):
+                continue
+            with TemporaryDirectory() as directory:
+                each = Model(name, seed, pool, Path(directory), targets)
+
+                def plant(target: str, faults: Sequence[str], each: Model = each) -> None:
+                    for fault in faults:
+                        for line in each.lines(fault, [target]):
+                            file.write(json.dumps(line) + "\n")
+                            file.flush()
                             show(line)
+
+                for _ in threads.map(plant, missing, missing.values()):
+                    pass
 
 
 def verdict(line: Mapping[str, Any]) -> str:
@@ -321,7 +382,7 @@ def verdict(line: Mapping[str, Any]) -> str:
 
 def counts(line: Mapping[str, Any]) -> bool:
     """Whether a fault has an effect in this model and target."""
-    if line["effect"] == 0:
+    if not line["effect"]:
         return bool(line["moved"])
     return bool(line["effect"] > EFFECT)
 
@@ -331,10 +392,7 @@ def show(line: Mapping[str, Any]) -> None:
     word = verdict(line)
     if word != "no place":
         print(f"{line['model']:12} {line['fault']:38} {line['target']:9} {word:9}", end=" ")
-        print(
-            f"{line['ratio']:9.3g} {line['effect']:9.3g} {line['tensor']} {line['note']}",
-            flush=True,
-        )
+        print(f"{line['ratio']:9.3g} {line['tensor']} {line['note']}", flush=True)
 
 
 if __name__ == "__main__":

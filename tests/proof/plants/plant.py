@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 Holes = dict[str, Any]
@@ -51,6 +52,8 @@ def plant(source: str, fault: Plant) -> str | None:
 
     The helper stands behind the imports.
     """
+    if not any(all(word in source for word in _words(pattern)) for pattern in fault.edits):
+        return None
     tree = ast.parse(source)
     replace = Replace(fault.edits)
     replace.visit(tree)
@@ -59,6 +62,14 @@ def plant(source: str, fault: Plant) -> str | None:
     place = max(i for i, s in enumerate(tree.body) if isinstance(s, (ast.Import, ast.ImportFrom)))
     tree.body[place + 1 : place + 1] = ast.parse(fault.helper).body
     return ast.unparse(ast.fix_missing_locations(tree))
+
+
+@cache
+def _words(pattern: str) -> frozenset[str]:
+    """The names that stand in every place of a pattern."""
+    nodes = list(ast.walk(_expression(pattern)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and not _hole(node)}
+    return frozenset(names | {node.attr for node in nodes if isinstance(node, ast.Attribute)})
 
 
 def _expression(text: str) -> ast.expr:
