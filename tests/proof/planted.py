@@ -244,13 +244,18 @@ class Model:
     def _judge(self, each: Planted, i: int, part: Target, forward: bool) -> None:
         """Runs a folder on a case, and compares what it gives."""
         case = self.cases[i]
-        with self.lock:
-            job = self.bench.send(case, part, forward)
-        wait([job])
-        with self.lock:
-            rows = self.bench.rows(case, part, job, forward)
+        for _ in range(2):
+            with self.lock:
+                job = self.bench.send(case, part, forward)
+            wait([job])
+            with self.lock:
+                rows = self.bench.rows(case, part, job, forward)
+            died = self.bench.revived(part.name)
+            # An engine may die of the file before: what one of its own has died of is its fault.
+            if not died:
+                break
         each.worst = max([each.worst, *rows], key=lambda r: (r.verdict == "failed", r.ratio))
-        if self.bench.revived(part.name):
+        if died:
             each.worst = replace(NOTHING, verdict="failed", note="the engine died")
         elif not each.seen and not forward:
             each.given[part.label, i] = part.tensors(job.result())
@@ -391,8 +396,8 @@ def show(line: Mapping[str, Any]) -> None:
     """One line on the terminal."""
     word = verdict(line)
     if word != "no place":
-        print(f"{line['model']:12} {line['fault']:38} {line['target']:9} {word:9}", end=" ")
-        print(f"{line['ratio']:9.3g} {line['tensor']} {line['note']}", flush=True)
+        start = f"{line['model']:12} {line['fault']:38} {line['target']:9} {word:9}"
+        print(f"{start} {line['ratio']:9.3g} {line['tensor']} {line['note']}", flush=True)
 
 
 if __name__ == "__main__":

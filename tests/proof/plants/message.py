@@ -14,6 +14,9 @@ FLOAT = onnx.TensorProto.FLOAT
 GRADIENT, NEXT = "grad.", ".next"
 """What the names of gradients begin with, and those of new buffers end with."""
 
+UNKNOWN = "unk__"
+"""What names begin with that the inference of shapes gives to sizes."""
+
 
 class Message:
     """A model that faults are planted in; `count` is how often that was."""
@@ -40,6 +43,16 @@ class Message:
             return None
         dims = self.types[name].shape.dim
         return tuple(d.dim_value or d.dim_param or object() for d in dims)
+
+    def alike(self, a: str, b: str) -> bool:
+        """Whether they may have one shape: where an inference names sizes, names differ freely."""
+        shapes = self.shape(a), self.shape(b)
+        if None in shapes or len(shapes[0] or ()) != len(shapes[1] or ()):
+            return False
+        return all(
+            x == y or (isinstance(x, str) and isinstance(y, str) and f"{x} {y}".count(UNKNOWN))
+            for x, y in zip(*(shape or () for shape in shapes), strict=True)
+        )
 
     def floating(self, name: str) -> bool:
         return name in self.types and self.types[name].elem_type == FLOAT

@@ -170,11 +170,10 @@ def _resize(m: Message) -> None:
 
 
 def _sums(m: Message) -> list[Any]:
-    """Sums of two computed values of one shape."""
+    """Sums of two computed values of floats and of one shape."""
     return [
         node for node in m.nodes("Add")
-        if all(map(m.made, node.input)) and m.shape(node.input[0]) is not None
-        and m.shape(node.input[0]) == m.shape(node.input[1])
+        if all(m.made(x) and m.floating(x) for x in node.input) and m.alike(*node.input)
     ]  # fmt: skip
 
 

@@ -144,7 +144,10 @@ PYTORCH: dict[str, Plant] = {
                                         f"{_SDPA}(_q * 1.01, *_args, **_rest)"),
     "number of heads": _edit("_x.unflatten(-1, (self.heads, -1))", "_x.unflatten(-1, (1, -1))"),
     "queries and keys exchanged": _edit(f"{_SDPA}(_q, _k, *_args, **_rest)",
-                                        f"{_SDPA}(_k, _q, *_args, **_rest)"),
+                                        f"{_SDPA}(*planted(_q, _k), *_args, **_rest)", """
+def planted(q, k):
+    return (k, q) if k.shape == q.shape else (q, k)
+"""),
     "softmax over another axis": _edit("F.softmax(_x, dim=1)", "F.softmax(_x, dim=2)"),
     "positions one further on": _edit("self.position[:_n]", "self.position[1 : _n + 1]"),
     "indices that count from one": _layer("Embedding", """
