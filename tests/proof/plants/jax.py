@@ -51,7 +51,7 @@ def _linear(result: str) -> Plant:
         {
             "Linear": f"""
     def __call__(self, x):
-        w, b = self.kernel[...], 0 if self.bias is None else self.bias[...]
+        w, b = self.kernel[...], 0.0 if self.bias is None else self.bias[...]
         return {result}
 """
         }
@@ -62,22 +62,20 @@ def _biased(result: str) -> Plant:
     """Linear layers and convolutions with another result of `y` and the bias `b`."""
     body = f"""
     def __call__(self, x):
-        y, b = super().__call__(x), 0 if self.bias is None else self.bias[...]
+        y, b = super().__call__(x), 0.0 if self.bias is None else self.bias[...]
         return {result}
 """
     return _layers({"Linear": body, "Conv": body})
 
 
-def _attention(
-    change: str, *, result: str = "nnx.dot_product_attention(q, k, v, **options)"
-) -> Plant:
+def _attention(change: str) -> Plant:
+    """Attention of other queries `q`, keys `k` and values `v`, by a function of its own too."""
     return _calls(
         f"""
-def attend(q, k, v, **options):
-    {change}
-    return {result}
-
-def planted(*args, **options):
+def planted(*args, attention_fn=nnx.dot_product_attention, **options):
+    def attend(q, k, v, *more, **given):
+        {change}
+        return attention_fn(q, k, v, *more, **given)
     return nnx.MultiHeadAttention(*args, attention_fn=attend, **options)
 """,
         "nnx.MultiHeadAttention",
@@ -152,7 +150,7 @@ JAX: dict[str, Plant] = {
         "x", "nnx.relu", "nnx.gelu", "nnx.silu", "nnx.sigmoid", "nnx.tanh"
     ),
     "causal mask dropped": _edit("_f(_x, is_causal=True, **_rest)", "_f(_x, **_rest)"),
-    "mask dropped": _edit("_f(*_args, mask=_m)", "_f(*_args)"),
+    "mask dropped": _edit("_f(*_args, mask=_m)", "_f(*_args, mask=jnp.ones_like(_m))"),
     "mask inverted": _edit("_f(*_args, mask=_m)", "_f(*_args, mask=~_m)"),
     "scale of attention 1 % off": _attention("q = q * 1.01"),
     "queries and keys exchanged": _attention("q, k = k, q"),

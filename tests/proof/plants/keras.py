@@ -49,7 +49,7 @@ def _dense(weight: str, bias: str) -> Plant:
         {
             "Dense": f"""
     def call(self, x, training=None):
-        w, b = self.kernel, 0 if self.bias is None else keras.ops.convert_to_tensor(self.bias)
+        w, b = self.kernel, 0.0 if self.bias is None else keras.ops.convert_to_tensor(self.bias)
         return keras.ops.matmul(x, {weight}) + {bias}
 """
         }
@@ -183,7 +183,7 @@ KERAS: dict[str, Plant] = {
     "operands exchanged": Plant(
         {"_a - _b": "planted(_a, _b, 0)", "_a / _b": "planted(_a, _b, 1)"}, _IMPORTS + """
 def planted(a, b, divides):
-    if isinstance(a, keras.KerasTensor) or isinstance(b, keras.KerasTensor):
+    if not all(isinstance(v, (int, float)) for v in (a, b)):
         a, b = b, a
     return a / b if divides else a - b
 """),

@@ -136,7 +136,8 @@ class _Fill(ast.NodeTransformer):
         return self.holes.get(node.id, node)
 
     def visit_Starred(self, node: ast.Starred) -> Any:
-        return self.holes[_hole(node.value)]
+        name = _hole(node.value)
+        return self.holes[name] if name else self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> Any:
         if node.arg is None and (name := _hole(node.value)):

@@ -17,7 +17,11 @@ def _calls(helper: str, *names: str) -> Plant:
 
 
 def _edit(pattern: str, replacement: str, helper: str = "") -> Plant:
-    return Plant({pattern: replacement}, _IMPORTS + helper)
+    return _edits({pattern: replacement}, helper)
+
+
+def _edits(edits: dict[str, str], helper: str = "") -> Plant:
+    return Plant(edits, _IMPORTS + helper)
 
 
 def _layer(base: str, body: str) -> Plant:
@@ -137,9 +141,21 @@ PYTORCH: dict[str, Plant] = {
     "causal mask dropped": _edit(f"{_SDPA}(*_args, is_causal=True, **_rest)",
                                  f"{_SDPA}(*_args, **_rest)"),
     "causal where it is not": _edit(f"{_SDPA}(_q, _k, _v)", f"{_SDPA}(_q, _k, _v, is_causal=True)"),
-    "mask dropped": _edit(f"{_SDPA}(*_args, attn_mask=_m, **_rest)", f"{_SDPA}(*_args, **_rest)"),
-    "mask inverted": _edit(f"{_SDPA}(*_args, attn_mask=_m, **_rest)",
-                           f"{_SDPA}(*_args, attn_mask=~_m, **_rest)"),
+    "mask dropped": _edits({
+        f"{_SDPA}(*_args, attn_mask=_m, **_rest)": f"{_SDPA}(*_args, **_rest)",
+        "torch.where(_m, _x, -3e+38)": "_x",
+        "torch.where(_m, F.softmax(_x, **_rest), 0.0)": "F.softmax(_x, **_rest)",
+    }),
+    "mask inverted": _edits({
+        f"{_SDPA}(*_args, attn_mask=_m, **_rest)":
+            f"{_SDPA}(*_args, attn_mask=planted(_m), **_rest)",
+        "torch.where(_m, _x, -3e+38)": "torch.where(~_m, _x, -3e+38)",
+        "torch.where(_m, F.softmax(_x, **_rest), 0.0)":
+            "torch.where(~_m, F.softmax(_x, **_rest), 0.0)",
+    }, """
+def planted(mask):
+    return ~mask if mask.dtype == torch.bool else mask
+"""),
     "scale of attention 1 % off": _edit(f"{_SDPA}(_q, *_args, **_rest)",
                                         f"{_SDPA}(_q * 1.01, *_args, **_rest)"),
     "number of heads": _edit("_x.unflatten(-1, (self.heads, -1))", "_x.unflatten(-1, (1, -1))"),
