@@ -33,7 +33,7 @@ from .measured import measured
 from .numbers import Numbers
 from .regions import regions, signatures
 from .sizes import Sizes
-from .tree import Item, earlier, external, leaving
+from .tree import Item, earlier, external, leaving, runs
 from .wholes import infer, operands
 
 if TYPE_CHECKING:
@@ -401,7 +401,7 @@ class Part:
             home = holder.scope if isinstance(holder, Layer) else holder.home
             if self.body.tree.dissolved(home):
                 return True
-            if home.kind == "iteration" and home not in frame.scope.ancestors():
+            if home.kind == "iteration" and not runs(frame.scope, home):
                 raise Unroll(home)
         return False
 

@@ -237,7 +237,8 @@ class Builder:
         sizes = Sizes(self.frames, self.unknown, self.frozen)
         candidate = None
         if weight.exprs:
-            declared = sizes.attributes({"shape": expr.sequence(weight.exprs)}, {})["shape"]
+            whole = expr.sequence(map(quotient, weight.exprs))
+            declared = sizes.attributes({"shape": whole}, {})["shape"]
             candidate = weight.type.with_(shape=declared) if declared else None
         elif weight.layer is not None:
             made_by = weight.layer

@@ -154,6 +154,13 @@ def within(inner: Scope, outer: Scope) -> bool:
     return any(scope is outer for scope in inner.ancestors())
 
 
+def runs(scope: Scope, home: Scope) -> bool:
+    """Whether `scope` is the turn `home` of a loop, in any call of its block, or lies in it."""
+    alike = (s for s in scope.ancestors() if s.kind == "iteration" and s.index == home.index)
+    return any(s.path == home.path and s.loop and home.loop and s.loop.site == home.loop.site
+               for s in alike)  # fmt: skip
+
+
 def own_weights(node: Node) -> dict[str, Weight]:
     """The weights that the node takes from the layer that it applies, by part."""
     weights = (v for v in node.inputs if isinstance(v, Weight))

@@ -425,3 +425,27 @@ model M(extra = 2):
     assert [list(made[name].inputs) for name in ("Rows", "Outer", "M")] == [["x"]] * 3
     with pytest.raises(MlcError, match="sizes of a tensor that nothing needs"):
         program(text.replace("x -> Outer", "relu(x) -> Outer"))
+
+
+def test_a_block_that_is_called_twice_keeps_its_loops_and_quotients() -> None:
+    text = """
+block Tower(heads, depth):
+    in  x: f32[B, T, D]
+    out y: like x
+    param shift: f32[heads, 1, D / heads] = zeros
+    h = x + rearrange(shift, "h t k -> t (h k)")
+    repeat depth:
+        h = h -> layer_norm -> linear(D)
+    y = h
+
+model Twins(D = 8, heads = 2, depth = 3):
+    in  a: f32[B, T, D]
+    in  b: f32[B, T, D]
+    out y: f32[B, T, D]
+    tower = Tower(heads, depth)
+    y = tower(a) - tower(b)
+"""
+    made = classes(text)
+    assert [hyper.name for hyper in made["Twins"].params] == ["D", "heads", "depth"]
+    (shift,) = made["Tower"].parameters
+    assert [expr.show(size) for size in shift.shape] == ["heads", "1", "D // heads"]
