@@ -286,7 +286,7 @@ class Grouping:
         start = max((self._index(v, body) for s in group for v in _given(s)
                      if self.made.get(v) not in own), default=-1)  # fmt: skip
         outside = [u for s in group for u in self._users(s) if u is not None and u not in own]
-        return all(start < self._enclosing(u, body) for u in outside)
+        return all(start < self._wanted(u, body) for u in outside)
 
     def _closed(self, group: list[Apply]) -> bool:
         """Takes in the ops between those of a group, and says whether they may all be inside."""
@@ -294,10 +294,10 @@ class Grouping:
         while not self._convex(found):
             body = self.place[found[0]][0]
             own = set(found)
-            start = max(self._index(v, body) for s in found for v in _given(s)
-                        if self.made.get(v) not in own)  # fmt: skip
+            start = max((self._index(v, body) for s in found for v in _given(s)
+                         if self.made.get(v) not in own), default=-1)  # fmt: skip
             between = [u for s in found for u in self._users(s) if u is not None
-                       and u not in own and self._enclosing(u, body) <= start]  # fmt: skip
+                       and u not in own and self._wanted(u, body) <= start]  # fmt: skip
             more: list[Apply] = []
             for user in between:
                 if not isinstance(user, Apply) or not self._plain(user):
@@ -322,6 +322,10 @@ class Grouping:
                 return i
             statement = self.parent.get(statement)
         return -1
+
+    def _wanted(self, user: Statement, body: list[Statement]) -> int:
+        """The place in `body` at which a user takes what is made in it; its end for one outside."""
+        return found if (found := self._enclosing(user, body)) >= 0 else len(body)
 
     @cached_property
     def eager(self) -> set[Var]:
@@ -404,7 +408,7 @@ class Grouping:
         body = self.place[statements[0]][0]
         own = set(statements)
         outside = [u for s in statements for u in self._users(s) if u and u not in own]
-        first = min((self._enclosing(u, body) for u in outside), default=len(body))
+        first = min((self._wanted(u, body) for u in outside), default=len(body))
         last = self.place[statements[-1]][1]
         return body[last] if last < first else body[first]
 

@@ -18,6 +18,7 @@ from ...compiler.program import (
     If,
     Member,
     Repeat,
+    RunningSize,
     Statement,
     Var,
     WeightVar,
@@ -25,7 +26,7 @@ from ...compiler.program import (
     walk,
 )  # fmt: skip
 from ..source.compose import Assign, Do, For, Line, Raise, Return, Store, When
-from ..source.computation import Computation, number
+from ..source.computation import Computation, carried_numbers, number
 from ..source.constructor import listed
 from ..source.lists import indexed, places, quiet
 from ..source.names import free
@@ -299,6 +300,7 @@ class Graph(Computation):
                 self.out.join(inside, result)
         self.out.lines += self.lists.started(loop)
         running = self.running(loop)
+        self.sizes.run_along(running)
         self.run_along((size.name, size.start) for size in running)
         line = self._numbered(loop)
         outside, self.out.lines = self.out.lines, line.body
@@ -306,6 +308,10 @@ class Graph(Computation):
         self.run_along((size.name, size.update or size.start) for size in running)
         self.out.lines = outside
         self.out.lines.append(line)
+
+    def running(self, loop: Repeat) -> list[RunningSize]:
+        """Those that lines behind the loop read, too: a graph is built in one go."""
+        return carried_numbers(loop, self._names(self.cls.body))
 
     def _numbered(self, loop: Repeat) -> For:
         """`for i, (width, stride) in enumerate(table)`; members are numbered by `i`."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
 from ...compiler.dim import Dim, Size
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Type
-from ...compiler.program import Class, Var
+from ...compiler.program import Class, RunningSize, Var
 from ..source.compose import Assign, Composer
 from ..source.names import identifier
 from ..source.scope import Scope
@@ -76,6 +76,13 @@ class Sizes:
         if any(isinstance(s.values.get(name), Size) for s in self.cls.scopes):
             self._open.add(placed.id)
         return placed
+
+    def run_along(self, sizes: Iterable[RunningSize]) -> None:
+        """Notes which sizes that a loop changes only the run will tell."""
+        for size in sizes:
+            starts = self.place(size.start)
+            if self.open(starts):
+                self._open.add(self.scope.locals[size.name])
 
     def lines(self) -> list[Assign]:
         """`T = self.size(x, 1)`, for the sizes that have been asked for."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import ClassVar
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
+from ...compiler.dim import symbol
 from ...compiler.expr import Expr
 from ...compiler.program import (
     Apply,
@@ -36,7 +37,7 @@ from .draws import lined
 from .lists import Lists, counts, numbered, singular, uncounted, zipped
 from .names import free
 from .parts import Parts, Rule, spell
-from .scope import Scope, members
+from .scope import Scope, members, size_of
 from .tree import is_literal, real, tree
 
 
@@ -275,6 +276,7 @@ class Computation(ABC):
         if chain and self.chains:
             (carried,) = loop.carried
             self.define((carried.result,), self.called(Member(chain), (carried.initial,)))
+            self._behind(loop, set())
             return
         for carried in loop.carried:
             self.out.join(carried.current, carried.next, carried.result)
@@ -296,6 +298,18 @@ class Computation(ABC):
         self.out.lines = outside
         self.out.lines.append(line)
         self._unread(line)
+        self._behind(loop, {size.name for size in running})
+
+    def _behind(self, loop: Repeat, known: Set[str]) -> None:
+        """`C = h.shape[1]`, for sizes that a loop changes and that lines behind it read."""
+        wanted = {size.name for size in loop.sizes} - known
+        for name in sorted(wanted & self._names(self.cls.body) if wanted else wanted):
+            for var in (carried.result for carried in loop.carried):
+                if symbol(name) in var.type.shape:
+                    axis = var.type.shape.index(symbol(name))
+                    size = size_of(var, axis, self.read)
+                    self.out.lines.append(Store(expr.name(self.scope.locals[name]), size))
+                    break
 
     def running(self, loop: Repeat) -> list[RunningSize]:
         """The numbers that change from iteration to iteration and that the lines of a loop read."""

@@ -107,10 +107,7 @@ class Scope:
     def size(self, name: str, ref: Callable[[Var], Expr]) -> Expr:
         """`x.shape[1]`."""
         source, axis = self.cls.sizes[name]
-        var = self.cls.inputs[source]
-        place = var.order.index(axis) if var.order else axis
-        shape = ast.Attribute(ref(var), "shape", ast.Load())
-        return ast.Subscript(shape, ast.Constant(place), ast.Load())
+        return size_of(self.cls.inputs[source], axis, ref)
 
     def _put(self, expression: Expr, make: Callable[[str], Expr]) -> Expr:
         if self.cls.chosen and expr.names(expression) & set(self.cls.chosen):
@@ -170,3 +167,10 @@ def signature(cls: Class, scope: Scope) -> list[str]:
         else:
             optional.append(f"{text} = {expr.show(_frozen(expr.evaluate(hyper.default, {})))}")
     return [*needs, *given, *optional]
+
+
+def size_of(var: Var, axis: int, ref: Callable[[Var], Expr]) -> Expr:
+    """`x.shape[1]`."""
+    place = var.order.index(axis) if var.order else axis
+    shape = ast.Attribute(ref(var), "shape", ast.Load())
+    return ast.Subscript(shape, ast.Constant(place), ast.Load())

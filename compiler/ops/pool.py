@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..array import np
@@ -11,6 +12,7 @@ from ..graph import Type, Value
 from ..op import Build, Config, Op, require_at_most
 from .broadcast import number, require_floating
 from .elementwise import ADD, DIV, MAXIMUM, MINIMUM, MUL, SUB, WHERE
+from .join import PAD
 from .reduce import ARGMAX, MAX, SUM
 from .sequence import IOTA, ONE_HOT
 from .shape import EXPAND, RESHAPE, UNSQUEEZE
@@ -88,8 +90,36 @@ def _max_eval(x: Any, **attrs: Any) -> Any:
 
 
 def _max_body(b: Build, x: Value, **attrs: Any) -> Value:
-    flat = flat_windows(b, x, window_of(x.type, **attrs), -math.inf)
+    window = window_of(x.type, **attrs)
+    wider = _floored(window, x.type)
+    if wider is not None:
+        return _floor_pool(b, x, wider)
+    flat = flat_windows(b, x, window, -math.inf)
     result: Value = b(MAX, flat, axes=(-1,))
+    return result
+
+
+def _floored(window: Window, x: Type) -> Window | None:
+    """The same windows without `ceil`: padding by what a stride may leave over at the end brings
+    the last one in. None where that would make one that starts behind the tensor."""
+    steps = list(zip(window.stride, window.extent, window.pads, strict=True))
+    if not window.ceil or any(high + stride > extent for stride, extent, (_, high) in steps):
+        return None
+    pads = tuple((low, high + stride - 1) for stride, _, (low, high) in steps)
+    wider = replace(window, pads=pads, ceil=False)
+    sizes = x.shape[2:]
+    same = wider.counts("max_pool", sizes) == window.counts("max_pool", sizes)
+    return wider if same else None
+
+
+def _floor_pool(b: Build, x: Value, window: Window) -> Value:
+    """A pool without `ceil`; padding of more than half a window is made before it."""
+    pairs = list(zip(window.pads, window.extent, strict=True))
+    if any(2 * side > extent for pair, extent in pairs for side in pair):
+        pads = ((0, 0), (0, 0), *window.pads)
+        x = b(PAD, x, pads=pads, mode="constant", value=-math.inf)
+        window = replace(window, pads=((0, 0),) * len(pairs))
+    result: Value = b(MAX_POOL, x, **_attrs(window))
     return result
 
 

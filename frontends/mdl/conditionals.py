@@ -76,7 +76,10 @@ class Conditionals:
             return self.e.control.choose(frame, node, taken)
         branch = node.body if taken else node.other
         if self.e.expressions.express(frame, branch) is not None:
-            return self.e.expressions.evaluate(frame, branch)
+            value = self.e.expressions.evaluate(frame, branch)
+            if isinstance(value, Block):
+                self.record(frame, node, taken)
+            return value
         arm = self.record(frame, node, taken)
         with frame.arm(node.site, arm):
             if node.site in frame.block.plan.chains and isinstance(branch, s.Pipe):

@@ -256,5 +256,26 @@ model Seq2Seq(vocab = 11, D = 8, layers = 2, heads = 2):
         h = Dec(heads)(h, m, keep = keep)
     logits = (h -> layer_norm) @ transpose(token.weight)
 """,
+    "googlenet": """
+block Plain(width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, width, H, W]
+    y = x -> conv(width, 3, pad = 1) -> relu
+block Fire(squeeze, width):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, 2 * width, H, W]
+    s = x -> conv(squeeze, 1) -> relu
+    y = concat(s -> conv(width, 1) -> relu, s -> conv(width, 3, pad = 1) -> relu, axis = 1)
+model GoogLeNet(classes = 3, aux = true, Unit = Plain):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, classes]
+    out side: f32[B, classes]
+    h = x -> conv(4, 3, stride = 2, pad = 1) -> relu -> max_pool(3, stride = 2, ceil = true)
+    for squeeze, width in [(2, 3), (3, 4)]:
+        h = h -> Fire(squeeze, width)
+    side = h -> mean(H, W) -> linear(classes) if aux else constant(0.5) -> expand([B, classes])
+    h = h -> max_pool(3, stride = 2, pad = 1, ceil = true) -> Unit(4)
+    y = h -> max_pool(2, ceil = true) -> mean(H, W) -> linear(classes)
+""",
 }
 """By name: .mdl text with one model."""

@@ -256,5 +256,21 @@ model Fields(rows = [7, 9], width = 3):
         latent += [ids[:, i] -> embedding(count, width) as latent]
     y = concat(latent, axis = 1) -> linear(1)
 """,
+    "sizes_behind": """
+block Side(a, b):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, a + b, H, W]
+    y = concat(x -> conv(a, 1), x -> conv(b, 3, pad = 1), axis = 1)
+model SizesBehind(table = [(2, 4), (3, 5)], n = 2):
+    in  x: f32[B, 4, H, W]
+    out y: f32[B, 5]
+    h = x
+    for a, b in table:
+        h = h -> Side(a, b)
+    h = h -> local_response_norm(3)
+    repeat n:
+        h = h -> conv(8, 3, pad = 1) -> pixel_shuffle(2)
+    y = h -> mean(H, W) -> linear(5)
+""",
 }
 """By name: .mdl text with one model."""
