@@ -87,9 +87,7 @@ def verify(
         pool.start(artefacts)
         directory = stack.enter_context(TemporaryDirectory(prefix="mlc-verify-"))
         targets = [Target(name, folder, directory) for name, folder in artefacts.items()]
-        drawn, _ = clone(graph)
-        as_inputs(drawn)
-        run = _Run(drawn, targets, pool, weights, progress, mean, faults, for_tpu)
+        run = _Run(graph, targets, pool, weights, progress, mean, faults, for_tpu)
         return run.run(seeds, [mode for mode in MODES if mode in modes], sizes)
 
 
@@ -107,7 +105,8 @@ class _Run:
         faults: bool,
         for_tpu: bool = False,
     ) -> None:
-        self.graph = graph
+        self.graph, _ = clone(graph)
+        as_inputs(self.graph)
         self.targets = targets
         self.pool = pool
         self.weights = weights
