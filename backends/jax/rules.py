@@ -9,6 +9,7 @@ from typing import Any
 from ...compiler.expr import Expr, literal
 from ...compiler.ops.random import MASKS
 from ...compiler.program import Apply
+from ..source.draws import shape_of
 from ..source.masks import masked
 from ..source.parts import Parts, Rule, exponent
 from ..source.tree import is_literal, number, tree
@@ -283,7 +284,12 @@ def masks(mode: str, *, still: bool = False) -> Mapping[str, Rule]:
 
 def drawn(key: str) -> Rule:
     """How noise is drawn by this key."""
-    return lambda p: p.fill(f"jax.random.{p.fixed('distribution')}({key}, {{shape}})")
+
+    def rule(p: Parts) -> Expr:
+        name = p.fixed("distribution")
+        return p.fill(f"jax.random.{name}({key}, {{shape}})", shape=shape_of(p))
+
+    return rule
 
 
 def _iota(p: Parts) -> Expr:

@@ -111,7 +111,7 @@ def _picked(loop: Repeat) -> dict[Var | None, Var] | None:
     for statement in loop.body:
         if isinstance(statement, Call):
             continue
-        if not isinstance(statement, Apply) or not isinstance(statement.inputs[0], Var):
+        if not isinstance(statement, Apply) or not isinstance((*statement.inputs, None)[0], Var):
             return None
         x, attrs = statement.inputs[0], statement.attrs
         if statement.op.name == "slice" and _one_each(loop, x, attrs):

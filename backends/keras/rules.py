@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ...compiler.expr import Expr, literal
 from ...compiler.ops.random import MASKS
+from ..source.draws import shape_of
 from ..source.masks import masked
 from ..source.parts import Parts, Rule, exponent
 from ..source.tree import number, text, tree
@@ -204,7 +205,8 @@ def _masked(p: Parts) -> Expr:
 
 def _noise(p: Parts) -> Expr:
     name = p.fixed("distribution")
-    return p.fill(f"keras.random.{name}({{shape}}, seed=self.seed_generator)")
+    template = f"keras.random.{name}({{shape}}, seed=self.seed_generator)"
+    return p.fill(template, shape=shape_of(p))
 
 
 def _linear(p: Parts) -> Expr:

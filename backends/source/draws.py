@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+
 from ...compiler.clone import clone
+from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Input
 from ...compiler.ops.draw import NOISE
 from ...compiler.passes.noise import as_inputs
 from ...compiler.program import Apply, Call, Class, Statement, Var, outputs, walk
 from ..artefact import Port
+from .parts import Parts
 
 
 def draws(cls: Class) -> bool:
@@ -42,5 +46,19 @@ def noise_ports(graph: Graph, prepared: Graph) -> tuple[Port, ...]:
     """What the code for `prepared`, made of `graph`, draws, in this order; named as `as_inputs`
     names it."""
     given: dict[str, Input] = as_inputs(clone(graph)[0])
-    keys = [node.attrs["key"] for node in prepared if node.op is NOISE]
-    return tuple(Port.of(given[key], given[key].name) for key in keys)
+    found = []
+    for node in prepared:
+        if node.op is NOISE:
+            value = given[node.attrs["key"]]
+            value.order = node.output.order
+            found.append(Port.of(value, value.name))
+    return tuple(found)
+
+
+def shape_of(p: Parts) -> Expr:
+    """The shape of noise, as it is stored."""
+    order = p.apply.outputs[0].order
+    shape: Expr = p["shape"]
+    if order is None or not isinstance(shape, (ast.Tuple, ast.List)):
+        return shape
+    return ast.Tuple([shape.elts[axis] for axis in order], ast.Load())

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ..graph import Graph, Input, Node, Scope, Value, Weight
 from ..op import Build
+from ..ops.draw import NOISE
 from ..ops.join import STACK
 from ..ops.shape import RELAYOUT, TRANSPOSE, UNSQUEEZE, permutation
 
@@ -184,11 +185,24 @@ class _Plan:
         plain = {v for v, order in self.orders.items() if order is None and v.type.rank > 2}
         if self.keep_ports:
             plain -= set(self.graph.inputs)
-        found = {v for v in plain if v.node is not None and not _bound(v) and _asked(v, set())}
+        free = {v for v in plain if v.node is not None and not _bound(v)}
+        found = {v for v in free if _asked(v, set())}
+        found |= {v for v in free if v.node and v.node.op is NOISE and self._meets(v, set())}
         for group in self.alike:
             if any(v in found or self._is_last(v) for v in group):
                 found |= plain & set(group)
         return found
+
+    def _meets(self, value: Value, seen: set[Value]) -> bool:
+        """Whether what is stored with channels last is combined with it, element by element."""
+        seen.add(value)
+        for node in value.users:
+            if _layout(node) not in ("any", "axes") or node.op is RELAYOUT:
+                continue
+            alike = [v for v in node.outputs if v.type.rank == value.type.rank and v not in seen]
+            if any(map(self._is_last, node.values)) or any(self._meets(v, seen) for v in alike):
+                return True
+        return False
 
     def _is_last(self, value: Value) -> bool:
         return value.type.rank > 2 and self.orders.get(value) == last(value.type.rank)
@@ -278,7 +292,7 @@ class _Writer:
             output.order = _result(node, output, want, self.forced, self.free)
             if output.order is None and output in self.forced:
                 order = last(output.type.rank)
-                if self.free and _inserts(node, order):
+                if self.free and (node.op is NOISE or _inserts(node, order)):
                     output.order = order
                 else:
                     _behind(node, output, order)

@@ -154,3 +154,29 @@ def test_masks_are_multiplied_by_as_one_would() -> None:
     assert "h if self.deterministic or self.rate == 0 else" in jax
     keras = mlc.compile(graph, "keras").source
     assert "def call(self, h, path, training=False):" in keras
+
+
+IMAGES = """
+model Pictures(width = 4):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, width]
+    noise n: f32[B, 1, H, W] = normal
+    noise rows: f32[B, 3, H, 7] = uniform
+
+    h = x + 0.1 * n -> conv(width, 3, pad = 1)
+    y = (h -> mean(H, W)) + mean(rows, axes = [1, 2, 3])[:, none]
+"""
+
+
+def test_noise_of_images_is_drawn_as_it_is_stored(pool: Pool) -> None:
+    graph = mlc.load(IMAGES)
+    jax = mlc.compile(graph, "jax").source
+    assert "jax.random.normal(self.rngs.noise(), (B, H, W, 1))" in jax
+    assert "jax.random.uniform(self.rngs.noise(), (B, 3, H, 7))" in jax
+    assert "transpose" not in jax + mlc.compile(graph, "keras").source
+    verify(graph, ["jax", "keras"], None, 1, ["inference"], None, pool=pool).assert_equivalent()
+
+
+def test_a_loop_that_draws_is_no_scan_over_layers() -> None:
+    with pytest.raises(mlc.MlcError, match="no loop of equal blocks"):
+        mlc.compile(mlc.load(MODEL), "jax", tpu=True, scan_layers=True)
