@@ -111,9 +111,11 @@ def _picked(loop: Repeat) -> dict[Var | None, Var] | None:
     for statement in loop.body:
         if isinstance(statement, Call):
             continue
-        if not isinstance(statement, Apply) or not isinstance((*statement.inputs, None)[0], Var):
+        if not isinstance(statement, Apply) or not statement.inputs:
             return None
         x, attrs = statement.inputs[0], statement.attrs
+        if x is None:
+            return None
         if statement.op.name == "slice" and _one_each(loop, x, attrs):
             made[statement.outputs[0]] = statement
         elif statement.op.name == "squeeze" and x in made and expr.show(attrs["axes"]) == "(0,)":
