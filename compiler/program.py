@@ -108,7 +108,7 @@ class Apply:
 
 @dataclass(eq=False, slots=True)
 class Region:
-    """What a statement runs again and again, or perhaps: `body` is a straight line of ops.
+    """What a statement runs again and again, or perhaps.
 
     `inputs` has a tensor for each that the block takes: one of its own for what is carried or gone
     through, the class's for what is only read.
@@ -116,7 +116,7 @@ class Region:
 
     inputs: tuple[Var, ...]
     outputs: tuple[Var, ...]
-    body: list[Apply]
+    body: list[Statement]
 
 
 @dataclass(eq=False, slots=True)
@@ -353,3 +353,22 @@ def outputs(statement: Statement) -> tuple[Var, ...]:
             return (*(c.result for c in carried), *results.values())
         case If(phis=phis):
             return tuple(phi.result for phi in phis)
+
+
+def taken(statement: Statement) -> list[Var]:
+    """The tensors that a statement itself takes, not those that its bodies do."""
+    match statement:
+        case Apply(op=op, inputs=inputs, member=member, regions=regions):
+            results = [v for region in regions for v in region.outputs]
+            # A layer holds its buffers itself, also as an earlier call has left them.
+            data = inputs[: len(op.inputs)] if member and op.effect == "state" else inputs
+            return [v for v in data if v is not None] + results
+        case Call(inputs=inputs):
+            return [v for v in inputs if v is not None]
+        case Chain(input=first):
+            return [first]
+        case If(phis=phis):
+            return [v for phi in phis for v in (phi.then, phi.orelse)]
+        case Repeat(carried=carried, results=results):
+            return [v for c in carried for v in (c.initial, c.next)] + list(results)
+    raise AssertionError(statement)

@@ -49,7 +49,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         folds.update(fold_flatten(copied))
         return changes
 
-    stored, program = prepare(graph, native, layout)
+    stored, program = prepare(graph, native, layout, within=False)
     release(program)
     recurrent.trim(program)
     stem = module_name(name)

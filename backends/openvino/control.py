@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Apply, Region, Var, WeightVar, walk
+from ...compiler.program import (
+    Apply,
+    Call,
+    Region,
+    Statement,
+    Var,
+    WeightVar,
+    outputs,
+    walk,
+)  # fmt: skip
 from ..source.compose import Def, Return, expressions
 from ..source.control import Scan
 from ..source.names import free
@@ -218,11 +227,22 @@ def _computed(graph: Graph, var: Var, given: Container[Var]) -> Expr:
     """A carry as it goes to the next step. What only hands memory on is overwritten there before it
     is read: OpenVINO's CPU then computes with other numbers, and says nothing."""
     value = graph.read(var)
-    made = graph.made.get(var)
-    if var not in given and made is not None and made.op.name not in VIEWS:
+    if var not in given and _fresh(var, graph.cls.body):
         return value
     larger = "logical_or" if var.type.dtype == "bool" else "maximum"
     return tree(f"ops.{larger}({{x}}, {{x}})", x=value)
+
+
+def _fresh(var: Var, body: Sequence[Statement]) -> bool:
+    """Whether a tensor is memory of its own, as what is computed is."""
+    made = next((s for s in walk(body) if var in outputs(s)), None)
+    match made:
+        case Apply(op=op):
+            return op.name not in VIEWS
+        case Call(cls=cls):
+            result = [*cls.outputs.values()][made.outputs.index(var)]
+            return _fresh(result, cls.body)
+    return False
 
 
 def _shut(graph: Graph, outside: Sequence[Var | None]) -> dict[Var, Var]:

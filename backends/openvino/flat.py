@@ -103,6 +103,6 @@ def _region(node: Node, block: Graph, variables: dict[Value, Var]) -> Region:
     outside = node.values[len(node.values) - len(block.inputs) :]
     for i, (value, given) in enumerate(zip(block.inputs, outside, strict=True)):
         variables[value] = Var(identifier(value.name), value.type) if i < own else variables[given]
-    body = [_statement(inner, variables, {}) for inner in block]
+    body: list[Statement] = [_statement(inner, variables, {}) for inner in block]
     inputs = tuple(variables[x] for x in block.inputs)
     return Region(inputs, tuple(variables[y] for y in block.outputs.values()), body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler import expr
 from ...compiler.expr import Expr, literal
-from ...compiler.program import Apply, Region, Var
+from ...compiler.program import Apply, Region, Var, outputs
 from ..source.compose import Assign, Break, Do, For, When
 from ..source.control import Scan, in_place, packed
 from ..source.lists import zipped
@@ -30,7 +30,7 @@ def choose(forward: Forward, statement: Apply) -> None:
     assert condition is not None
     line = When(forward.read(condition))
     for region, arm in zip(statement.regions, (line.then, line.orelse), strict=True):
-        made = {var for each in region.body for var in each.outputs}
+        made = {var for each in region.body for var in outputs(each)}
         pairs = [*zip(statement.outputs, region.outputs, strict=True)]
         direct = [v in made and region.outputs.count(v) == 1 for v in region.outputs]
         for (result, var), same in zip(pairs, direct, strict=True):

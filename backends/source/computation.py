@@ -28,6 +28,7 @@ from ...compiler.program import (
     WeightVar,
     Whole,
     followed,
+    taken,
     walk,
 )  # fmt: skip
 from ...compiler.program import outputs as outputs_of
@@ -421,25 +422,6 @@ def users(cls: Class) -> dict[Var, list[Statement | None]]:
     for var in (*cls.outputs.values(), *(var for _, var in cls.updates)):
         found.setdefault(var, []).append(None)
     return found
-
-
-def taken(statement: Statement) -> list[Var]:
-    """The tensors that a statement itself takes, not those that its bodies do."""
-    match statement:
-        case Apply(op=op, inputs=inputs, member=member, regions=regions):
-            results = [v for region in regions for v in region.outputs]
-            # A layer holds its buffers itself, also as an earlier call has left them.
-            data = inputs[: len(op.inputs)] if member and op.effect == "state" else inputs
-            return [v for v in data if v is not None] + results
-        case Call(inputs=inputs):
-            return [v for v in inputs if v is not None]
-        case Chain(input=first):
-            return [first]
-        case If(phis=phis):
-            return [v for phi in phis for v in (phi.then, phi.orelse)]
-        case Repeat(carried=carried, results=results):
-            return [v for c in carried for v in (c.initial, c.next)] + list(results)
-    raise AssertionError(statement)
 
 
 # ------------------------------------------------------------------------------------- numbers

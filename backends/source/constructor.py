@@ -118,6 +118,10 @@ class Constructor(ABC):
                 | Chain(member=member)
             ):
                 yield self.set(self.scope.attribute(member.name), self.made(statement))
+            case Apply(regions=regions):
+                for region in regions:
+                    for inner in region.body:
+                        yield from self._construct(inner)
             case If():
                 yield from self._if(statement)
             case Repeat():
@@ -201,11 +205,14 @@ class Constructor(ABC):
                 ) if member.listed:
                     waiting.append((self.scope.attribute(member.name), self.made(statement)))
                     continue
-                case Apply() | Call():
+                case Apply(regions=[]) | Call():
                     continue
             yield from appended(waiting)
             waiting = []
             match statement:
+                case Apply(regions=regions):
+                    for region in regions:
+                        yield from self._elements(region.body)
                 case Repeat():
                     yield from self._loop_body(statement, self._sizes(statement))
                 case If():

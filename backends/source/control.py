@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...compiler.program import Apply, Region, Statement, Var, walk
+from ...compiler.program import Apply, Call, Region, Statement, Var, outputs, taken, walk
 from .compose import Assign, Composer, Def, Return
 from .names import free
 from .tree import tree
@@ -96,20 +96,15 @@ def in_place(region: Region, current: Sequence[Var], following: Sequence[Var]) -
 
 
 def _in_place(region: Region, var: Var, after: Var, following: Sequence[Var]) -> bool:
-    made = [i for i, s in enumerate(region.body) if after in s.outputs]
+    made = [i for i, s in enumerate(region.body) if after in outputs(s)]
     if not made or following.count(after) > 1 or var in region.outputs:
         return False
     (at,) = made
     maker = region.body[at]
-    read = {v for s in walk(region.body[at + 1 :]) for v in _reads(s)}
-    read |= {v for inner in maker.regions for v in inner.inputs}
-    return var not in read
-
-
-def _reads(statement: object) -> list[Var]:
-    assert isinstance(statement, Apply)
-    results = [v for region in statement.regions for v in region.outputs]
-    return [v for v in statement.inputs if v is not None] + results
+    later = region.body[at + 1 :]
+    if not isinstance(maker, Call) and (not isinstance(maker, Apply) or maker.regions):
+        later = region.body[at:]
+    return var not in {v for s in walk(later) for v in taken(s)}
 
 
 def function(

@@ -13,6 +13,7 @@ from ...compiler.op import Op
 from ...compiler.ops import OPS
 from ...compiler.passes import CLEAN, apply
 from ...compiler.passes.expand import expand
+from ...compiler.passes.loosen import loosen
 from ...compiler.passes.mode import resolve
 from ...compiler.passes.outline import outline
 from ...compiler.passes.project import project
@@ -25,19 +26,22 @@ def prepare(
     spelled: Collection[str] | Callable[[Node], bool],
     layout: Callable[[Graph], int] | None = None,
     training: bool | None = None,
+    *,
+    within: bool = True,
 ) -> tuple[Graph, Program]:
     """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes.
 
     `spelled` are names of ops, or says of a node whether the target has it. The classes hold what
-    variants of the graph show, too. `training` is the mode of targets whose files have one.
+    variants of the graph show, too. `training` is the mode of targets whose files have one;
+    `within` says whether they apply layers in the bodies of scans, loops and choices.
     """
     _refuse_order(graph)
     named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
-    prepared = _prepared(graph, named, layout, training)
+    prepared = _prepared(graph, named, layout, training, within)
     others: list[Graph] = []
     for variant in graph.variants():
         with suppress(MlcError):  # what the target cannot write of it is not offered
-            others.append(_prepared(variant, named, layout, training))
+            others.append(_prepared(variant, named, layout, training, within))
     return prepared, outline(prepared, others)
 
 
@@ -46,8 +50,11 @@ def _prepared(
     spelled: Container[Op] | Callable[[Node], bool],
     layout: Callable[[Graph], int] | None,
     training: bool | None,
+    within: bool,
 ) -> Graph:
     copied, _ = clone(graph)
+    if not within:
+        loosen(copied)
     if training is not None:
         resolve(copied, training)
     unlayered(copied)

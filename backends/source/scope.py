@@ -22,6 +22,9 @@ def members(body: list[Statement]) -> Iterator[Member]:
         match statement:
             case Apply(member=Member() as member) | Call(member=member) | Chain(member=member):
                 yield member
+            case Apply(regions=regions):
+                for region in regions:
+                    yield from members(region.body)
             case Repeat(body=inner):
                 yield from members(inner)
             case If(then=then, orelse=orelse):

@@ -253,7 +253,7 @@ class Calls:
         lines = len(block.definition.params) + len(block.inputs) + len(block.outputs)
         self.e.spend(200 + 50 * lines, span)
         held.instance.calls += 1
-        inner = Frame(block, scope, held.instance)
+        inner = Frame(block, scope, held.instance, depth=len(self.e.construct.regions))
         self.stack.append((block, span))
         try:
             self.e.statements.parameters(inner, held.values, span)

@@ -9,7 +9,7 @@ from typing import Any
 from ...compiler.diagnose import MlcError, Span
 from ...compiler.dim import bounds
 from ...compiler.expr import Expr
-from ...compiler.graph import Graph, Layer, Node, Scope, Type, Value, Weight
+from ...compiler.graph import Graph, Layer, Node, Type, Value, Weight
 from ...compiler.op import REQUIRED, Op, Param, Signature, TypeMismatch, collecting
 from ...compiler.ops.constant import CONSTANT
 from .attribute import resolved
@@ -48,9 +48,10 @@ class Construct:
         known = frame.instance.parts.get(key)
         if isinstance(known, Layer):
             return known
-        scope, exprs = self._place(frame, held)
+        self._allow(held)
         layer = Layer(
-            held.op, scope, place.member, place.index, place.path, held.attrs, exprs, site,
+            held.op, frame.scope, place.member, place.index, place.path, held.attrs, held.exprs,
+            site,
         )  # fmt: skip
         frame.instance.parts[key] = layer
         self.graph.layers.append(layer)
@@ -63,16 +64,10 @@ class Construct:
             text = f"{name} is called in the body of a scan or a choice, and outside of it"
             raise MlcError("unsupported", text, span, help="make it twice")
 
-    def home(self, frame: Frame) -> Scope:
-        """The scope that what is made here belongs to: in a block, that of its statement."""
-        return self.regions[0].home if self.regions else frame.scope
-
-    def _place(self, frame: Frame, held: Held) -> tuple[Scope, dict[str, Expr]]:
-        """The same, and the expressions of an op's attributes over the names of that scope."""
-        if not self.regions:
-            return frame.scope, held.exprs
-        self.regions[-1].require(held.op, held.span)
-        return self.home(frame), self.regions[0].exprs(held.exprs, frame.scope)
+    def _allow(self, held: Held) -> None:
+        """Raises for what cannot stand in the body of a scan, a loop or a choice."""
+        if self.regions:
+            self.regions[-1].require(held.op, held.span)
 
     def weights(self, layer: Layer, types: Sequence[Type | None], attrs: Any, span: Span) -> None:
         """Makes the weights of a layer by its first use; checks that later ones agree."""
@@ -162,11 +157,11 @@ class Construct:
                 types.append(value.type if value else None)
         results = self._infer(op, types, attrs, span)
         self._compare_labels(frame, op, inputs, span)
-        scope, exprs = self._place(frame, held)
+        self._allow(held)
         node = self._append(
             Node(
-                op, values, results, attrs, exprs=exprs, layer=None if self.regions else layer,
-                scope=scope, site=site, rank=frame.rank(site), arms=frame.arms, span=span,
+                op, values, results, attrs, exprs=held.exprs, layer=layer,
+                scope=frame.scope, site=site, rank=frame.rank(site), arms=frame.arms, span=span,
             ),
             span,
         )  # fmt: skip
@@ -186,7 +181,7 @@ class Construct:
         types = [value.type for value in inputs]
         made = self._infer(op, types, attrs, span, tuple(map(Signature.of, blocks)))
         node = Node(
-            op, inputs, made, attrs, scope=self.home(frame), site=site, rank=frame.rank(site),
+            op, inputs, made, attrs, scope=frame.scope, site=site, rank=frame.rank(site),
             arms=frame.arms, span=span, blocks=tuple(blocks),
         )  # fmt: skip
         return self._append(node, span)
@@ -274,7 +269,7 @@ class Construct:
         """The default of an `in?` as a tensor of its type, once a call."""
         if absent.name not in frame.filled:
             scope, arms, regions = frame.scope, frame.arms, self.regions
-            frame.scope, frame.arms, self.regions = self.home(frame).block, (), []
+            frame.scope, frame.arms, self.regions = scope.block, (), regions[: frame.depth]
             try:
                 number = self.constant(
                     frame, absent.default, absent.type.dtype, site=absent.site, span=absent.span,

@@ -137,7 +137,8 @@ POISON = Variable(Poisoned, None, Scope("model"))
 
 @dataclass(eq=False, slots=True)
 class Frame:
-    """One call of a block while its body is elaborated."""
+    """One call of a block while its body is elaborated; `depth` is how many bodies of scans, loops
+    and choices the call stands in."""
 
     block: Block
     scope: Scope
@@ -151,6 +152,7 @@ class Frame:
     filled: dict[str, Tensor] = field(default_factory=dict)
     updated: set[str] = field(default_factory=set)
     named: dict[Value, tuple[Dim | None, ...]] = field(default_factory=dict)
+    depth: int = 0
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:

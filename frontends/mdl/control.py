@@ -334,7 +334,8 @@ class Control:
         """Elaborates into the region."""
         self.e.construct.regions.append(region)
         try:
-            yield
+            with frame.within(region.scope):
+                yield
         finally:
             self.e.construct.regions.pop()
 

@@ -52,12 +52,9 @@ class Params:
             expr or literal_expr(size) for expr, size in zip(sizes, declared.shape, strict=True)
         )
         bare = declared.with_(labels=(None,) * declared.rank)
-        home = self.e.construct.home(frame)
-        inner = frame.scope.block is not home.block
-        part = path[len(home.block.path) :].lstrip(".").replace(".", "_") if inner else node.name
         weight = Weight(
-            path, bare, self._init(frame, node), trainable=not node.state, scope=home, part=part,
-            site=node.site, exprs=() if inner else exprs, span=node.span,
+            path, bare, self._init(frame, node), trainable=not node.state, scope=frame.scope,
+            part=node.name, site=node.site, exprs=exprs, span=node.span,
         )  # fmt: skip
         self.e.construct.add_weight(weight)
         frame.instance.parts[key] = weight

@@ -5,25 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...compiler import expr as expressions
 from ...compiler.diagnose import MlcError, Span
-from ...compiler.dim import Size
-from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Input, Node, Scope, Type, Value
 from ...compiler.op import Op
 from ...compiler.passes.dce import sweep
 
 
 class Region:
-    """One block; `home` is the scope of the statement, in whose names all of it is said.
+    """One block, with a scope of its own in `home`, that of the statement.
 
     `captured` maps what is read from outside to the input that it is inside.
     """
 
     def __init__(self, keyword: str, graph: Graph, home: Scope) -> None:
         self.keyword = keyword
-        self.graph = Graph(graph.name, graph.root)
-        self.home = home
+        self.scope = Scope("region", parent=home, path=home.path)
+        self.graph = Graph(graph.name, self.scope)
         self.own: set[Value] = set()
         self.captured: dict[Value, Input] = {}
 
@@ -65,22 +62,6 @@ class Region:
             text = f"{op.name} {what} in training, and stands in the body of a `{self.keyword}`"
             raise MlcError("unsupported", text, span, help="apply it before or after")
 
-    def exprs(self, given: Mapping[str, Expr], scope: Scope) -> dict[str, Expr]:
-        """Expressions over the names of `scope`, in here, over those of `home`; without those that
-        cannot be said there."""
-        found = dict(given)
-        for inner in scope.ancestors():
-            if inner is self.home:
-                return found
-            names = _names(inner)
-            own = inner.kind in ("block", "model")
-            found = {
-                key: expressions.substitute(expr, names)
-                for key, expr in found.items()
-                if not own or expressions.names(expr) <= names.keys()
-            }
-        return {}
-
 
 def sealed(*regions: Region) -> tuple[tuple[Graph, ...], list[Value]]:
     """The blocks of one node, and what they all take from outside behind their own inputs."""
@@ -91,13 +72,3 @@ def sealed(*regions: Region) -> tuple[tuple[Graph, ...], list[Value]]:
             region.inside(value)
             region.graph.inputs.append(region.captured[value])
     return tuple(region.graph for region in regions), outside
-
-
-def _names(scope: Scope) -> dict[str, Expr]:
-    """What the names of a scope are, over those of its parent."""
-    known = {
-        name: expressions.literal(value)
-        for name, value in scope.values.items()
-        if not isinstance(value, Size) and isinstance(value, (bool, int, float, str))
-    }
-    return known | scope.exprs

@@ -127,4 +127,77 @@ model Until(D = 4):
         y = y * 0.6
         n = n + 1
 """,
+    "nested": """
+block Mix(width):
+    in  x: f32[B, D]
+    out y: f32[B, width]
+    h = x -> linear(width) -> tanh
+    repeat 2:
+        h = h -> linear(width) -> tanh
+    skip = h if D == width else x -> linear(width) -> layer_norm
+    y = h + skip
+
+block Frame(width):
+    in  x: f32[B, T, D]
+    out y: f32[B, T, width]
+    mix = Mix(width)
+    h = constant(0.1) -> expand([B, width])
+    ys = []
+    scan x_t in x along T backwards:
+        h = mix(concat(x_t, h, axis = 1))
+        if mean(h) > 0.0:
+            h = h -> linear(width) -> tanh
+        else:
+            h = 0.5 * h
+        ys += [h]
+    y = ys
+
+model Nest(width = 5, layers = 2):
+    in  x: f32[B, T, D = 3]
+    out y: f32[B, T, width]
+    out n: f32[B]
+    h = x
+    repeat layers:
+        h = h -> Frame(width)
+    y = h
+    n = mean(h, 1, 2)
+""",
+    "members": """
+block Step(width):
+    in  x: f32[B, D]
+    in  h: f32[B, width]
+    in? gain: f32[] = 1.0
+    out y: f32[B, width]
+    out gate: f32[B, width]
+    param scale: f32[width] = ones
+    param start: f32[D, width] = normal(0.3)
+    gate = sigmoid(concat(x, h, axis = 1) -> linear(width))
+    y = gate * h * scale + (1.0 - gate) * tanh(x @ start) * gain
+
+block Encoder(width):
+    in  x: f32[B, T, D]
+    out y: f32[B, T, width]
+    h = constant(0.0) -> expand([B, width])
+    ys = []
+    scan x_t in x along T:
+        h, gate = Step(width)(x_t, h)
+        ys += [h * gate]
+    y = ys
+
+model Stacked(width = 4, layers = 2):
+    in  x: f32[B, T, D = 3]
+    out y: f32[B, T, width]
+    out z: f32[B, width]
+    h = x
+    h = h -> Encoder(width)
+    repeat layers:
+        h = h + (h -> Encoder(width) -> linear(width))
+    y = h
+    s = constant(0.2) -> expand([B, width])
+    cell = Step(width)
+    scan y_t, x_t in zip(h, x) along T backwards:
+        s, g = cell(x_t, s)
+        s, g = cell(x_t, s + y_t * g)
+    z = s
+""",
 }

@@ -12,7 +12,12 @@ from mlc.request import verify
 from tests.backends.control import CONTROL
 
 TARGETS = ("pytorch", "jax", "keras", "openvino", "onnx")
-SOME = {"tagger": ("openvino", "onnx"), "folded": ("jax", "keras"), "frames": ("jax", "keras")}
+SOME = {
+    "nested": ("pytorch", "jax", "openvino"),
+    "tagger": ("openvino", "onnx"),
+    "folded": ("jax", "keras"),
+    "frames": ("jax", "keras"),
+}
 """What is shown on these targets alone, since others show the rest: masks, few tensors, images."""
 
 
@@ -41,7 +46,8 @@ def test_pytorch_runs_them_as_plain_python() -> None:
     assert "hs = torch.stack(hs, dim=1)" in text
     assert "for x_t in reversed(x.unbind(1)):" in source("both_ways", "pytorch")
     text = source("choices", "pytorch")
-    assert "        if large:\n            h = torch.tanh(" in text
+    assert "        if large:\n" in text
+    assert "            h = torch.tanh(self.linear(x))\n" in text
     assert "        else:\n" in text
     assert "for _ in range(4):\n            if not torch.abs(h).mean() > 0.1:\n" in text
     assert "while (y * y).sum() > 1.0:" in source("until", "pytorch")
@@ -72,6 +78,22 @@ def test_jax_has_functions_within_the_call() -> None:
     assert "jax.lax.cond(large, then, otherwise)" in source("choices", "jax")
     assert "n, y = jax.lax.while_loop(going, step, (h, x))" in source("until", "jax")
     assert "jax.lax.map(" in source("moments", "jax")
+
+
+def test_layers_and_blocks_in_a_body_are_members() -> None:
+    text = source("tagger", "pytorch")
+    assert "self.linear1 = nn.Linear(4, width)" in text
+    assert "new = torch.tanh(self.linear1(x_t) + self.linear2(h))" in text
+    text = source("nested", "pytorch")
+    assert "self.mix = Mix(D + 5)" in text
+    assert "h2 = self.mix(torch.cat([x_t, h], dim=-1))" in text
+    assert "h = torch.tanh(self.linear(h2)) if h2.mean() > 0.0 else 0.5 * h2" in text
+    text = source("members", "jax")
+    assert "self.step = Step(D, width, rngs=rngs)" in text
+    assert "h, gate = self.step(x_t, h)" in text
+    assert text.count("class ") == 3
+    text = source("members", "openvino")
+    assert 'self.step(x_t, f"{name}.step", h)' in text
 
 
 def test_weights_within_a_block_are_made_once() -> None:

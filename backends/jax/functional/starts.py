@@ -70,6 +70,9 @@ class Start(Constructor):
         """The statements that make something, in the shapes that the constructor knows."""
         for statement in body:
             match statement:
+                case Apply(regions=[_, *_] as regions):
+                    for region in regions:
+                        yield from self._pruned(region.body)
                 case Apply(member=member) | Call(member=member):
                     if member is not None and member.name in self.held:
                         yield statement

@@ -17,6 +17,7 @@ from ...graph import Definition, Graph, Scope, Weight
 from ...program import Class, Program
 from .classes import Builder, Made, loose
 from .frame import Disagree, Freeze, Runs, Unroll
+from .opened import opened
 from .tree import Tree
 
 
@@ -55,7 +56,8 @@ def _settled(graphs: Sequence[Graph]) -> Settled:
     unrolled: set[tuple[Definition, int]] = set()
     while True:
         try:
-            return Settled(_outline(Tree(graphs, unrolled)), unrolled)
+            with opened(graphs) as outside:
+                return Settled(_outline(Tree(graphs, unrolled, outside)), unrolled)
         except Unroll as found:
             unrolled.add(found.place)
 
@@ -175,7 +177,7 @@ def _segments(tree: Tree, weight: Weight) -> tuple[tuple[str, int | None], ...]:
         parts.insert(0, tree.held(holder.member, holder.index, holder.scope))
         scope = holder.scope
     while scope is not None and scope.parent is not None:
-        if scope.kind != "iteration":
+        if scope.kind not in ("iteration", "region"):
             parts.insert(0, tree.held(scope.member, scope.index, scope.home or scope.parent))
         scope = scope.parent
     return tuple(parts)

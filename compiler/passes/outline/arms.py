@@ -16,6 +16,8 @@ def decide(body: Sequence[Statement], known: Sequence[tuple[Expr, bool]] = ()) -
         match statement:
             case Apply():
                 statement.attrs = _all(statement.attrs, known)
+                for region in statement.regions:
+                    decide(region.body, known)
             case Call():
                 statement.args = _all(statement.args, known)
                 statement.sizes = _all(statement.sizes, known)

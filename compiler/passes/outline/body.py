@@ -18,6 +18,7 @@ from ...program import (
     Hyper,
     If,
     Member,
+    Region,
     Statement,
     Var,
     WeightVar,
@@ -31,9 +32,10 @@ from .held import fix_flags, held
 from .loops import Carry, merge_loop
 from .measured import measured
 from .numbers import Numbers
-from .regions import regions, signatures
+from .opened import own_inputs
+from .regions import given, regions, signatures
 from .sizes import Sizes
-from .tree import Item, earlier, external, leaving, runs
+from .tree import Item, around, earlier, external, leaving, runs
 from .wholes import infer, operands
 
 if TYPE_CHECKING:
@@ -295,12 +297,16 @@ class Part:
         op = agree(self.frames, [node.op for node in nodes])
         attrs, values = self._attrs(nodes)
         member = self._member([node.layer for node in nodes])
-        inputs = operands(self, nodes)
         symbolic = self.sizes.attributes(attrs, values)
-        weights = held(self, nodes, inputs, symbolic)
-        blocks = regions(self, nodes, inputs)
+        blocks: tuple[Region, ...] = ()
         if op.blocks:
+            own = given(self, nodes)
+            blocks = regions(self, nodes, own)
+            inputs: tuple[Var | None, ...] = (*own, *blocks[0].inputs[own_inputs(nodes[0]) :])
             symbolic["blocks"] = signatures(blocks)
+        else:
+            inputs = operands(self, nodes)
+        weights = held(self, nodes, inputs, symbolic)
         outputs = self._outputs(nodes, inputs, weights, symbolic, attrs)
         first = member is None or self.builder.first_use(member, self.body.arms)
         literal = {k: v for k, v in values.items() if k not in attrs or expr.fixed(attrs[k])}
@@ -398,7 +404,7 @@ class Part:
         """Whether members of a list have names of their own; so they have where one is applied in
         another turn than that which has made it."""
         for holder, frame in zip(holders, self.frames, strict=True):
-            home = holder.scope if isinstance(holder, Layer) else holder.home
+            home = around(holder.scope if isinstance(holder, Layer) else holder.home)
             if self.body.tree.dissolved(home):
                 return True
             if home.kind == "iteration" and not runs(frame.scope, home):

@@ -81,10 +81,12 @@ class Builder:
     # ------------------------------------------------------------------------- static ifs
 
     def bodies(self, scope: Scope) -> Iterator[Scope]:
-        """The scope, its iterations and chains: what shares its names."""
+        """The scope, its iterations, chains and regions: what shares its names."""
         yield scope
         for item in self.tree.body(scope):
             inner = [item.scope] if item.kind == "chain" and item.scope else item.iterations
+            if item.node is not None:
+                inner = [self.tree.regions[block] for block in item.node.blocks]
             for one in inner:
                 yield from self.bodies(one)
 
@@ -460,7 +462,7 @@ class Builder:
                 for value, scope in zip(values, self.scopes, strict=True)
             ]
             nodes = [value.node for value in values if value is not None]
-            if not all(made) or any(n and n.graph not in self.tree.graphs for n in nodes):
+            if not all(made) or any(n and not self.tree.holds(n) for n in nodes):
                 continue
             for each, value in zip(found, values, strict=True):
                 if value is not None:

@@ -276,6 +276,9 @@ def loops(body: Sequence[Statement]) -> Iterator[Repeat]:
                 yield statement
             case If(then=then, orelse=orelse):
                 yield from loops([*then, *orelse])
+            case Apply(regions=regions):
+                for region in regions:
+                    yield from loops(region.body)
 
 
 def lists(loop: Repeat) -> set[str]:

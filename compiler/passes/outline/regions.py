@@ -1,4 +1,4 @@
-"""The blocks of a scan, a loop or a choice on data: straight lines of ops, alike in all frames."""
+"""The blocks of a scan, a loop or a choice on data: bodies of the class, alike in all frames."""
 
 from __future__ import annotations
 
@@ -8,21 +8,37 @@ from typing import TYPE_CHECKING
 from ...graph import Graph, Node, Type
 from ...op import Signature
 from ...ops.control import element
-from ...program import Apply, Region, Var
-from .frame import agree
-from .tree import Item
+from ...program import Apply, Chain, Region, Repeat, Statement, Var, outputs, taken, walk
+from .frame import Frame, agree
+from .opened import own_inputs
 
 if TYPE_CHECKING:
     from .body import Part
 
 
-def regions(part: Part, nodes: Sequence[Node], inputs: Sequence[Var | None]) -> tuple[Region, ...]:
-    """The blocks of nodes that are one statement, which takes `inputs`, in the class's names."""
+def given(part: Part, nodes: Sequence[Node]) -> list[Var]:
+    """What a node with blocks takes but for what its blocks only read: a condition, what is carried
+    and what is gone through."""
+    count = agree(part.frames, [own_inputs(n) + _tests(n) for n in nodes])
+    found = [part.body.operand(part.frames, [n.inputs[i] for n in nodes]) for i in range(count)]
+    return [var for var in found if var is not None]
+
+
+def _tests(node: Node) -> int:
+    """How many inputs none of the blocks gets."""
+    return len(node.inputs) - len(node.blocks[0].inputs)
+
+
+def regions(part: Part, nodes: Sequence[Node], inputs: Sequence[Var]) -> tuple[Region, ...]:
+    """The blocks of nodes that are one statement, which takes `inputs`, in the class's names; they
+    all take what any of them reads, behind their own inputs."""
     count = agree(part.frames, [len(node.blocks) for node in nodes])
-    given = [var for var in inputs if var is not None]
-    return tuple(
-        _region(part, nodes[0], [node.blocks[i] for node in nodes], given) for i in range(count)
-    )
+    own = inputs[_tests(nodes[0]) :]
+    made = [_region(part, nodes[0], [node.blocks[i] for node in nodes], own) for i in range(count)]
+    read = dict.fromkeys(var for region in made for var in _read(region))
+    for region in made:
+        region.inputs = (*region.inputs, *read)
+    return tuple(made)
 
 
 def signatures(made: Sequence[Region]) -> tuple[Signature, ...]:
@@ -32,44 +48,55 @@ def signatures(made: Sequence[Region]) -> tuple[Signature, ...]:
     )
 
 
-def _region(part: Part, node: Node, blocks: Sequence[Graph], given: Sequence[Var]) -> Region:
-    agree(part.frames, [(len(b), len(b.inputs), len(b.outputs)) for b in blocks])
-    variables = _inputs(node, blocks[0], given)
-    for frame, block in zip(part.frames, blocks, strict=True):
-        frame.vars.update(zip(block.inputs, variables, strict=True))
-    body: list[Apply] = [_line(part, lines) for lines in zip(*blocks, strict=True)]
-    outputs = [
-        part.body.operand(part.frames, values)
+def _region(part: Part, node: Node, blocks: Sequence[Graph], own: Sequence[Var]) -> Region:
+    from .body import Body  # bodies hold regions, and regions bodies
+
+    tree = part.builder.tree
+    agree(part.frames, [len(block.outputs) for block in blocks])
+    variables = [
+        Var(value.name, _inside(node, i, var.type), value.order)
+        for i, (var, value) in enumerate(zip(own, blocks[0].inputs, strict=False))
+    ]
+    frames = [Frame(tree.regions[b], f) for f, b in zip(part.frames, blocks, strict=True)]
+    for frame, block in zip(frames, blocks, strict=True):
+        frame.vars.update(zip(block.inputs, variables, strict=False))
+    body = Body(part.builder, frames, part)
+    body.sizes.symbolic.update(part.sizes.symbolic)
+    statements = body.statements()
+    results = [
+        body.operand(frames, [tree.outside.get(value, value) for value in values])
         for values in zip(*(block.outputs.values() for block in blocks), strict=True)
     ]
-    return Region(variables, tuple(var for var in outputs if var is not None), body)
+    return Region(tuple(variables), tuple(v for v in results if v is not None), statements)
 
 
-def _line(part: Part, nodes: Sequence[Node]) -> Apply:
-    """One op of a block, in all frames."""
-    inner = [
-        Item(item.key, "node", (), node=node, bindings=item.bindings)
-        for item, node in zip(part.items, nodes, strict=True)
-    ]
-    return type(part)(part.body, part.frames, inner).apply()
+def _inside(node: Node, i: int, outside: Type) -> Type:
+    """The type of what changes from step to step."""
+    return outside if i < node.attrs["carried"] else element(outside, node.attrs["axis"])
 
 
-def _inputs(node: Node, block: Graph, given: Sequence[Var]) -> tuple[Var, ...]:
-    """What the block takes: what it only reads is the tensor of the class itself."""
-    own = given[len(given) - len(block.inputs) :]
-    kinds = [_inside(node, i, var.type) for i, var in enumerate(own)]
-    return tuple(
-        var if kind is None else Var(value.name, kind, value.order)
-        for var, value, kind in zip(own, block.inputs, kinds, strict=True)
-    )
+def _read(region: Region) -> list[Var]:
+    """What a region reads of outside."""
+    made = set(region.inputs)
+    read = dict.fromkeys(region.outputs)
+    for statement in walk(region.body):
+        made |= _made(statement)
+        read.update(dict.fromkeys(taken(statement)))
+    return [var for var in read if var not in made]
 
 
-def _inside(node: Node, i: int, outside: Type) -> Type | None:
-    """The type of what changes from step to step; None for what does not."""
-    carried, scanned = node.attrs.get("carried", 0), node.attrs.get("scanned", 0)
-    if i < carried:
-        return outside
-    return element(outside, node.attrs["axis"]) if i < carried + scanned else None
+def _made(statement: Statement) -> set[Var]:
+    """All tensors that a statement names, those within it too."""
+    match statement:
+        case Repeat(carried=carried, elements=elements):
+            within = {var for c in carried for var in (c.current, c.next)}
+            return {*outputs(statement), *within, *elements}
+        case Chain(body=body):
+            return {*outputs(statement), *(var for each in body for var in outputs(each))}
+        case Apply(values=values, regions=inner):
+            own = values.get("carried", 0) + values.get("scanned", 0)
+            return {*outputs(statement), *(var for r in inner for var in r.inputs[:own])}
+    return {*outputs(statement)}
 
 
-__all__ = ["regions", "signatures"]
+__all__ = ["given", "regions", "signatures"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -49,11 +49,21 @@ class Tree:
     what the first one leaves out.
     """
 
-    def __init__(self, graphs: Sequence[Graph], unrolled: set[tuple[Definition, int]]) -> None:
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        unrolled: set[tuple[Definition, int]],
+        outside: Mapping[Value, Value],
+    ) -> None:
         self.graphs = graphs
         self.unrolled = unrolled
-        self.applied = {node.layer for node in chain(*graphs) if node.layer is not None}
+        self.outside = outside
+        nodes = tuple(node for graph in graphs for node in graph.nested())
+        blocks = [block for node in nodes for block in node.blocks]
+        self.applied = {node.layer for node in nodes if node.layer is not None}
         self.live = {value for graph in graphs for value in graph.outputs.values()}
+        self.given: dict[Value, list[Scope]] = {}
+        self.taken: dict[Value, Scope] = {}
         self.facts = [f for f in graphs[0].facts if all(f in graph.facts for graph in graphs)]
         self.tables: dict[Definition, set[str]] = {}
         self.roots = {graph.root: graph for graph in graphs}
@@ -62,17 +72,45 @@ class Tree:
         self._seen: set[Scope] = set(self.roots)
         self._loops: dict[tuple[Scope, Loop], Item] = {}
         self._ordinals: dict[tuple[Scope, int], int] = {}
-        self._forwarded = ChainMap(*(graph.forwarded for graph in graphs))
+        self._forwarded = ChainMap(*(graph.forwarded for graph in (*graphs, *blocks)))
+        self.regions: dict[Graph, Scope] = {}
         for node in chain(*graphs):
             self._enter(node.scope)
             if node.layer is not None and self.dissolved(node.layer.scope):
                 self._enter(node.layer.scope)
             self._put(node.scope, Item((node.site, 0), "node", node.arms, node=node))
+            self._look_into(node)
+
+    def _look_into(self, node: Node) -> None:
+        """Makes items of the nodes in the blocks of a node. A block that passes have made has no
+        scope of its own: its nodes stand there in order."""
+        known = set(self.regions.values())
+        for block in node.blocks:
+            written = block.root.kind == "region" and block.root not in known
+            root = (
+                block.root if written else Scope("region", parent=node.scope, path=node.scope.path)
+            )
+            self.regions[block] = root
+            self.taken.update(dict.fromkeys(block.inputs, root))
+            for value in block.outputs.values():
+                self.given.setdefault(self.outside.get(value, value), []).append(root)
+            self._enter(root)
+            for number, inner in enumerate(block):
+                if written:
+                    self._enter(inner.scope)
+                    self._put(inner.scope, Item((inner.site, 0), "node", inner.arms, node=inner))
+                else:
+                    self._put(root, Item((number, 0), "node", (), node=inner))
+                self._look_into(inner)
 
     def graph(self, scope: Scope) -> Graph:
         """The graph that `scope` belongs to."""
         *_, root = scope.ancestors()
         return self.roots[root]
+
+    def holds(self, node: Node) -> bool:
+        """Whether a node still stands in one of the graphs, or in a block of theirs."""
+        return node.graph in self.graphs or node.graph in self.regions
 
     def current(self, value: Value) -> Value:
         """The value that now stands for `value`, as a scope record names it."""
@@ -95,6 +133,8 @@ class Tree:
             self._enter(scope.home)
         self.items.setdefault(scope, [])
         self.scopes.append(scope)
+        if scope.kind == "region":  # the node that runs it is an item
+            return
         if scope.kind != "iteration":
             kind = "chain" if scope.kind == "chain" else "call"
             self._put(scope.parent, Item((scope.site, 0), kind, scope.arms, scope=scope))
@@ -122,31 +162,50 @@ class Tree:
 
     def held(self, member: str, index: int | None, home: Scope) -> tuple[str, int | None]:
         """A member with its place in a list; one name where the list's loop is written out."""
-        if index is not None and self.dissolved(home):
+        if index is not None and self.dissolved(around(home)):
             return f"{member}_{index}", None
         return member, index
 
     def _put(self, scope: Scope, item: Item) -> None:
         """Adds `item` to the body that `scope` belongs to once loops are dissolved."""
         while self.dissolved(scope):
-            for name, value in scope.values.items():
-                with suppress(TypeError):  # an op has no literal, and no number depends on it
-                    item.bindings.setdefault(name, literal(value))
+            self._bind(item, scope)
             assert scope.parent is not None and scope.loop is not None
-            item.key, item.arms, item.flat = (scope.loop.site, 0), scope.arms, True
+            item.key, item.arms = (scope.loop.site, 0), scope.arms
             scope = scope.parent
+        outer: Scope | None = scope if scope.kind == "region" else None
+        while outer is not None and (outer.kind == "region" or self.dissolved(outer)):
+            if outer.kind != "region":
+                self._bind(item, outer)
+            outer = outer.parent
         place = (scope, item.key[0])
         self._ordinals[place] = self._ordinals.get(place, -1) + 1
         item.key = (item.key[0], self._ordinals[place])
         self.items.setdefault(scope, []).append(item)
+
+    def _bind(self, item: Item, iteration: Scope) -> None:
+        """Notes the variables of a loop that is written out."""
+        item.flat = True
+        for name, value in iteration.values.items():
+            with suppress(TypeError):  # an op has no literal, and no number depends on it
+                item.bindings.setdefault(name, literal(value))
 
     def nodes(self, scope: Scope) -> Iterator[Node]:
         """The nodes of `scope` and of everything in it, in order of their items."""
         for item in self.body(scope):
             if item.node is not None:
                 yield item.node
+                for block in item.node.blocks:
+                    yield from self.nodes(self.regions[block])
             for inner in (*([item.scope] if item.scope else ()), *item.iterations):
                 yield from self.nodes(inner)
+
+
+def around(scope: Scope) -> Scope:
+    """The scope, or that which its region stands in."""
+    while scope.kind == "region" and scope.parent is not None:
+        scope = scope.parent
+    return scope
 
 
 def within(inner: Scope, outer: Scope) -> bool:
@@ -188,7 +247,8 @@ def external(tree: Tree, scope: Scope) -> list[Value]:
             if isinstance(value, Weight):
                 outside = not owned(value, scope)
             else:
-                outside = value.node is None or not within(value.node.scope, scope)
+                home = value.node.scope if value.node is not None else tree.taken.get(value)
+                outside = home is None or not within(home, scope)
                 outside = outside and (value in passed or not earlier(value, scope))
             if outside:
                 found[value] = None
@@ -203,6 +263,7 @@ def leaving(tree: Tree, scope: Scope) -> list[Value]:
         for node in tree.nodes(scope)
         for output in node.outputs
         if output in tree.live
+        or any(not within(region, scope) for region in tree.given.get(output, ()))
         or any(
             not within(user.scope, scope) and (output in named or not _again(user.scope, scope))
             for user in output.users
