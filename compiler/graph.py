@@ -107,8 +107,7 @@ class Scope:
     """One call of a block, one iteration of a loop, or one chain: where nodes come from.
 
     kind        "model" (the root), "block", "iteration" (of `loop`, number `index`), "chain" (a
-                branch that becomes one member, `skip`), "region" (a block of a scan, a loop or a
-                choice: the root of its graph), "layer" (unused by .mdl)
+                branch that becomes one member), "region" (root of a node's block), "layer" (unused)
     path        dotted instance path, "" for the root; iterations and regions have their parent's
     member      the name under which the parent holds it, `index` its place where that is a list
     call, home  which call of a shared instance this is, from 0, and the scope that holds it

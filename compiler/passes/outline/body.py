@@ -18,7 +18,6 @@ from ...program import (
     Hyper,
     If,
     Member,
-    Region,
     Statement,
     Var,
     WeightVar,
@@ -32,8 +31,7 @@ from .held import fix_flags, held
 from .loops import Carry, merge_loop
 from .measured import measured
 from .numbers import Numbers
-from .opened import own_inputs
-from .regions import given, regions, signatures
+from .regions import regions, signatures
 from .sizes import Sizes
 from .tree import Item, around, earlier, external, leaving, runs
 from .wholes import infer, operands
@@ -298,14 +296,9 @@ class Part:
         attrs, values = self._attrs(nodes)
         member = self._member([node.layer for node in nodes])
         symbolic = self.sizes.attributes(attrs, values)
-        blocks: tuple[Region, ...] = ()
-        if op.blocks:
-            own = given(self, nodes)
-            blocks = regions(self, nodes, own)
-            inputs: tuple[Var | None, ...] = (*own, *blocks[0].inputs[own_inputs(nodes[0]) :])
+        inputs, blocks = regions(self, nodes) if op.blocks else (operands(self, nodes), ())
+        if blocks:
             symbolic["blocks"] = signatures(blocks)
-        else:
-            inputs = operands(self, nodes)
         weights = held(self, nodes, inputs, symbolic)
         outputs = self._outputs(nodes, inputs, weights, symbolic, attrs)
         first = member is None or self.builder.first_use(member, self.body.arms)

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from .body import Part
 
 
-def given(part: Part, nodes: Sequence[Node]) -> list[Var]:
+def regions(part: Part, nodes: Sequence[Node]) -> tuple[tuple[Var | None, ...], tuple[Region, ...]]:
+    """What nodes with blocks that are one statement take, in the class's names, and the blocks,
+    which all take what any of them reads behind their own inputs."""
+    count = agree(part.frames, [len(node.blocks) for node in nodes])
+    given = _given(part, nodes)
+    own = given[_tests(nodes[0]) :]
+    made = [_region(part, nodes[0], [node.blocks[i] for node in nodes], own) for i in range(count)]
+    read = dict.fromkeys(var for region in made for var in _read(region))
+    for region in made:
+        region.inputs = (*region.inputs, *read)
+    return (*given, *read), tuple(made)
+
+
+def _given(part: Part, nodes: Sequence[Node]) -> list[Var]:
     """What a node with blocks takes but for what its blocks only read: a condition, what is carried
     and what is gone through."""
     count = agree(part.frames, [own_inputs(n) + _tests(n) for n in nodes])
@@ -27,18 +40,6 @@ def given(part: Part, nodes: Sequence[Node]) -> list[Var]:
 def _tests(node: Node) -> int:
     """How many inputs none of the blocks gets."""
     return len(node.inputs) - len(node.blocks[0].inputs)
-
-
-def regions(part: Part, nodes: Sequence[Node], inputs: Sequence[Var]) -> tuple[Region, ...]:
-    """The blocks of nodes that are one statement, which takes `inputs`, in the class's names; they
-    all take what any of them reads, behind their own inputs."""
-    count = agree(part.frames, [len(node.blocks) for node in nodes])
-    own = inputs[_tests(nodes[0]) :]
-    made = [_region(part, nodes[0], [node.blocks[i] for node in nodes], own) for i in range(count)]
-    read = dict.fromkeys(var for region in made for var in _read(region))
-    for region in made:
-        region.inputs = (*region.inputs, *read)
-    return tuple(made)
 
 
 def signatures(made: Sequence[Region]) -> tuple[Signature, ...]:
@@ -99,4 +100,4 @@ def _made(statement: Statement) -> set[Var]:
     return {*outputs(statement)}
 
 
-__all__ = ["given", "regions", "signatures"]
+__all__ = ["regions", "signatures"]
