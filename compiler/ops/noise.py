@@ -1,4 +1,4 @@
-"""Random numbers from noise that is an input: frameworks draw differently, and compute alike."""
+"""Random numbers from noise, which a `noise` line draws, or which is an input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NORMAL = Op(
         {"noise": (4, 3, 5), "mean": (5,), "deviation": (3, 1)},
         {"noise": (), "mean": (), "deviation": ()},
     ),
-    doc="mean + deviation * noise: normal numbers from standard normal noise, which is an input.",
+    doc="mean + deviation * noise: normal numbers from standard normal noise.",
 )
 
 
@@ -60,7 +60,7 @@ UNIFORM = Op(
         {"noise": ((3, 5), "f32", 0.0, 1.0), "high": 2.0},
         {"noise": ((3, 5), "f32", 0.0, 1.0), "low": -2.0, "high": 3.5},
     ),
-    doc="low + (high - low) * noise: uniform numbers from noise in 0 .. 1, which is an input.",
+    doc="low + (high - low) * noise: uniform numbers from noise in 0 .. 1.",
 )
 
 
@@ -87,8 +87,7 @@ BERNOULLI = Op(
         {"noise": ((3, 5), "f32", 0.0, 1.0), "probability": ((3, 5), "f32", 0.0, 1.0)},
         {"noise": ((4, 3), "f32", 0.0, 1.0), "probability": [0.0, 0.5, 1.0]},
     ),
-    doc="Whether noise is below probability: true that often, of noise in 0 .. 1, which is an"
-    " input.",
+    doc="Whether noise is below probability: true that often, of noise in 0 .. 1.",
 )
 
 NOISE = (NORMAL, UNIFORM, BERNOULLI)
