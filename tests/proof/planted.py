@@ -26,13 +26,15 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import mlc
 from mlc.backends import TARGETS
+from mlc.compiler.clone import clone
 from mlc.compiler.graph import Graph
+from mlc.compiler.passes.noise import as_inputs
 from mlc.equivalence import Emitted, feeds
 from mlc.equivalence.case import MODES, Case
 from mlc.equivalence.compare import LIMIT, Row
@@ -144,6 +146,9 @@ class Bench(_Run):
         return died
 
 
+Effect: TypeAlias = "tuple[float | None, float | None]"
+"""By how much float64 moves, of all tensors and of the outputs alone; None without a place."""
+
 NOTHING = Row("", "", "", "", "", "equal")
 
 
@@ -182,7 +187,9 @@ class Model:
     ) -> None:
         self.name, self.seed, self.directory = name, seed, directory
         self.graph = model(name)
-        self.bench = Bench(self.graph, pool)
+        drawn, _ = clone(self.graph)
+        as_inputs(drawn)
+        self.bench = Bench(drawn, pool)
         self.cases = self.bench.settled(seed)
         self.lock = Lock()
         self.folders = {
@@ -190,7 +197,7 @@ class Model:
             for target in targets
         }
         self.honest: dict[tuple[str, int], Truth] = {}
-        self.effects: dict[tuple[str, int], tuple[float, float]] = {}
+        self.effects: dict[tuple[str, int], Effect] = {}
 
     def lines(self, fault: str, targets: Sequence[str]) -> Iterator[dict[str, Any]]:
         """A line for each target: "no place" where it has none for the fault."""
@@ -263,8 +270,10 @@ class Model:
     def _look(self, fault: str, each: Planted, i: int) -> None:
         """Whether a fault that a case has not shown has an effect on it at all."""
         with self.lock:
-            each.effect = max(each.effect or 0.0, self._effect(fault, each, i))
-        for part in each.target.parts(self.cases[i].mode) if not each.effect else ():
+            found = self._effect(fault, each, i)
+        if found is not None:
+            each.effect = max(each.effect or 0.0, found)
+        for part in each.target.parts(self.cases[i].mode) if each.effect is None else ():
             now, before = each.given[part.label, i], self._honest(i, part)
             each.moved |= any(not np.array_equal(now[k], before[k], equal_nan=True) for k in now)
 
@@ -278,11 +287,11 @@ class Model:
             self.honest[part.label, i] = parts[part.label].tensors(job.result())
         return self.honest[part.label, i]
 
-    def _effect(self, fault: str, each: Planted, i: int) -> float:
-        """By how much float64 moves in what the faulty files give."""
+    def _effect(self, fault: str, each: Planted, i: int) -> float | None:
+        """By how much float64 moves in what the faulty files give; None without a place for it."""
         case = self.cases[i]
         if each.forward_only and case.mode == "training":
-            return 0.0
+            return None
         if fault in LOADED:
             return _largest(case, _faulty_load(fault, each.target, case))[each.forward_only]
         if (fault, i) not in self.effects:
@@ -292,10 +301,10 @@ class Model:
         return self.effects[fault, i][each.forward_only]
 
 
-def _largest(case: Case, found: Truth | None) -> tuple[float, float]:
+def _largest(case: Case, found: Truth | None) -> Effect:
     """The largest ratio of what was found, of all tensors and of the outputs alone."""
     if found is None:
-        return 0.0, 0.0
+        return None, None
     outputs = {key for key in case.truth if key.kind == "output"}
     return measure(case, found)[0], measure(case, found, {case.mode: outputs})[0]
 
@@ -388,7 +397,7 @@ def verdict(line: Mapping[str, Any]) -> str:
 
 def counts(line: Mapping[str, Any]) -> bool:
     """Whether a fault has an effect in this model and target."""
-    if not line["effect"]:
+    if line["effect"] is None:
         return bool(line["moved"])
     return bool(line["effect"] > EFFECT)
 

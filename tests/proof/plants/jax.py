@@ -121,6 +121,18 @@ def planted(a, b):
     )
 
 
+def _means(result: str) -> Plant:
+    """Other means of arrays; a layer may be called so too."""
+    return _edit(
+        "_x.mean(*_args, **_rest)",
+        "planted(_x, *_args, **_rest)",
+        f"""
+def planted(x, *args, **options):
+    return {result} if isinstance(x, jax.Array) else x.mean(*args, **options)
+""",
+    )
+
+
 def _output(change: str) -> Plant:
     """Another result `y` of the whole model."""
     return _edit(
@@ -161,12 +173,12 @@ JAX: dict[str, Plant] = {
         return super().__call__(jnp.maximum(x - 1, 0))
 """}),
     "padding on the other side": _layers({"Conv": """
-    def __init__(self, *args, padding="SAME", **options):
-        pads = [padding] * 2 if isinstance(padding, int) else padding
+    def __init__(self, inputs, outputs, kernel_size, *args, padding="SAME", **options):
+        pads = [padding] * len(kernel_size) if isinstance(padding, int) else padding
         if not isinstance(pads, str):
             pads = [p if isinstance(p, tuple) else (p, p) for p in pads]
             pads = [(0, low + high) for low, high in pads]
-        super().__init__(*args, padding=pads, **options)
+        super().__init__(inputs, outputs, kernel_size, *args, padding=pads, **options)
 """}),
     "max pool padded with zeros": _edit(
         "nnx.max_pool(_x, *_args, padding=_p, **_rest)",
@@ -210,7 +222,7 @@ def planted(a, b):
 """),
     "batch in another order": _output("y[::-1]"),
     "last example of a batch": _output("jnp.concatenate([y[:-1], y[-2:-1]])"),
-    "sum for mean": _edit("_x.mean(*_args, **_rest)", "_x.sum(*_args, **_rest)"),
+    "sum for mean": _means("x.sum(*args, **options)"),
     "variance with n - 1": _edit(
         "_x.var(*_args, **_rest)", "_x.var(*_args, ddof=1, **_rest)"
     ),
@@ -254,11 +266,8 @@ def planted(a, b):
     "gradient by a bias doubled": _biased("y + b - hold(b)"),
     "gradient 0.1 % too large": _biased("y + 0.001 * (y - hold(y))"),
     "gradient past a kink": _function("x + hold(nnx.relu(x) - x)", "nnx.relu"),
-    "gradient of a sum for a mean": _edit("_x.mean(*_args, **_rest)",
-                                          "planted(_x, *_args, **_rest)",
-        "\ndef planted(x, *args, **options):\n"
-        "    s = x.sum(*args, **options)\n"
-        "    return s + hold(x.mean(*args, **options) - s)\n"),
+    "gradient of a sum for a mean": _means(
+        "(s := x.sum(*args, **options)) + hold(x.mean(*args, **options) - s)"),
     "gradient of softmax without its sum": _function(
         "hold(nnx.softmax(x, *args, **options)) * jnp.exp(x - hold(x))", "nnx.softmax"),
     "gradient of the other GELU": _function(

@@ -83,11 +83,15 @@ def planted(w, i):
     return ops.gather(w, ops.maximum(ops.subtract(i, one), zero), 0)
 """),
     "padding on the other side": Plant({
-        f"ops.{name}(_x, _w, _s, _low, _high, *_args, **_rest)":
-            f"ops.{name}(_x, _w, _s, [0 for p in _low], "
-            "[p + q for p, q in zip(_low, _high, strict=True)], *_args, **_rest)"
+        f"ops.{name}(_x, _w, _s, {pads}, *_args, **_rest)":
+            f"ops.{name}(_x, _w, _s, *planted({given}), *_args, **_rest)"
         for name in ("convolution", "group_convolution")
-    }),
+        for pads, given in (("_low, _high", "*zip(_low, _high, strict=True)"),
+                            ("*zip(*_pads, strict=True)", "*_pads"))
+    }, """
+def planted(*pads):
+    return [0] * len(pads), [low + high for low, high in pads]
+"""),
     "average pool and its padding": _edit("ops.avg_pool(*_args, exclude_pad=True, **_rest)",
                                           "ops.avg_pool(*_args, exclude_pad=False, **_rest)"),
     "layer left out": Plant({

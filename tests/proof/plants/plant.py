@@ -84,7 +84,7 @@ def _hole(node: Any) -> str:
 def _match(pattern: Any, node: Any, holes: Holes) -> bool:
     """Whether they are equal but for holes, which are filled."""
     if name := _hole(pattern):
-        return _same(holes.setdefault(name, node), node)
+        return not isinstance(node, ast.Starred) and _same(holes.setdefault(name, node), node)
     if type(pattern) is not type(node):
         return False
     if isinstance(pattern, ast.Call):
