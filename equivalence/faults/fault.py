@@ -122,9 +122,13 @@ def _alike(new: Type, old: Type) -> bool:
 
 
 def _keeps(node: Node, attrs: Mapping[str, Any], inputs: Any) -> bool:
+    """Whether the results keep their types, without sizes being equal that need not be."""
     types = [None if value is None else value.type for value in inputs]
+    facts = list(known := graph_of(node).facts)
     try:
-        found = infer(node.op, types, attrs, graph_of(node).facts, node.span)
+        found = infer(node.op, types, attrs, facts, node.span)
     except MlcError:
+        return False
+    if any(fact.relation == "==" for fact in facts[len(known) :]):
         return False
     return all(_alike(new, old.type) for new, old in zip(found, node.outputs, strict=True))

@@ -103,6 +103,17 @@ def test_what_no_weight_can_make_visible_is_said() -> None:
     assert sight.where == "<text>:4:20"
 
 
+def test_no_fault_is_planted_where_sizes_would_have_to_be_equal() -> None:
+    cross = """model Cross():
+    in  x: f32[B, T, 4]
+    in  memory: f32[B, S, 4]
+    in  mask: bool[B, T, S]
+    out y: f32[B, T, 4]
+    y = sdpa(x, memory, memory, mask = mask)
+"""
+    assert look(FAULTS["queries and keys exchanged"], cases(load(cross))).verdict == "no place"
+
+
 def test_without_a_fault_the_reference_is_itself(known: Mapping[str, Sequence[Case]]) -> None:
     for case in (case for each in known.values() for case in each):
         for name in ("relu6 for relu", "two rows exchanged"):
