@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from .expr import Expr, integral
+from .expr import Expr, integral, show
 from .expr import names as names_of
 from .graph import Definition, Init, Loop, Scope, Type, Weight
 from .op import Op
@@ -206,20 +206,25 @@ class Phi:
 
 @dataclass(eq=False, slots=True)
 class If:
-    """A static condition over the class's names, both arms of which occur among its instances."""
+    """A static condition over the class's names, both arms of which occur among its instances.
+
+    `shares` says that a member which an arm applies is applied elsewhere as well, or again in the
+    next iteration: the class has it whatever the condition says.
+    """
 
     condition: Expr
     then: list[Statement]
     orelse: list[Statement]
     phis: list[Phi]
     site: int = 0
+    shares: bool = False
 
     @property
     def optional(self) -> Chain | Apply | Call | None:
         """The one member that is passed by where the condition says so, if that is all it does:
         `skip = x if C == width else x -> conv(width, 1)`."""
         arms = (self.then, self.orelse)
-        if len(self.phis) != 1 or sorted(len(arm) for arm in arms) != [0, 1]:
+        if self.shares or len(self.phis) != 1 or sorted(len(arm) for arm in arms) != [0, 1]:
             return None
         phi, (only,) = self.phis[0], self.then or self.orelse
         passed, taken = (phi.orelse, phi.then) if self.then else (phi.then, phi.orelse)
@@ -327,6 +332,54 @@ def walk(body: Sequence[Statement]) -> Iterator[Statement]:
             case If():
                 yield from walk(statement.then)
                 yield from walk(statement.orelse)
+
+
+def shared(body: Iterable[Statement]) -> set[str]:
+    """The members, not of lists, that are there whatever a static if says in an arm of which they
+    are used: they are used outside of it too, or by more than one iteration; by their names."""
+    seen: dict[str, list[Arms]] = {}
+    nowhere: Arms = {}
+    for statement, arms, outside in _placed(body, nowhere, nowhere):
+        for name in used(statement):
+            seen.setdefault(name, []).extend([arms, outside])
+    return {
+        name for name, uses in seen.items()
+        for one in uses for other in uses
+        if one.keys() - other.keys() and all(other.get(c, arm) == arm for c, arm in one.items())
+    }  # fmt: skip
+
+
+Arms: TypeAlias = Mapping[str, bool]
+"""The conditions of static ifs, and whether they hold."""
+
+
+def _placed(
+    body: Iterable[Statement], arms: Arms, outside: Arms
+) -> Iterator[tuple[Statement, Arms, Arms]]:
+    """All statements, those of linear branches aside, each with the arms in which it stands, and
+    those in which the outermost loop around it stands."""
+    for statement in body:
+        yield statement, arms, outside
+        match statement:
+            case Repeat(body=inner):
+                yield from _placed(inner, {**arms}, outside)
+            case If(then=then, orelse=orelse):
+                condition = show(statement.condition)
+                looped = arms is not outside
+                for arm, inner in ((True, then), (False, orelse)):
+                    within = {**arms, condition: arm}
+                    yield from _placed(inner, within, outside if looped else within)
+
+
+def used(statement: Statement) -> set[str]:
+    """The members, not of lists, that a statement itself applies or reads a weight of."""
+    match statement:
+        case Apply(member=member, inputs=inputs):
+            read = [v.member for v in inputs if isinstance(v, WeightVar)]
+            return {m.name for m in (member, *read) if m is not None and not m.listed}
+        case Call(member=member) | Chain(member=member):
+            return set() if member.listed else {member.name}
+    return set()
 
 
 def followed(body: Iterable[Statement], names: Set[str]) -> set[str]:

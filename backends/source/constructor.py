@@ -21,6 +21,7 @@ from ...compiler.program import (
     Repeat,
     RunningSize,
     Statement,
+    shared,
     walk,
 )  # fmt: skip
 from .scope import Scope, members
@@ -146,10 +147,13 @@ class Constructor(ABC):
         return self.block(ast.Call(expr.name(cls.name), [*sizes, *positional], keywords))
 
     def _if(self, statement: If) -> Iterator[ast.stmt]:
-        then, orelse = (
-            [s for each in arm for s in self._construct(each)]
-            for arm in (statement.then, statement.orelse)
-        )
+        arms = [statement.then, statement.orelse]
+        if statement.shares:
+            common = shared(self.cls.body)
+            for each in (s for arm in arms for s in arm if _named(s) in common):
+                yield from self._construct(each)
+            arms = [[s for s in arm if _named(s) not in common] for arm in arms]
+        then, orelse = ([s for each in arm for s in self._construct(each)] for arm in arms)
         condition = self.scope.init(statement.condition)
         if not then:
             condition, then, orelse = expr.negate(condition), orelse, then
@@ -163,9 +167,9 @@ class Constructor(ABC):
     # -------------------------------------------------------------------------------- loops
 
     def _loop(self, loop: Repeat) -> Iterator[ast.stmt]:
-        for shared in walk(loop.body):
-            if isinstance(shared, (Apply, Call)) and shared.member and not shared.member.listed:
-                yield from self._construct(shared)
+        for each in walk(loop.body):
+            if isinstance(each, (Apply, Call)) and each.member and not each.member.listed:
+                yield from self._construct(each)
         lists = [self.scope.attribute(name) for name in listed(loop)]
         if not lists:
             return
@@ -249,6 +253,16 @@ class Constructor(ABC):
     def target(self, loop: Repeat, body: Sequence[ast.AST]) -> Expr:
         """Its variables, as far as `body` reads them."""
         return variables([self.scope.locals[v] for v in loop.variables], body)
+
+
+def _named(statement: Statement) -> str | None:
+    """What the member is called that a statement applies, if that is all it does."""
+    match statement:
+        case Apply(member=Member(name=name)) | Call(member=Member(name=name)):
+            return name
+        case Chain(member=member):
+            return member.name
+    return None
 
 
 def variables(names: Sequence[str], body: Iterable[ast.AST]) -> Expr:

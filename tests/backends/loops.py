@@ -3,6 +3,30 @@
 from __future__ import annotations
 
 LOOPS: dict[str, str] = {
+    "shared_in_arms": """
+block Unit(D, deep):
+    in  x: f32[B, D]
+    out y: like x
+    first = linear(D)
+    again = linear(D)
+    h = x
+    if deep > 0:
+        h = first(h)
+    h = h + again(first(h))
+    if deep > 0:
+        h = again(h)
+    y = h
+model SharedInArms(D = 4, turns = 3):
+    in  x: f32[B, D]
+    out y: f32[B, D]
+    mix = linear(D)
+    h = x -> Unit(D, 0) -> Unit(D, 1)
+    for i in range(turns):
+        h = h -> tanh
+        if i % 2 == 0:
+            h = mix(h)
+    y = h
+""",
     "stages": """
 block Dense(growth):
     in  x: f32[B, C, H, W]

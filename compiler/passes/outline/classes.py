@@ -30,7 +30,7 @@ from .checks import checks
 from .choices import Arms
 from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
 from .loops import lists, loops
-from .reads import names_read, prune, sized
+from .reads import names_read, prune, share, sized
 from .sizes import Sizes, Unknown, quotient
 from .tree import Tree, external, leaving, within
 
@@ -335,6 +335,7 @@ class Builder:
                   for n, (source, axis) in definition.sizes.items()}  # fmt: skip
         sizes = {n: place for n, place in places.items()
                  if place[0] in inputs and n not in self.frozen}  # fmt: skip
+        share(body)
         init, call = names_read(body, self.init_names, self.checks)
         params = [
             Hyper(name, self._default(name, default), self.frames[0].names[name])

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 from ... import expr
 from ...diagnose import MlcError
 from ...graph import Scope, Value
-from ...program import Apply, Call, Chain, Check, If, Repeat, Statement, Var, followed, walk
+from ...program import (
+    Apply,
+    Call,
+    Chain,
+    Check,
+    If,
+    Repeat,
+    Statement,
+    Var,
+    followed,
+    shared,
+    used,
+    walk,
+)
 
 if TYPE_CHECKING:
     from .classes import Builder
@@ -61,6 +74,15 @@ def sized(builder: Builder, scope: Scope) -> list[Value]:
             text = f"source of {builder.definition.name} with sizes of a tensor that nothing needs"
             raise MlcError("unsupported", text, scope.span, help="give it one that is used")
     return [*given, *(value for value in found if value is not None)]
+
+
+def share(body: list[Statement]) -> None:
+    """Notes which static ifs apply members that are there whatever their condition says."""
+    common = shared(body)
+    for statement in walk(body):
+        if isinstance(statement, If):
+            arms = [*statement.then, *statement.orelse]
+            statement.shares = any(used(each) & common for each in arms)
 
 
 def prune(body: list[Statement], outputs: set[Var]) -> None:
