@@ -149,7 +149,8 @@ class Artefact:
     """A translated model: its files by name, its weight map, and how it is called.
 
     `name` is the stem of its source file; `weights` are canonical tensors, if any were given, and
-    `forms` the dtype and shape of each canonical tensor that there is.
+    `forms` the dtype and shape of each canonical tensor that there is. `notes` say what of a wish
+    could not be met.
     """
 
     target: str
@@ -159,6 +160,7 @@ class Artefact:
     interface: Interface
     weights: Mapping[str, Array] | None = field(default=None, repr=False)
     forms: Mapping[str, Form] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -326,6 +328,7 @@ def _readme(artefact: Artefact) -> str:
     ]
     if interface.noise:
         lines.append(f"- drawn at each call: {', '.join(map(str, interface.noise))}")
+    lines += [f"- {note}" for note in artefact.notes]
     if interface.gradients is not None:
         lines.append(_gradients(interface.gradients))
     if interface.fed:

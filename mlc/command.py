@@ -79,6 +79,8 @@ def compile(options: Namespace) -> int:
         )
         for name in names
     ]  # fmt: skip
+    for note in dict.fromkeys(note for each in made for note in each.notes):
+        print(f"note: {note}", file=sys.stderr)
     if options.output == "-":
         sys.stdout.write(made[0].source)
         return EQUAL

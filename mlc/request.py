@@ -135,7 +135,7 @@ def artefact(
     more: dict[str, Any] = _gradients(target) if gradients else {}
     more |= _training(target) if training else {}
     more |= _of_modules(target, tpu=tpu, scan_layers=scan_layers)
-    more |= _style(target, style, bool(more)) if style is not None else {}
+    more |= _style(target, style) if style is not None else {}
     made = TARGETS[target].emit(graph, stem, keep_layout=keep_layout, **more)
     made = made if tensors is None else made.with_weights(tensors)
     made = _with_ir(made, graph) if ir else made
@@ -174,7 +174,7 @@ def _of_modules(target: str, **wanted: bool) -> dict[str, bool]:
     return given
 
 
-def _style(target: str, style: str, modules: bool) -> dict[str, str]:
+def _style(target: str, style: str) -> dict[str, str]:
     """What asks a target's `emit` for another style; MlcError `usage` if it has no such."""
     from .backends import TARGETS
 
@@ -183,9 +183,6 @@ def _style(target: str, style: str, modules: bool) -> dict[str, str]:
         have = f"{target} has {', '.join(known)}" if known else f"{target} has one style only"
         help = did_you_mean(style, known)
         raise MlcError("usage", f"there is no style {style!r}: {have}", help=help)
-    if modules:
-        text = f"files for TPUs, or with scanned layers, are written with modules, not as {style}"
-        raise MlcError("usage", text)
     return {"style": style}
 
 

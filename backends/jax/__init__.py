@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ...compiler.diagnose import MlcError
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.features import fold
 from ...compiler.passes.layout import Folds, channels_last
-from ...compiler.program import Class, Program, Repeat
+from ...compiler.program import Class, Program
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.draws import noise_ports
@@ -18,11 +17,13 @@ from ..source.names import rename
 from ..source.partials import START, Partials
 from ..source.prepare import prepare
 from ..source.scope import hint
-from . import attention, compiled, recurrent, stacks
+from . import attention, compiled, recurrent, scans
 from .layers import CONVENTIONS, native
 from .policy import NAMED, NARROWED, PLAIN, Policy
 from .printer import Make, Module
 from .reserved import LOCALS
+from .runs import Runs
+from .stacks import stack, stacks
 from .weights import entries
 
 
@@ -42,7 +43,9 @@ def emit(
     if style == "functional":
         from . import functional
 
-        return functional.emit(graph, name, keep_layout=keep_layout)
+        return functional.emit(
+            graph, name, keep_layout=keep_layout, tpu=tpu, scan_layers=scan_layers
+        )
     folds: Folds = {}
 
     def layout(copied: Graph) -> int:
@@ -52,13 +55,15 @@ def emit(
 
     stored, program = prepare(graph, native, layout)
     stem = module_name(name)
-    policy = Policy(tpu, _stacks(program) if scan_layers else frozenset())
+    runs = Runs(stored)
+    left = stack(program, runs) if scan_layers else []
+    policy = Policy(tpu, frozenset(stacks(program)))
     text, arguments = source(stored, program, policy)
     return Artefact(
         "jax",
         stem,
         {f"{stem}.py": text},
-        WeightMap(entries(program, folds, policy.stacks)),
+        WeightMap(entries(program, folds, runs)),
         Interface(
             program.model.name,
             tuple(
@@ -69,17 +74,8 @@ def emit(
             _deviations(program.weights),
             noise=noise_ports(graph, stored),
         ),
+        notes=tuple(map(str, left)),
     )
-
-
-def _stacks(program: Program) -> frozenset[Repeat]:
-    """The loops that are scanned; MlcError `unsupported` if there is none."""
-    found = frozenset(stacks.loops(program))
-    if not found:
-        text = f"{program.model.name} has no loop of equal blocks that could be scanned"
-        help = "write `repeat layers:` with one block in it, whose result is like its first input"
-        raise MlcError("unsupported", text, help=help)
-    return found
 
 
 def _deviations(weights: Mapping[Weight, object]) -> tuple[Deviation, ...]:
@@ -147,7 +143,7 @@ def _functions(body: str, program: Program, policy: Policy) -> Iterator[str]:
     if re.search(r"(?<!\.)\bPReLU\(", body):
         yield PRELU
     if policy.stacks:
-        yield from stacks.functions(policy)
+        yield from scans.classes(policy.stacks, wide=policy.narrow)
     yield from attention.functions(program, policy)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 from ...compiler.program import Apply, Call, Chain, Class, If, Program, Statement, walk
 from .rules import moves
+
+Stage: TypeAlias = "Callable[[Chain, str], list[str]]"
+"""The keys of a stage in what holds its branch."""
 
 
 def sequential(chain: Chain) -> bool:
@@ -58,7 +62,7 @@ def place(chain: Chain, name: str) -> list[str]:
 def state_path(
     program: Program,
     holders: Sequence[tuple[str, int | None]],
-    stage: Callable[[Chain, str], list[str]] = place,
+    stage: Stage = place,
 ) -> list[str]:
     """The keys from the model down to a layer, names not yet made safe; `stage` gives those of a
     stage in what holds its branch."""
@@ -68,7 +72,7 @@ def state_path(
 def down(
     program: Program,
     holders: Sequence[tuple[str, int | None]],
-    stage: Callable[[Chain, str], list[str]] = place,
+    stage: Stage = place,
 ) -> Iterator[tuple[Class, list[str]]]:
     """For each step from the model down to a layer, the class that it is in, and its keys."""
     cls = program.model

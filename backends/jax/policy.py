@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...compiler.expr import Expr
-from ...compiler.program import Apply, Repeat, Var
+from ...compiler.program import Apply, Var
 from ..source.parts import Parts
 from ..source.tree import is_literal, tree
+from .stacks import Stack
 
 NARROW, WIDE = "{x}.astype(jnp.bfloat16)", "{x}.astype(jnp.float32)"
 
@@ -38,13 +39,13 @@ class Policy:
     are the loops that are scanned."""
 
     narrow: bool = False
-    stacks: frozenset[Repeat] = frozenset()
+    stacks: frozenset[Stack] = frozenset()
 
     @property
     def names(self) -> frozenset[str]:
         """What the file defines besides what every file does."""
         own = {"apply", "export", "narrow"} if self.narrow else set()
-        return frozenset({*own, *(("stack", "scan", "scan_each") if self.stacks else ())})
+        return frozenset({*own, *(("Stack", "Zipped") if self.stacks else ())})
 
     def cast(self, parts: Parts) -> Parts:
         """An op's tensors in the precision in which it is to be computed."""

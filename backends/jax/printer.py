@@ -45,7 +45,8 @@ from .layers import APPLIED, LAYERS
 from .policy import PLAIN, Policy
 from .reserved import ATTRIBUTES, LOCALS
 from .rules import RULES, cut, dtype, moves, permuted, sdpa
-from .stacks import count_of, turn
+from .scans import name as stack_class
+from .stacks import Stack
 from .tuples import Tuples
 from .weights import VARIABLES, VIEWS
 
@@ -97,13 +98,14 @@ class Members(Constructor):
         return tree("nnx.Sequential(*{stages})", stages=stages)
 
     def repeated(self, made: Expr, loop: Repeat) -> Expr:
-        if loop in self.policy.stacks:
-            count = self.scope.init(count_of(loop))
-            return tree("stack(lambda rngs: {made}, {n}, rngs)", made=made, n=count)
         each = self.comprehension(made, loop)
         return tree("nnx.List({xs})", xs=ast.ListComp(each.elt, each.generators))
 
     def made(self, statement: Statement) -> Expr:
+        if isinstance(statement, Stack):
+            call = f"{stack_class(statement)}(lambda rngs: {{made}}, {{n}}, rngs=rngs)"
+            made, count = super().made(statement), self.scope.init(statement.count)
+            return tree(call, made=made, n=count)
         if not isinstance(statement, Chain):
             return super().made(statement)
         if sequential(statement):
@@ -144,6 +146,8 @@ class Lines(Computation):
         self.within: Chain | None = None
         self.causal = False
         self.tuples = Tuples(cls)
+        stacks = [s for s in walk(cls.body) if isinstance(s, Stack)]
+        self.stacked = {made for s in stacks for made in s.outputs[1:]}
         branches = (s for s in walk(cls.body) if isinstance(s, Chain) and sequential(s))
         inside = {out for branch in branches for s in branch.body for out in outputs(s)}
         self.made = {out: s for out, s in self.made.items() if out not in inside}
@@ -167,22 +171,18 @@ class Lines(Computation):
         self.body(statement.body)
         self.within = outside
 
-    def _loop(self, loop: Repeat) -> None:
-        """A loop over stacked layers is a scan."""
-        if loop not in self.policy.stacks:
-            super()._loop(loop)
+    def call(self, statement: Call) -> None:
+        """Those of stacked layers may take slices, and give what is stacked."""
+        if not isinstance(statement, Stack) or not statement.more:
+            super().call(statement)
             return
-        scanned = turn(loop)
-        layers = self.holder(Member(scanned.call.member.name))
-        x, result = self.read(scanned.carried.initial), scanned.carried.result
-        rest = [self.read(v) for v in scanned.rest]
-        if not scanned.more:
-            self.define((result,), tree("scan({f}, {x}, *{rest})", f=layers, x=x, rest=rest))
-            return
-        each = ast.Tuple([self.read(v) for v in scanned.each], ast.Load())
-        value = tree("scan_each({f}, {x}, {e}, *{rest})", f=layers, x=x, e=each, rest=rest)
-        lists = [made or Var("", result.type) for made in scanned.lists]
-        self.define((result, *lists), value if lists else tree("{y}[0]", y=value))
+        given = [self.read(v) for v in statement.inputs if v is not None]
+        each, rest = given[1 : statement.each + 1], given[statement.each + 1 :]
+        zipped = ast.Tuple(each, ast.Load())
+        layers = self.holder(statement.member)
+        value = tree("{f}({x}, {e}, *{rest})", f=layers, x=given[0], e=zipped, rest=rest)
+        more = len(statement.outputs) > 1
+        self.define(statement.outputs, value if more else tree("{y}[0]", y=value))
 
     def parts(self, statement: Apply) -> Parts:
         return self.policy.cast(super().parts(self.tuples.spread(statement)))
@@ -221,7 +221,7 @@ class Lines(Computation):
     def spelled(self, statement: Apply) -> Expr:
         """An embedding's weight as the last layer is what NNX calls `attend`."""
         given = statement.inputs[0] if statement.inputs else None
-        if isinstance(given, Whole) and given.loop in self.policy.stacks:
+        if isinstance(given, Whole) and given.of in self.stacked:
             return self.out.ref(given.of)
         moved = self.moved(statement)
         if moved is not None:

@@ -2,49 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Weight
 from ...compiler.passes.layout import Folds
-from ...compiler.program import Program, Repeat, WeightVar
+from ...compiler.program import Class, Program, WeightVar, walk
 from ...compiler.weight import Entry, Step
 from ..source.names import free
 from ..source.tree import tree
 from . import recurrent
-from .chains import down
+from .chains import Stage, down
+from .chains import place as inside
 from .reserved import ATTRIBUTES
 from .rules import permuted
-from .stacks import Held, joined
-from .stacks import held as stacked
+from .runs import Runs
+from .scans import HELD
+from .stacks import Stack
 
 Place: TypeAlias = "tuple[str, tuple[Step, ...]]"
 
 
-def entries(program: Program, folds: Folds, stacks: Set[Repeat] = frozenset()) -> list[Entry]:
+def entries(program: Program, folds: Folds, runs: Runs) -> list[Entry]:
     """The weight map: an entry for each tensor of the state, those of a stack in one."""
-    held = stacked(program, stacks)
-    found = (_placed(program, weight, held) for weight in program.weights)
-    made = ((_entry(program, w, folds, keys), places) for w, keys, places in found)
-    return joined(made)
+    held = lists(program)
+
+    def made(weight: Weight) -> tuple[Entry, tuple[int, ...]]:
+        keys, places = placed(program, weight, runs, held)
+        return _entry(program, weight, folds, keys), places
+
+    return joined(map(made, program.weights))
 
 
-def _placed(
-    program: Program, weight: Weight, held: Set[Held]
-) -> tuple[Weight, list[str], tuple[int, ...]]:
-    """The keys of what holds a weight, and its places in the stacks on the way."""
+Lists: TypeAlias = "Set[tuple[Class, str]]"
+"""What classes hold stacks under, and lists with stacks in them."""
+
+
+def lists(program: Program) -> Lists:
+    """All of a program."""
+    walked = ((cls, s) for cls in program.classes for s in walk(cls.body))
+    return {(cls, s.member.name) for cls, s in walked if isinstance(s, Stack)}
+
+
+def placed(
+    program: Program,
+    weight: Weight,
+    runs: Runs,
+    held: Lists,
+    stage: Stage = inside,
+    under: Sequence[str] = (HELD,),
+) -> tuple[list[str], tuple[int, ...]]:
+    """The keys of what holds a weight, and its places in the stacks on the way; `under` are those
+    of what a stack holds."""
     *holders, _ = program.weights[weight]
     keys: list[str] = []
     places: list[int] = []
-    for cls, own in down(program, holders):
-        if len(own) == 2 and (cls, own[0]) in held:
-            keys.append(own[0])
-            places.append(int(own[1]))
-        else:
+    scopes = runs.holders(weight)
+    steps = zip(down(program, holders, stage), holders, scopes, strict=False)
+    for (cls, own), (name, index), scope in steps:
+        if index is None or (cls, name) not in held:
             keys += own
-    return weight, keys, tuple(places)
+            continue
+        number, place = runs.place(cls, scope.block, name, index)
+        keys += [name, *([] if number is None else [str(number)]), *(under if place else ())]
+        places += place
+    return keys, tuple(places)
+
+
+def joined(entries: Iterable[tuple[Entry, tuple[int, ...]]]) -> list[Entry]:
+    """The entries of a weight map, those of one stack as one; each comes with its places there."""
+    found: dict[str, list[tuple[tuple[int, ...], Entry]]] = {}
+    for entry, places in entries:
+        found.setdefault(entry.target, []).append((places, entry))
+    result = []
+    for target, each in found.items():
+        each.sort(key=lambda pair: pair[0])
+        (last, entry) = each[-1]
+        if last:
+            sources = tuple(source for _, one in each for source in one.sources)
+            counts = tuple(place + 1 for place in last)
+            entry = Entry(target, sources, (*entry.steps, Step("stack", counts)))
+        result.append(entry)
+    return result
 
 
 def _entry(program: Program, weight: Weight, folds: Folds, keys: Sequence[str]) -> Entry:

@@ -145,6 +145,11 @@ class Computation(ABC):
         else:
             self.define(made, value)
 
+    def call(self, statement: Call) -> None:
+        """Adds the application of a block."""
+        self.apart(statement.member, statement.outputs)
+        self.define(statement.outputs, self.called(statement.member, statement.inputs))
+
     def element(self, name: str) -> str:
         """What an element of a list of members is called."""
         return free(singular(name), self.lists.reserved)
@@ -171,9 +176,8 @@ class Computation(ABC):
                 case Apply():
                     if not self.skips(statement):
                         self._apply(statement)
-                case Call(member=member, inputs=inputs, outputs=outputs):
-                    self.apart(member, outputs)
-                    self.define(outputs, self.called(member, inputs))
+                case Call():
+                    self.call(statement)
                 case Chain():
                     self.chain(statement)
                 case If():

@@ -13,16 +13,25 @@ from ...artefact import Artefact, Interface, Port, module_name
 from ...source.draws import noise_ports
 from ...source.prepare import prepare
 from .. import recurrent
-from ..chains import state_path
 from ..layers import native
-from ..weights import place
+from ..policy import Policy
+from ..runs import Runs
+from ..stacks import stack, stacks
+from ..weights import joined, lists, place, placed
 from .file import source
 from .needs import Known
 
 
-def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
+def emit(
+    graph: Graph,
+    name: str,
+    *,
+    keep_layout: bool = False,
+    tpu: bool = False,
+    scan_layers: bool = False,
+) -> Artefact:
     """The artefact for JAX as functions `init`, `apply` and `build`; images are stored channels
-    last, inputs and outputs unless `keep_layout`."""
+    last, inputs and outputs unless `keep_layout`. `tpu` and `scan_layers` are as for modules."""
     folds: Folds = {}
 
     def layout(copied: Graph) -> int:
@@ -32,13 +41,15 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
 
     stored, program = prepare(graph, _spelled, layout)
     stem = module_name(name)
-    text, arguments = source(stored, program)
     known = Known(program)
+    runs = Runs(stored)
+    left = stack(program, runs) if scan_layers else []
+    text, arguments = source(stored, program, Policy(tpu, frozenset(stacks(program))))
     return Artefact(
         "jax",
         stem,
         {f"{stem}.py": text},
-        WeightMap([_entry(program, weight, folds, known) for weight in program.weights]),
+        WeightMap(_entries(program, folds, known, runs)),
         Interface(
             program.model.name,
             tuple(
@@ -49,6 +60,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
             trees=("params", "state") if known[program.model].state else ("params",),
             noise=noise_ports(graph, stored),
         ),
+        notes=tuple(map(str, left)),
     )
 
 
@@ -57,20 +69,29 @@ def _spelled(node: Node) -> bool:
     return node.op.name not in recurrent.NAMES and native(node)
 
 
-def _entry(program: Program, weight: Weight, folds: Folds, known: Known) -> Entry:
-    """The path in `params` or `state` (`blocks.0.conv1.kernel`), and the steps to it."""
-    *holders, (part, _) = program.weights[weight]
+def _entries(program: Program, folds: Folds, known: Known, runs: Runs) -> list[Entry]:
+    """For each array its path in `params` or `state` (`blocks.0.conv1.kernel`), and the steps."""
+    held = lists(program)
 
     def stage(chain: Chain, name: str) -> list[str]:
         held = [s for s in chain.body if isinstance(s, (Apply, Call)) and known.holds(s)]
         names = [s.member.name for s in held if s.member is not None]
         return [str(names.index(name))]
 
-    keys = state_path(program, holders, stage)
+    def made(weight: Weight) -> tuple[Entry, tuple[int, ...]]:
+        keys, places = placed(program, weight, runs, held, stage, under=())
+        *_, (part, _) = program.weights[weight]
+        name, steps = _stored(weight, part, folds)
+        return Entry(".".join([*keys, name]), (weight.path,), tuple(steps)), places
+
+    return joined(map(made, program.weights))
+
+
+def _stored(weight: Weight, part: str, folds: Folds) -> tuple[str, Sequence[Step]]:
+    """What a weight is called, and the steps to it."""
     if weight.layer is None or part != weight.part:
-        steps: Sequence[Step] = (Step("permute", weight.order),) if weight.order else ()
-        return Entry(".".join([*keys, part]), (weight.path,), tuple(steps))
+        return part, (Step("permute", weight.order),) if weight.order else ()
     if weight.layer.op.name == "prelu":
-        return Entry(".".join([*keys, "weight"]), (weight.path,), ())
+        return "weight", ()
     name, steps = place(weight)
-    return Entry(".".join([*keys, name]), (weight.path,), (*folds.get(weight, ()), *steps))
+    return name, (*folds.get(weight, ()), *steps)

@@ -15,6 +15,7 @@ from ...source.module import block
 from ...source.names import free
 from ...source.scope import Scope, signature
 from ...source.tree import tree
+from ..policy import Policy
 from .layers import Layers
 from .needs import Known
 from .polish import copying, keyed, merged, read
@@ -31,6 +32,9 @@ class Function:
         layers: Layers,
         known: Known,
         functions: Mapping[str, str],
+        policy: Policy,
+        *,
+        model: bool,
     ) -> None:
         self.cls = cls
         self.taken = taken
@@ -38,7 +42,9 @@ class Function:
         self.name = functions[cls.name]
         self.scope = Scope(cls, (), taken)
         self.scope.kept = {p.name: self.scope.locals[p.name] for p in cls.params}
-        self.body = Body(cls, self.scope, taken, layers, known, functions)
+        self.body = Body(cls, self.scope, taken, layers, known, functions, policy)
+        self.policy = policy
+        self.model = model
         given = {*self.scope.locals.values()}
         self.arguments = {n: self.scope.locals.get(n) or free(n, {*taken, *given})
                           for n in cls.inputs}  # fmt: skip
@@ -80,7 +86,12 @@ class Function:
         values = [self.body.kept(var) for _, var in self.cls.updates]
         for (parameter, _), value in zip(self.cls.updates, values, strict=True):
             held = tree("state[{k}]", k=literal(parameter.name))
-            out.lines.append(Store(held, value))
+            out.lines.append(Store(held, self.policy.leaving(value, parameter.type.dtype)))
+        if self.model:
+            results = [
+                self.policy.leaving(x, var.type.dtype)
+                for x, var in zip(results, self.cls.outputs.values(), strict=True)
+            ]
         results += [expr.name("state")] if self.needs.state else []
         single = len(results) == 1
         out.lines.append(Return(results[0] if single else ast.Tuple(results, ast.Load())))

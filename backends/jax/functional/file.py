@@ -12,8 +12,9 @@ from ...source.module import describe, docstring, formatted, join, title
 from ...source.names import free, snake
 from ...source.scope import Scope, hint
 from .. import attention
-from ..policy import PLAIN
+from ..policy import Policy
 from .apply import Function
+from .compiled import compiled
 from .layers import Layers
 from .needs import Known, Needs
 from .spelling import pools
@@ -35,20 +36,21 @@ LOCALS = frozenset(
         "partial",
     }
     | {"Params", "State", "Path", "Any", "Iterator", "load_file", "init", "apply", "build"}
+    | {"scan", "stacked", "call", "export"}
     | {"split", "copied", "unzip", "uniform", "sdpa", "max_pool", "avg_pool", "path_of"}
 )
 """What emitted files import or define, or call so in every function."""
 
 
-def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
+def source(graph: Graph, program: Program, policy: Policy) -> tuple[str, Mapping[str, str]]:
     """The text of the file, and what the model's inputs are called in it."""
     known = Known(program)
     functions, starts = _functions(program)
     fresh = _Fresh({*LOCALS, *functions.values(), *starts.values()})
     helpers = {n: n if n in LOCALS else fresh(n) for n in (*HELPERS, *ATTENTIONS)}
-    layers = Layers(program, fresh)
+    layers = Layers(program, fresh, policy)
     taken = frozenset(fresh.taken)
-    causal = attention.uses(program, PLAIN).causal <= {True}
+    causal = attention.uses(program, policy).causal <= {True}
     optional = {v.name: v for v in graph.inputs if v.default is not None}
     printed: list[str] = []
     for cls in program.classes:
@@ -58,7 +60,7 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
         head = _start_doc(cls, model, needs.state)
         if model or needs.params or needs.state:
             printed.append(start.source(starts[cls.name], head, model, needs))
-        function = Function(cls, taken, layers, known, functions)
+        function = Function(cls, taken, layers, known, functions, policy, model=model)
         function.body.causal = causal
         doc = describe(cls, facts=graph.facts if model else ())
         doc += _modes(needs) if model else ""
@@ -68,11 +70,13 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
     layered = [*layers.source()]
     for name in ATTENTIONS:
         layered[:0] = _init_attention(blocks, helpers[name], name == "init_attention")
-    layered += [*_products(program), *pools(blocks)]
+    layered += [*_products(program, policy), *pools(blocks)]
     needed = known[program.model]
     build = _build(program.model, needed)
-    shared = _shared("\n".join([blocks, *layered, build]), needed.key, helpers)
-    body = join([*shared, *layered, blocks, build])
+    made = "\n".join([blocks, *layered, build])
+    shared = _shared(made, needed.key, helpers, ".astype(jnp.float32)" if policy.narrow else "")
+    own = [*compiled(program.model, needed, arguments, optional)] if policy.narrow else []
+    body = join([*shared, *layered, blocks, build, *own])
     text = join([title(program.model, "jax", without="flax"), _imports(body), body])
     return formatted(text), arguments
 
@@ -119,14 +123,15 @@ def _modes(needs: Needs) -> str:
     return f"\n\n    {text}\n    " if lines else ""
 
 
-def _products(program: Program) -> Iterator[str]:
-    for text in attention.products(attention.uses(program, PLAIN), PLAIN):
+def _products(program: Program, policy: Policy) -> Iterator[str]:
+    for text in attention.products(attention.uses(program, policy), policy):
         yield text.replace("nnx.", "jax.nn.")
 
 
 def _imports(body: str) -> str:
     lines = [f"import {name}" for name in ("itertools", "math") if f"{name}." in body]
-    lines += ["from collections.abc import Iterator"] if "Iterator[" in body else []
+    abstract = [name for name in ("Callable", "Iterator") if f"{name}[" in body]
+    lines += [f"from collections.abc import {', '.join(abstract)}"] if abstract else []
     lines += ["from functools import partial"] if "partial(" in body else []
     lines += ["from pathlib import Path", "from typing import Any\n", "import jax"]
     lines += ["import jax.numpy as jnp"] if "jnp." in body else []
@@ -137,14 +142,14 @@ def _imports(body: str) -> str:
     return "\n".join(lines)
 
 
-def _shared(body: str, draws: bool, names: Mapping[str, str]) -> Iterator[str]:
+def _shared(body: str, draws: bool, names: Mapping[str, str], wide: str) -> Iterator[str]:
     """The helpers that the other functions call, each before those that call it."""
-    texts = {**HELPERS, "split": SPLIT_OR_NONE if draws else SPLIT}
+    texts = {**HELPERS, **(WITH_KEYS if draws else {})}
     needed: list[str] = []
     for name, text in reversed(texts.items()):
         if re.search(rf"(?<![\w.]){names[name]}\(", body):
             text = text.replace(f"def {name}(", f"def {names[name]}(")
-            needed.insert(0, text)
+            needed.insert(0, text.replace("WIDE", wide))
             body += text.partition(":")[2]
     yield from needed
 
@@ -163,7 +168,51 @@ SPLIT_OR_NONE = '''def split(key: jax.Array | None) -> Iterator[Any]:
         yield one
 '''
 
+SCAN = '''def scan(block: Callable[..., Any], x: jax.Array, *layers: Any) -> Any:
+    """Apply stacked layers one after the other, as one that is compiled once.
+
+    Each takes x and its slice of the arrays in `layers`; what they give besides x is stacked.
+    """
+
+    def step(x: jax.Array, layer: tuple[Any, ...]) -> tuple[jax.Array, list[Any]]:
+        y = block(x, *layer)
+        x, *more = y if isinstance(y, tuple) else (y,)
+        return xWIDE, more
+
+    x, more = jax.lax.scan(step, xWIDE, layers)
+    return (x, *more) if more else x
+'''
+
+SCAN_WITH_KEYS = '''def scan(
+    block: Callable[..., Any], x: jax.Array, *layers: Any, key: jax.Array | None = None
+) -> Any:
+    """Apply stacked layers one after the other, as one that is compiled once.
+
+    Each takes x, its slice of the arrays in `layers`, and a key of its own where there is one; what
+    they give besides x is stacked.
+    """
+    if key is not None:
+        count = len(jax.tree.leaves(layers)[0])
+        layers = (*layers, jax.random.split(key, count))
+
+    def step(x: jax.Array, layer: tuple[Any, ...]) -> tuple[jax.Array, list[Any]]:
+        y = block(x, *layer)
+        x, *more = y if isinstance(y, tuple) else (y,)
+        return xWIDE, more
+
+    x, more = jax.lax.scan(step, xWIDE, layers)
+    return (x, *more) if more else x
+'''
+
+WITH_KEYS = {"split": SPLIT_OR_NONE, "scan": SCAN_WITH_KEYS}
+"""Those of models that draw, whose key may be left out."""
+
 HELPERS: Mapping[str, str] = {
+    "stacked": '''def stacked(init: Callable[[jax.Array], Any], key: jax.Array, count: int) -> Any:
+    """What `count` layers start as, in arrays that have an axis for them in front."""
+    return jax.vmap(init)(jax.random.split(key, count))
+''',
+    "scan": SCAN,
     "path_of": '''def path_of(keys: tuple[Any, ...]) -> str:
     """The name of an array in a weights file: `layers.0.linear.kernel`."""
     return jax.tree_util.keystr(keys, simple=True, separator=".")

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ...source.parts import Parts
+from ..attention import Uses
 
 Texts: TypeAlias = "Mapping[str, str]"
 Has: TypeAlias = "Callable[[str], bool | None]"
-Kernel: TypeAlias = "Callable[[str, Sequence[str], Texts, tuple[Any, ...], Has], str]"
+Narrow: TypeAlias = "Uses | None"
+"""What `sdpa` is called with where products are in bfloat16; None where they are as they come."""
+Kernel: TypeAlias = "Callable[[str, Sequence[str], Texts, tuple[Any, ...], Has, Narrow], str]"
 
 
 def shared(p: Parts) -> tuple[int, ...]:
@@ -30,6 +33,16 @@ def function(
 
 
 LAYER = ("params: Params", "x: jax.Array")
+
+
+def _narrow(x: str, narrow: Narrow) -> str:
+    """What is multiplied."""
+    return f"{x}.astype(jnp.bfloat16)" if narrow is not None else x
+
+
+def _wide(narrow: Narrow) -> list[str]:
+    """The line behind which statistics are in float32."""
+    return ["x = x.astype(jnp.float32)"] if narrow is not None else []
 
 
 def _biased(made: str, has: Has) -> list[str]:
@@ -61,10 +74,17 @@ def _affine(made: str, has: Has, state: str = "") -> list[str]:
     return [*lines, f"return y{state}"]
 
 
-def _linear(name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has) -> str:
+def _product(x: str, narrow: Narrow) -> str:
+    kernel = _narrow('params["kernel"]', narrow)
+    return f"{_narrow(x, narrow)} @ {kernel}"
+
+
+def _linear(
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
+) -> str:
     del texts, traits
     return function(
-        name, [*LAYER, *more], "(..., in) -> (..., out).", _biased('x @ params["kernel"]', has)
+        name, [*LAYER, *more], "(..., in) -> (..., out).", _biased(_product("x", narrow), has)
     )
 
 
@@ -77,9 +97,16 @@ def _shape(count: int) -> str:
     return f"(B, {', '.join('DHW'[-count:])}, C)"
 
 
-def _conv(name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has) -> str:
+def _conv(
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
+) -> str:
     count = traits[0]
-    arguments = ["x", 'params["kernel"]', texts["stride"], texts["pad"]]
+    arguments = [
+        _narrow("x", narrow),
+        _narrow('params["kernel"]', narrow),
+        texts["stride"],
+        texts["pad"],
+    ]
     arguments += [f"rhs_dilation={texts['dilation']}"] if _told("dilation", texts, count) else []
     arguments += [f"dimension_numbers={_axes(count, 'IO')}"]
     arguments += [f"feature_group_count={texts['groups']}"] if texts["groups"] != "1" else []
@@ -94,14 +121,14 @@ def _told(key: str, texts: Texts, count: int) -> bool:
 
 
 def _conv_transpose(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     """The convolution of the stretched input by the kernel turned round."""
     count, grouped = traits
     ones = f"({', '.join(['1'] * count)}{',' * (count == 1)})"
     places = f"({', '.join(map(str, range(count)))}{',' * (count == 1)})"
     turned = 'params["kernel"]' if grouped else f'jnp.flip(params["kernel"], {places})'
-    arguments = ["x", turned, ones, texts["padding"]]
+    arguments = [_narrow("x", narrow), _narrow(turned, narrow), ones, texts["padding"]]
     arguments += [f"lhs_dilation={texts['stride']}"] if _told("stride", texts, count) else []
     arguments += [f"rhs_dilation={texts['dilation']}"] if _told("dilation", texts, count) else []
     arguments += [f"dimension_numbers={_axes(count, 'IO' if grouped else 'OI')}"]
@@ -112,12 +139,13 @@ def _conv_transpose(
 
 
 def _batch_norm(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     del traits
     share = texts["momentum"]
     kept = f"(1 - {share})" if share == "momentum" else repr(round(1 - float(share), 12))
     lines = [
+        *_wide(narrow),
         "if train:",
         "    axes = tuple(range(x.ndim - 1))",
         "    mean, var = x.mean(axes), x.var(axes)",
@@ -144,45 +172,54 @@ def _standardised(x: str, axes: str, eps: str) -> tuple[str, str]:
 
 def _norm(axes: str, doc: str) -> Kernel:
     def kernel(
-        name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+        name: str,
+        more: Sequence[str],
+        texts: Texts,
+        traits: tuple[Any, ...],
+        has: Has,
+        narrow: Narrow,
     ) -> str:
         del traits
         centred, y = _standardised("x", axes, texts["eps"])
-        return function(name, [*LAYER, *more], doc, [f"h = {centred}", *_affine(y, has)])
+        return function(
+            name, [*LAYER, *more], doc, [*_wide(narrow), f"h = {centred}", *_affine(y, has)]
+        )
 
     return kernel
 
 
 def _rms_norm(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     del traits
     y = f"x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + {texts['eps']})"
     doc = "Divides by the root of the mean square along the last axis."
-    return function(name, [*LAYER, *more], doc, _affine(y, has))
+    return function(name, [*LAYER, *more], doc, [*_wide(narrow), *_affine(y, has)])
 
 
 def _group_norm(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     del traits
     groups = texts["groups"]
     centred, y = _standardised("h", "(1, 3)", texts["eps"])
     lines = [
-        f"h = x.reshape(x.shape[0], -1, {groups}, x.shape[-1] // {groups})",
+        *_wide(narrow), f"h = x.reshape(x.shape[0], -1, {groups}, x.shape[-1] // {groups})",
         f"h = {centred}", f"h = {y}", *_affine("h.reshape(x.shape)", has),
     ]  # fmt: skip
     return function(name, [*LAYER, *more], "Normalises groups of channels, the last axis.", lines)
 
 
-def _prelu(name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has) -> str:
+def _prelu(
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
+) -> str:
     del texts, traits, has
     lines = ['return jnp.where(x > 0, x, params["weight"] * x)']
     return function(name, [*LAYER, *more], "x where it is positive, else x times a slope.", lines)
 
 
 def _dropout(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     del traits, has
     rate, along = texts["rate"], texts["shared"]
@@ -202,13 +239,14 @@ def _dropout(
 
 
 def _attention(
-    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has
+    name: str, more: Sequence[str], texts: Texts, traits: tuple[Any, ...], has: Has, narrow: Narrow
 ) -> str:
     """By `jax.nn.dot_product_attention`, on kernels that hold the heads apart."""
     del has
     bias = ' + params[{}]["bias"]'.format if traits[0] else (lambda part: "")
     crossed = texts["context"] != "None"
-    part = f'jnp.einsum("btd,dhk->bthk", {"y" if crossed else "x"}, params[part]["kernel"])'
+    kernel = _narrow('params[part]["kernel"]', narrow)
+    part = f'jnp.einsum("btd,dhk->bthk", {_narrow("y" if crossed else "x", narrow)}, {kernel})'
     parts = '("query", "key", "value")'
     lines = ["context = x if context is None else context"] if "None" in _hint(
         "context", more
@@ -222,16 +260,30 @@ def _attention(
         for key in ("mask", "scale", "is_causal")
         if texts[key] not in ("None", "False")
     )
-    lines.append(f"y = jax.nn.dot_product_attention(q, k, v{options})")
+    if narrow is None:
+        lines.append(f"y = jax.nn.dot_product_attention(q, k, v{options})")
+    else:
+        lines += _by_sdpa(texts, narrow)
     doc = "Attention of (B, T, width) in several heads"
     if texts["mask"] != "None":
         doc += "; a query that may attend to nothing gets zeros"
         some = "None" in _hint("mask", more)
         zeroed = "jnp.where(mask.any(-1).mT[..., None], y, 0)"
-        lines += ["if mask is not None:", f"    y = {zeroed}"] if some else [f"y = {zeroed}"]
-    out = 'jnp.einsum("bthk,hkd->btd", y, params["out"]["kernel"])'
+        given = ["if mask is not None:", f"    y = {zeroed}"] if some else [f"y = {zeroed}"]
+        lines += given if narrow is None else []  # `sdpa` does so itself
+    kernel = _narrow('params["out"]["kernel"]', narrow)
+    out = f'jnp.einsum("bthk,hkd->btd", {_narrow("y", narrow)}, {kernel})'
     lines.append(f"return {out}" + bias('"out"'))
     return function(name, [*LAYER, *more], f"{doc}.", lines)
+
+
+def _by_sdpa(texts: Texts, needed: Uses) -> list[str]:
+    """Attention by products in bfloat16: JAX' own multiplies by shares in float32."""
+    given = ["*(x.swapaxes(1, 2) for x in (q, k, v))"]
+    given += [texts["mask"]] if texts["mask"] != "None" else []
+    given += [f"causal={texts['is_causal']}"] if len(needed.causal) == 2 else []
+    given += [f"scale={texts['scale']}"] if needed.scaled and texts["scale"] != "None" else []
+    return [f"y = sdpa({', '.join(given)}).swapaxes(1, 2)"]
 
 
 def _hint(argument: str, arguments: Sequence[str]) -> str:

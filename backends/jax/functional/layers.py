@@ -13,8 +13,9 @@ from ....compiler.expr import Expr, literal, name
 from ....compiler.program import Apply, Program, walk
 from ...source.parts import Parts
 from ...source.tree import is_literal, number, text
-from ..attention import attend
+from ..attention import Uses, attend, uses
 from ..layers import LAYERS
+from ..policy import Policy
 from ..tuples import Tuples
 from ..windows import each, pairs, reaches, spatial
 from .kernels import KERNELS, shared
@@ -58,6 +59,8 @@ class Kind:
     traits: tuple[Any, ...]
     uses: list[dict[str, Expr]] = field(default_factory=list)
     parts: list[frozenset[str]] = field(default_factory=list)
+    products: Uses | None = None
+    """In bfloat16, what `sdpa` is called with."""
 
     def spread(self, key: str) -> bool:
         """Whether a window is given for each axis, not as one number."""
@@ -96,7 +99,7 @@ class Kind:
         for key in self.uses[0]:
             if key in WINDOWS:
                 texts[key] = self._window(key, texts[key])
-        return KERNELS[self.op](self.name, arguments, texts, self.traits, self.has)
+        return KERNELS[self.op](self.name, arguments, texts, self.traits, self.has, self.products)
 
     def _given(self, key: str) -> str:
         return f" = {text(literal(DEFAULTS[key]))}" if self.optional(key) else ""
@@ -183,7 +186,8 @@ def traits(apply: Apply) -> tuple[Any, ...]:
 class Layers:
     """The functions for layers that a program needs; `fresh` finds them names."""
 
-    def __init__(self, program: Program, fresh: Callable[[str], str]) -> None:
+    def __init__(self, program: Program, fresh: Callable[[str], str], policy: Policy) -> None:
+        self.products = uses(program, policy) if policy.narrow else None
         self.found: dict[tuple[str, tuple[Any, ...]], Kind] = {}
         for cls in program.classes:
             tuples = Tuples(cls)
@@ -198,7 +202,7 @@ class Layers:
             return
         key = (kind, traits(apply))
         if key not in self.found:
-            self.found[key] = Kind(kind, fresh(kind), key[1])
+            self.found[key] = Kind(kind, fresh(kind), key[1], products=self.products)
         parts = Parts(apply, lambda var: name("x"), lambda expression: expression, name("params"))
         self.found[key].parts.append(frozenset(apply.weights))
         self.found[key].uses.append(attended(parts) if kind == "attention" else given(parts))

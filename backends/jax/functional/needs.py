@@ -9,6 +9,7 @@ from ....compiler.ops.draw import NOISE
 from ....compiler.program import Apply, Call, Chain, Class, Member, Program, Statement, walk
 from ...source.masks import masks
 from ..layers import LAYERS
+from ..stacks import Stack
 
 RANDOM = frozenset({"dropout", "channel_dropout", "drop_path"})
 """Layers that draw at each call, and hold nothing."""
@@ -87,6 +88,7 @@ class Known:
                 found.start = op.name not in UNDRAWN
             case Call(cls=cls):
                 found.add(self._found[cls])
+                found.start |= isinstance(statement, Stack) and (found.params or found.state)
             case Chain(body=body):
                 for stage in body:
                     found.add(self.of(stage))

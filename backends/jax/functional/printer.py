@@ -34,9 +34,10 @@ from ...source.reads import Reads
 from ...source.scope import Scope, members
 from ...source.tree import text, tree
 from ..layers import LAYERS
-from ..policy import PLAIN
+from ..policy import PLAIN, Policy
 from ..printer import Lines
 from ..rules import RULES, drawn, masks
+from ..stacks import Stack
 from ..weights import VARIABLES, VIEWS
 from .layers import INLINE, READS, Layers, attended, given
 from .needs import RANDOM, Known, names
@@ -63,8 +64,9 @@ class Body(Lines):
         layers: Layers,
         known: Known,
         functions: Mapping[str, str],
+        policy: Policy = PLAIN,
     ) -> None:
-        super().__init__(cls, scope, taken, PLAIN)
+        super().__init__(cls, scope, taken, policy)
         self.sizes = Reads(cls, scope, self.out, "")
         self.place = self.sizes.place
         applied = [s for s in walk(cls.body) if isinstance(s, Apply)]
@@ -156,14 +158,6 @@ class Body(Lines):
 
     # --------------------------------------------------------------------------- statements
 
-    def body(self, statements: Sequence[Statement]) -> None:
-        for statement in statements:
-            if isinstance(statement, Call):
-                self._call(statement)
-                self.out.lines += self.lists.appended(statement.outputs, self.read)
-            else:
-                super().body([statement])
-
     def control(self, statement: Apply) -> None:
         """A scan, whose steps have no keys of their own and leave the state as it is."""
         for inner in (s for region in statement.regions for s in walk(region.body)):
@@ -188,7 +182,7 @@ class Body(Lines):
     def layer(self, statement: Apply, member: Member) -> None:
         del member
         params, state = self.trees(statement)
-        parts = self.parts(statement)
+        parts = super(Lines, self).parts(self.tuples.spread(statement))  # its function casts
         if statement.op.name in INLINE:
             made = parts.fill(INLINE[statement.op.name], name=params)
             self._set(statement.outputs[:1], made, None, params)
@@ -203,18 +197,51 @@ class Body(Lines):
         call = called(kind.name, [*first, *positional], keywords)
         self._set(statement.outputs[:1], self.tuples.join(call, self.place), state, params)
 
-    def _call(self, statement: Call) -> None:
+    def call(self, statement: Call) -> None:
         """`h = layer(params["layer"], h, heads=heads, key=next(keys))`."""
-        needs = self.known[statement.cls]
         params, state = self.trees(statement)
-        xs = [each for each in (params, state) if each is not None]
-        xs += [self.read(v) for v in statement.inputs if v is not None]
+        given = [self.read(v) for v in statement.inputs if v is not None]
+        made = self._scan if isinstance(statement, Stack) else self._applied
+        self._set(statement.outputs, made(statement, params, state, given), state, params)
+
+    def _applied(
+        self, statement: Call, params: Expr | None, state: Expr | None, given: Sequence[Expr],
+        key: Expr | None = None,
+    ) -> Expr:  # fmt: skip
+        """The call of a block's function."""
+        needs = self.known[statement.cls]
         told = {needs.hypers[n]: self.place(v) for n, v in self._told(statement).items()}
         told |= {"train": expr.name("train")} if needs.train else {}
         told |= {"noise_key": expr.parse("next(noise_keys)")} if needs.noise else {}
-        told |= {"key": NEXT} if needs.key else {}
-        made = called(self.functions[statement.cls.name], xs, told)
-        self._set(statement.outputs, made, state, params)
+        told |= {"key": key or NEXT} if needs.key else {}
+        xs = [each for each in (params, state) if each is not None]
+        return called(self.functions[statement.cls.name], [*xs, *given], told)
+
+    def _scan(
+        self, statement: Call, params: Expr | None, state: Expr | None, given: Sequence[Expr]
+    ) -> Expr:
+        """`scan(lambda x, p: layer(p, x, heads=heads), h, params["layers"])`."""
+        assert isinstance(statement, Stack)
+        needs = self.known[statement.cls]
+        first, each, rest = given[0], given[1 : statement.each + 1], given[statement.each + 1 :]
+        x, p, s, k = (expr.name(self._own(wish)) for wish in "xpsk")
+        own = [expr.name(self._own(f"x{i}")) for i in range(1, len(each) + 1)]
+        trees = {p: params, s: state, **dict(zip(own, each, strict=True))}
+        layers = {name: tree_ for name, tree_ in trees.items() if tree_ is not None}
+        block = self._applied(
+            statement, params and p, state and s, [x, *own, *rest], k if needs.key else None
+        )
+        arguments = [expr.show(name) for name in (x, *layers)]
+        arguments += [f"{expr.show(k)}=None"] if needs.key else []
+        function = tree(f"lambda {', '.join(arguments)}: {{y}}", y=block)
+        key = {"key": NEXT} if needs.key else {}
+        made = called("scan", [function, first, *layers.values()], key)
+        if not statement.empty:
+            return made
+        gone = ast.Tuple([first, ast.Dict([], [])], ast.Load())
+        none = gone if state is not None else first
+        held = params if params is not None else state
+        return tree("{y} if {p} else {n}", y=made, p=held, n=none)
 
     def _told(self, statement: Call) -> dict[str, Expr]:
         """The hyper-parameters that a call reads, as far as they are given."""
@@ -289,7 +316,9 @@ class Body(Lines):
             if {n for e in read.values() for n in expr.names(e)} & changing:
                 return None
             what = statement.op.name if isinstance(statement, Apply) else statement.cls.name
-            done.add((what, *(f"{key}={text(e)}" for key, e in sorted(read.items()))))
+            done.add(
+                (type(statement), what, *(f"{key}={text(e)}" for key, e in sorted(read.items())))
+            )
         return chain if len(done) == 1 else None
 
     def _read_by(self, statement: Apply | Call) -> dict[str, Expr]:
@@ -323,6 +352,8 @@ class Body(Lines):
     def iterators(self, loop: Repeat) -> None:
         """Lists of which one turn takes several elements, or that inner loops go through, too."""
         inner = {n for s in walk(loop.body) if isinstance(s, Repeat) for n in listed(s)}
+        inner |= {m.name for s in walk(loop.body) if isinstance(s, If) for m in members([s])
+                  if loop.chain}  # fmt: skip
         several = len(list(members(loop.body))) > 1
         for name in self._fresh(loop):
             if self.held[name].state and name in inner:

@@ -28,6 +28,7 @@ from ...source.parts import Parts
 from ...source.scope import Scope, signature
 from ...source.tree import is_literal, tree
 from ..printer import initial
+from ..stacks import Stack
 from ..starts import size
 from ..tuples import Tuples
 from ..windows import each, elements, spatial
@@ -93,10 +94,30 @@ class Start(Constructor):
         """A member; in a list of members with states, with its state."""
         if isinstance(statement, Chain):
             return self._branch(statement)
+        if isinstance(statement, Stack):
+            return self._stack(statement)
         value = super().made(statement) if self.known.holds(statement) else _EMPTY
         member = statement.member if isinstance(statement, (Apply, Call)) else None
         beside = member is not None and self.scope.attribute(member.name) in self.stateful
         return self._beside(value, statement) if beside else value
+
+    def _stack(self, statement: Stack) -> Expr:
+        """`stacked(lambda key: init_layer(key, heads), next(keys), layers)`."""
+        needs = self.known[statement.cls]
+        key = expr.name(free("key", self.scope.locals.values()))
+        made = self._start(statement, [key] if needs.start else [])
+        if self.scope.attribute(statement.member.name) in self.stateful:
+            made = self._beside(made, statement)
+        count = self.scope.init(statement.count)
+        value = tree(
+            f"stacked(lambda {expr.show(key) if needs.start else '_'}: {{y}}, {NEXT}, {{n}})",
+            y=made, n=count,
+        )  # fmt: skip
+        if not statement.empty:
+            return value
+        several = isinstance(made, ast.Tuple) or needs.state
+        none = ast.Tuple([_EMPTY, _EMPTY], ast.Load()) if several else _EMPTY
+        return tree("{y} if {n} else {e}", y=value, n=count, e=none)
 
     def _branch(self, chain: Chain) -> Expr:
         made = [super(Start, self).made(stage) for stage in chain.body]
@@ -119,6 +140,9 @@ class Start(Constructor):
 
     def _call(self, statement: Call) -> Expr:
         """The call of another block's function, with what that reads."""
+        return self._start(statement, [tree(NEXT)] if self.known[statement.cls].start else [])
+
+    def _start(self, statement: Call, key: list[Expr]) -> Expr:
         needs = self.known[statement.cls]
         read = [p for p in statement.cls.params if p.name in needs.made]
         cls = replace(statement.cls, params=read)
@@ -127,7 +151,6 @@ class Start(Constructor):
         positional, keywords = arguments(cls, given)
         for keyword in keywords:
             keyword.arg = needs.made[keyword.arg or ""]
-        key = [tree(NEXT)] if needs.start else []
         function = expr.name(self.functions[cls.name])
         return ast.Call(function, [*key, *sizes, *positional], keywords)
 

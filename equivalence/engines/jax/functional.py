@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 from .. import package
 from ..arguments import arguments, arrays
 from ..dropout import observe
+from ..lowering import products
 from ..noise import recording, replaced
-from ..protocol import Draw, Drop, Job, Result
+from ..protocol import Draw, Drop, Job, Products, Result
 from .noise import DRAWING, given
 
 _built: dict[tuple[str, str], Any] = {}
@@ -36,6 +37,8 @@ def run(job: Job, loaded: ModuleType) -> Result:
         with replaced(jax.random, DRAWING, recording(draws)):
             drops = _watch(loaded, call, params, state, job)
         return Result({}, drops=tuple(drops), draws=tuple(draws))
+    if job.lower:
+        return Result({}, products=_lowered(loaded, call, params, state, job))
     if job.trace:
         return Result({}, trace=_trace(loaded, call, params, state, job))
     floats = {name: jnp.asarray(x) for name, x in job.feeds.items() if x.dtype.kind == "f"}
@@ -49,15 +52,47 @@ def run(job: Job, loaded: ModuleType) -> Result:
     if not job.cotangents:
         outputs, after = jax.jit(drawn)(params, floats, state, others, noise)
         return Result(arrays(outputs), updates=_flat(after))
+    step = _differentiated(drawn, job)
+    (by_parameter, by_input), (outputs, after) = step(params, floats, state, others, noise)
+    return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(after))
 
-    def loss(params: Any, floats: Any, state: Any, others: Any, noise: Any) -> Any:
-        outputs, after = drawn(params, floats, state, others, noise)
+
+def _differentiated(call: Callable[..., Any], job: Job) -> Any:
+    """Gradients by the parameters and the float inputs, and what `call` returns."""
+
+    def loss(params: Any, floats: Any, state: Any, others: Any, *noise: Any) -> Any:
+        outputs, after = call(params, floats, state, others, *noise)
         total = sum(jnp.sum(outputs[name] * c) for name, c in job.cotangents.items())
         return total, (outputs, after)
 
-    step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-    (by_parameter, by_input), (outputs, after) = step(params, floats, state, others, noise)
-    return Result(arrays(outputs), arrays(by_input), _flat(by_parameter), _flat(after))
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+
+
+def _lowered(
+    loaded: ModuleType, call: Callable[..., Any], params: Any, state: Any, job: Job
+) -> dict[str, Products]:
+    """What the file's own `export` of a call multiplies on a TPU, and what gradients of it do."""
+    form: Any = jax.ShapeDtypeStruct
+    feeds = {name: form(x.shape, x.dtype) for name, x in job.feeds.items()}
+    trees = (params,) if state is None else (params, state)
+    space = loaded.apply.__globals__
+    options: dict[str, Any] = _mode(loaded.apply, job)
+    if "noise_key" in inspect.signature(loaded.apply).parameters:
+        options["noise_key"] = jax.random.key(0)
+    forward = space["export"](*trees, *arguments(job.inputs, feeds), **options)
+    programs = {"forward": forward}
+    if job.cotangents:
+        floats = {name: x for name, x in feeds.items() if x.dtype.kind == "f"}
+        others = {name: x for name, x in feeds.items() if name not in floats}
+        step = jax.export.export(_differentiated(call, job), platforms=["tpu"])
+        programs["gradient"] = step(params, floats, state, others)
+    return {name: products(program.mlir_module()) for name, program in programs.items()}
+
+
+def _mode(apply: Callable[..., Any], job: Job) -> dict[str, bool]:
+    """What tells it of the mode."""
+    modal = "train" in inspect.signature(apply).parameters
+    return {"train": job.training} if modal else {}
 
 
 def _trees(job: Job, loaded: ModuleType) -> tuple[Any, Any]:
@@ -73,7 +108,7 @@ def _trees(job: Job, loaded: ModuleType) -> tuple[Any, Any]:
 def _call(apply: Callable[..., Any], job: Job, stateful: bool) -> Callable[..., Any]:
     """The outputs by name, and the state after the call, of parameters and feeds."""
     known = inspect.signature(apply).parameters
-    options = {"train": job.training} if "train" in known else {}
+    options = _mode(apply, job)
 
     def call(params: Any, floats: Any, state: Any, others: Any, key: Any = None) -> Any:
         trees = (params, state) if stateful else (params,)
@@ -141,7 +176,9 @@ def _watch(loaded: ModuleType, call: Any, params: Any, state: Any, job: Job) -> 
         return drop
 
     feeds = {name: jnp.asarray(x) for name, x in job.feeds.items()}
-    with _replaced(loaded, ("x", "key", "rate"), watched):
+    scans = "scan" in loaded.apply.__globals__
+    plainly = jax.disable_jit() if scans else nullcontext()
+    with plainly, _replaced(loaded, ("x", "key", "rate"), watched):
         count = 1 << 30
         call(params, feeds, state, {}, key=jax.random.key(1))
         count = max(len(drops), 1)
