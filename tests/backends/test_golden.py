@@ -44,6 +44,13 @@ OTHERS: list[tuple[Path, str, dict[str, Any], str]] = [
     *((path, "jax", {"style": "functional"}, "functional") for path in FUNCTIONAL),
     (ROOT / "examples/gpt.mdl", "jax", {"tpu": True, "scan_layers": True}, "tpu"),
     (ROOT / "examples/tiny_resnet.mdl", "jax", {"tpu": True}, "tpu"),
+    (ROOT / "examples/resnet.mdl", "jax", {"scan_layers": True}, "scan"),
+    (
+        ROOT / "examples/efficientnet.mdl",
+        "jax",
+        {"style": "functional", "tpu": True, "scan_layers": True},
+        "functional_tpu",
+    ),
 ]
 """What is compiled with options: the last is what the folder is called by."""
 

@@ -231,8 +231,6 @@ def test_a_style_that_is_not_there_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(MlcError, match=message):
             mlc.compile(graph, target, style=style)
-    with pytest.raises(MlcError, match="with modules"):
-        mlc.compile(graph, "jax", style="functional", tpu=True)
     with pytest.raises(MlcError, match="not asked for"):
         mlc.verify(graph, ["keras"], style="functional")
 

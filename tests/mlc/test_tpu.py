@@ -54,4 +54,4 @@ def test_a_file_for_tpus_is_for_jax(mlc) -> None:
     done = mlc("compile", str(EXAMPLES / "gpt.mdl"), "-t", "jax", "--tpu", "--scan-layers", "-o-")
     assert (done.code, done.err) == (0, "")
     assert "dtype=jnp.bfloat16" in done.out
-    assert "scan(self.layers, h)" in done.out
+    assert "self.layers(h)" in done.out

@@ -29,19 +29,21 @@ def uniform(fan: int) -> nnx.Initializer:
     return partial(jax.random.uniform, minval=-(fan**-0.5), maxval=fan**-0.5)
 
 
-def stack(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> nnx.Module:
-    """`count` modules as one, whose arrays have an axis for them in front."""
-    return nnx.split_rngs(splits=count)(nnx.vmap(make, axis_size=count))(rngs)
+class Stack(nnx.Module):
+    """Equal modules, applied one after the other, as one that is compiled once: its arrays have an
+    axis for them in front."""
 
+    def __init__(
+        self, make: Callable[[nnx.Rngs], nnx.Module], count: int, *, rngs: nnx.Rngs
+    ) -> None:
+        self.stacked = nnx.split_rngs(splits=count)(nnx.vmap(make, axis_size=count))(rngs)
 
-def scan(layers: nnx.Module, x: jax.Array, *rest: jax.Array) -> jax.Array:
-    """Apply stacked layers one after the other, as one that is compiled once."""
+    def __call__(self, x: jax.Array, *rest: jax.Array) -> jax.Array:
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def step(x: jax.Array, module: nnx.Module) -> jax.Array:
+            return module(x, *rest).astype(jnp.float32)
 
-    @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
-    def step(x: jax.Array, layer: nnx.Module) -> jax.Array:
-        return layer(x, *rest).astype(jnp.float32)
-
-    return step(x.astype(jnp.float32), layers)
+        return step(x.astype(jnp.float32), self.stacked)
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, **_) -> jax.Array:
@@ -99,12 +101,12 @@ class GPT(nnx.Module):
     ) -> None:
         self.token = nnx.Embed(vocab, D, embedding_init=nnx.initializers.normal(1), rngs=rngs)
         self.position = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1024, D)))
-        self.layers = stack(lambda rngs: Layer(D, heads, rngs=rngs), layers, rngs)
+        self.layers = Stack(lambda rngs: Layer(D, heads, rngs=rngs), layers, rngs=rngs)
         self.layer_norm = layer_norm(D, rngs=rngs)
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         h = self.token(ids) + self.position[: ids.shape[1]]
-        h = self.layer_norm(scan(self.layers, h))
+        h = self.layer_norm(self.layers(h))
         logits = h.astype(jnp.bfloat16) @ self.token.embedding[...].astype(jnp.bfloat16).T
         return logits.astype(jnp.float32)
 
