@@ -98,10 +98,13 @@ def source(graph: Graph, program: Program, policy: Policy = PLAIN) -> tuple[str,
     causal = attention.uses(program, policy).causal <= {True}
 
     def modules(make: Make, names: frozenset[str]) -> list[Module]:
+        bare: set[str] = set()
         return [
-            Module(cls, names, make, causal, optional, graph.facts, policy, outermost=True)
+            Module(
+                cls, names, make, causal, optional, graph.facts, policy, outermost=True, bare=bare
+            )
             if cls is program.model
-            else Module(cls, names, make, causal, policy=policy)
+            else Module(cls, names, make, causal, policy=policy, bare=bare)
             for cls in program.classes
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
 from ...compiler import expr
@@ -55,12 +55,16 @@ Make: TypeAlias = Callable[[Apply, Expr], Expr]
 
 
 class Members(Constructor):
-    """The constructor; `make` turns a layer into the call that makes it."""
+    """The constructor; `make` turns a layer into the call that makes it, `bare` are the classes
+    that take no `rngs`."""
 
     lists: ClassVar[str] = "nnx.List"
 
-    def __init__(self, cls: Class, scope: Scope, make: Make, policy: Policy) -> None:
+    def __init__(
+        self, cls: Class, scope: Scope, make: Make, policy: Policy, bare: Collection[str] = ()
+    ) -> None:
         super().__init__(cls, scope)
+        self.bare = bare
         self.make = make
         self.policy = policy
         self.tuples = Tuples(cls)
@@ -83,7 +87,8 @@ class Members(Constructor):
         return tree("lambda x: {y}", y=value)
 
     def block(self, call: ast.Call) -> Expr:
-        call.keywords.append(ast.keyword("rngs", expr.name("rngs")))
+        if expr.show(call.func) not in self.bare:
+            call.keywords.append(ast.keyword("rngs", expr.name("rngs")))
         return call
 
     def statements(self) -> Iterator[ast.stmt]:
@@ -282,7 +287,8 @@ class Lines(Computation):
 
 class Module:
     """Prints one class; `optional` are the model's inputs that may be left out, `causal` says that
-    all products of attention are, `outermost` that it is the model's."""
+    all products of attention are, `outermost` that it is the model's; the
+    classes in `bare` take no `rngs`, and it adds itself to them if it takes none."""
 
     def __init__(
         self,
@@ -295,15 +301,17 @@ class Module:
         policy: Policy = PLAIN,
         *,
         outermost: bool = False,
+        bare: set[str] | None = None,
     ) -> None:
         self.cls = cls
+        self.bare = set() if bare is None else bare
         self.outermost = outermost
         self.policy = policy
         self.facts = facts
         self.taken = frozenset({*LOCALS, *taken})
         self.optional = optional
         self.scope = Scope(cls, ATTRIBUTES, self.taken)
-        self.members = Members(cls, self.scope, make, policy)
+        self.members = Members(cls, self.scope, make, policy, self.bare)
         self.call = Lines(cls, self.scope, self.taken, policy)
         self.call.causal = causal
         given = {*self.scope.locals.values()}
@@ -312,15 +320,19 @@ class Module:
 
     def source(self) -> str:
         """The class as text."""
-        arguments = ", ".join(["self", *signature(self.cls, self.scope), "*", "rngs: nnx.Rngs"])
         call = self._call()
         self.scope.keep(call)
-        made = block(self.members.statements(), 2)
+        statements = [*self.members.statements()]
+        made = block(statements, 2)
+        read = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
+        random = self.outermost or "rngs" in read
+        if not random:
+            self.bare.add(self.cls.name)
+        given = ["self", *signature(self.cls, self.scope), *["*", "rngs: nnx.Rngs"] * random]
         head = docstring(describe(self.cls, facts=self.facts))
-        return (
-            f"class {self.cls.name}(nnx.Module):\n    {head}\n\n"
-            f"    def __init__({arguments}) -> None:\n{made}\n\n{call}"
-        )
+        init = f"    def __init__({', '.join(given)}) -> None:\n{made}\n\n"
+        plain = len(given) == 1 and not statements
+        return f"class {self.cls.name}(nnx.Module):\n    {head}\n\n{'' if plain else init}{call}"
 
     def _call(self) -> str:
         out = self.call.out

@@ -32,7 +32,7 @@ class Angles(nnx.Module):
     position (T,) -> cosine (T, width // 2), sine (T, width // 2).
     """
 
-    def __init__(self, width: int, base: float = 10000.0, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, width: int, base: float = 10000.0) -> None:
         self.width = width
         self.base = base
 
@@ -48,9 +48,6 @@ class Rotary(nnx.Module):
 
     x (B, N, T, K), cosine (T, K // 2), sine (T, K // 2) -> y (B, N, T, K).
     """
-
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
-        pass
 
     def __call__(self, x: jax.Array, cosine: jax.Array, sine: jax.Array) -> jax.Array:
         a, b = jnp.split(x, 2, axis=3)
@@ -72,7 +69,7 @@ class Attention(nnx.Module):
         self.query = linear(D, heads * K, rngs=rngs)
         self.key = linear(D, groups * K, rngs=rngs)
         self.value = linear(D, groups * K, rngs=rngs)
-        self.turn = Rotary(rngs=rngs)
+        self.turn = Rotary()
         self.output = linear(heads * K, D, rngs=rngs)
 
     def __call__(
@@ -162,7 +159,7 @@ class Llama(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        self.angles = Angles(K, rngs=rngs)
+        self.angles = Angles(K)
         self.embedding = nnx.Embed(vocab, D, embedding_init=nnx.initializers.normal(1), rngs=rngs)
         self.layers = nnx.List(
             [Layer(D, K, heads, groups, hidden, rngs=rngs) for _ in range(layers)]

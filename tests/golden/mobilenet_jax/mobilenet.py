@@ -26,7 +26,7 @@ def uniform(fan: int) -> nnx.Initializer:
 class Activation(nnx.Module):
     """A rectifier, or for the deeper half its smooth relative: (B, H, W, C) -> (B, H, W, C)."""
 
-    def __init__(self, swish: bool, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, swish: bool) -> None:
         self.swish = swish
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,7 +73,7 @@ class Inverted(nnx.Module):
         if hidden != C:
             self.conv1 = conv2(C, hidden, (1, 1), padding=0, rngs=rngs)
             self.batch_norm1 = batch_norm(hidden, rngs=rngs)
-            self.activation1 = Activation(swish, rngs=rngs)
+            self.activation1 = Activation(swish)
         self.conv2 = conv2(
             hidden,
             hidden,
@@ -84,7 +84,7 @@ class Inverted(nnx.Module):
             rngs=rngs,
         )
         self.batch_norm2 = batch_norm(hidden, rngs=rngs)
-        self.activation2 = Activation(swish, rngs=rngs)
+        self.activation2 = Activation(swish)
         if squeeze:
             self.squeeze_excite = SqueezeExcite(hidden, 8 * -(-hidden // 32), rngs=rngs)
         else:
