@@ -75,7 +75,7 @@ def stack(program: Program, runs: Runs) -> list[Left]:
         cls.body[:] = _Stacking(cls, runs, left).body(cls.body, None)
     if not any(isinstance(s, Stack) for cls in program.classes for s in walk(cls.body)):
         name = program.model.name
-        text = "; ".join(map(str, left)) or f"{name} has no loop"
+        text = "; ".join(map(str, left)) or f"{name} has no loop of equal blocks"
         text = f"there is nothing to scan: {text}"
         help = "write `repeat layers:` with one block in it, whose result is like its first input"
         raise MlcError("unsupported", text, help=help)
