@@ -11,7 +11,7 @@ Noise is drawn by a layer that does nothing else, and keeps a generator, where i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -217,31 +217,45 @@ class Grouping:
 
     def _join(self) -> None:
         """Joins groups with what alone takes their result, where that belongs inside."""
+        own = {id(group): set(group) for group in self.groups}
+        ends = {id(group): self._ends(group, own[id(group)]) for group in self.groups}
+        grown: list[Apply] = []
         i = 0
         while i < len(self.groups):
             group = self.groups[i]
-            after = self._follower(group)
-            if after is None:
+            inside = own[id(group)]
+            after = self._follower(ends[id(group)], inside)
+            if after is None or group[0].op is NOISE:
                 i += 1
                 continue
             other = self.group.get(after[-1], [])
             anew = any(s not in self.group for s in after)
             self.groups = [g for g in self.groups if g is not other]
-            group[:] = self._ordered([*group, *after, *other])
-            self.group.update(dict.fromkeys(group, group))
+            more = [s for s in dict.fromkeys([*after, *other]) if s not in inside]
+            inside.update(more)
+            ends[id(group)] = self._ends([*ends[id(group)], *more], inside)
+            group += more
+            self.group.update(dict.fromkeys(more if grown is group else group, group))
+            grown = group
             # What came in anew may be what an earlier group leads to.
             i = 0 if anew else next(j for j, g in enumerate(self.groups) if g is group)
+        for group in self.groups:
+            group[:] = self._ordered(group)
 
-    def _follower(self, group: Sequence[Apply]) -> list[Apply] | None:
+    def _ends(self, statements: Sequence[Apply], inside: Set[Apply]) -> list[Apply]:
+        """Those whose results are taken outside."""
+        return [s for s in statements if any(u not in inside for u in self._users(s))]
+
+    def _follower(self, ends: Sequence[Apply], inside: Set[Apply]) -> list[Apply] | None:
         """The ops that take what a group gives: one that belongs inside, with those on the way."""
-        last = self._only_user(group)
-        if last is None or group[0].op is NOISE:
+        last = self._only_user(ends, inside)
+        if last is None:
             return None
-        if last in self.group or self._without_data(group):
+        if last in self.group or self._without_data(inside):
             return [last]
         path = [last]
         while len(path) < HOPS:
-            last = self._only_user([path[-1]])
+            last = self._only_user(path[-1:], {path[-1]})
             if last is None or len({*_tensors(path[-1], self)}) > 1:
                 return None
             path.append(last)
@@ -249,17 +263,15 @@ class Grouping:
                 return path
         return None
 
-    def _only_user(self, statements: Sequence[Apply]) -> Apply | None:
+    def _only_user(self, ends: Sequence[Apply], inside: Set[Apply]) -> Apply | None:
         """The one plain op of the same body that takes all that leaves these."""
-        found = {u for s in statements for u in self._users(s)} - set(statements)
-        if len(found) != 1:
+        found = {u for s in ends for u in self._users(s)} - inside
+        user = next(iter(found)) if len(found) == 1 else None
+        if not isinstance(user, Apply) or not self._plain(user):
             return None
-        (user,) = found
-        if user is None or not isinstance(user, Apply) or not self._plain(user):
-            return None
-        return user if self.place[user][0] is self.place[statements[0]][0] else None
+        return user if self.place[user][0] is self.place[ends[0]][0] else None
 
-    def _without_data(self, group: Sequence[Apply]) -> bool:
+    def _without_data(self, group: Collection[Apply]) -> bool:
         """Whether a group takes no tensor: only what the class holds, and constants."""
         own = {o for s in group for o in s.outputs}
         taken = {v for s in group for v in _tensors(s, self)} - own

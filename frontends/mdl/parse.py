@@ -72,7 +72,7 @@ class _Hooks:
 
 @functools.cache
 def _parser() -> tuple[Lark, _Hooks, Builder]:
-    """Lark's tables take 25 ms to make and are made once a process: no cache file is kept."""
+    """Lark's tables take 0.1 s to make and are made once a process: no cache file is kept."""
     hooks, builder = _Hooks(), Builder()
     lark = Lark(
         _grammar(), parser="lalr", lexer="basic", postlex=hooks, transformer=builder,
