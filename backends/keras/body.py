@@ -325,7 +325,10 @@ class Body:
     # ---------------------------------------------------------------------- choices, loops
 
     def _if(self, statement: If) -> None:
-        """`skip = x` before, where one arm only passes a tensor on."""
+        """`skip = x` before the choice, where one arm only passes a tensor on.
+
+        Not where the other arm still reads what was in `skip`.
+        """
         before, used, arms = self.labels.used.copy(), [], []
         for which in ("then", "orelse"):
             self.labels.used = before.copy()
@@ -336,12 +339,14 @@ class Body:
         for phi in statement.phis:
             self.out.join(phi.result)
         condition = self.place(statement.condition)
-        if bool(statement.then) == bool(statement.orelse) or any(map(_counts, arms)):
-            self.out.lines.append(When(condition, arms[0], arms[1]))
-            return
         plain, other = (1, 0) if statement.then else (0, 1)
-        self.out.lines += arms[plain]
-        self.out.lines.append(When(expr.negate(condition) if other else condition, arms[other], []))
+        choice = When(expr.negate(condition) if other else condition, arms[other], [])
+        both = bool(statement.then) == bool(statement.orelse) or any(map(_counts, arms))
+        read = self.out.uses([choice])
+        if both or any(self.out.leader(phi.result) in read for phi in statement.phis):
+            self.out.lines.append(When(condition, arms[0], arms[1]))
+        else:
+            self.out.lines += [*arms[plain], choice]
 
     def _arm(self, body: Sequence[Statement], phis: Sequence[Phi], which: str) -> list[Line]:
         outside, self.out.lines = self.out.lines, []
