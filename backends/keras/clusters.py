@@ -32,6 +32,7 @@ from ...compiler.program import (
     WeightVar,
     walk,
 )  # fmt: skip
+from ...compiler.program import outputs as outputs_of
 from ..source.computation import numbers, users
 from ..source.masks import masks
 from .layers import LAYERS, WITHIN
@@ -86,8 +87,8 @@ class Grouping:
             for var, found in users(cls).items()
         }
         self.made = {o: s for s in self.place for o in getattr(s, "outputs", ())}
-        self.parent = {s: outer for outer in self.place for s in _inner(outer)}
-        self.source = {v: s for s in self.place for v in _given_by(s)}
+        self.parent = {s: outer for outer in self.place for body in _inside(outer) for s in body}
+        self.source = {v: s for s in self.place for v in outputs_of(s)}
         self.constants = self._independent()
         self.own = {p.var: p for p in cls.parameters}
         self.states = {p: v for p, v in cls.updates}
@@ -473,18 +474,6 @@ def _tensors(statement: Apply, grouping: Grouping) -> list[Var]:
     return [v for v in _given(statement) if not (v in grouping.own or grouping.is_constant(v))]
 
 
-def _given_by(statement: Statement) -> list[Var]:
-    """What a statement that is no op defines."""
-    match statement:
-        case If(phis=phis):
-            return [phi.result for phi in phis]
-        case Repeat(carried=carried, results=results):
-            return [*(c.result for c in carried), *results.values()]
-    return [
-        o for o in (getattr(statement, "output", None), *getattr(statement, "outputs", ())) if o
-    ]
-
-
 def _bodies(body: list[Statement]) -> Iterator[list[Statement]]:
     yield body
     for statement in body:
@@ -501,12 +490,6 @@ def _inside(statement: Statement) -> tuple[list[Statement], ...]:
         case Chain(body=body):
             return (body,)
     return ()
-
-
-def _inner(statement: Statement) -> Iterator[Statement]:
-    """What stands directly within a statement."""
-    for body in _inside(statement):
-        yield from body
 
 
 __all__ = ["END", "START", "Group", "Grouping", "Place", "open_sizes"]
