@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError
-from ...compiler.expr import Undecided
+from ...compiler.expr import Undecided, names
 from ...compiler.expr import literal as literal_expr
 from ...compiler.graph import Scope
 from . import static
@@ -66,6 +66,7 @@ class Conditionals:
         arm = 0 if taken else 1
         condition = expr or literal_expr(taken)
         frame.scope.ifs[node.site] = (condition, arm)
+        frame.decided |= names(condition)
         self.e.decisions.append(Decision(frame.scope, node.site, condition, taken))
         return arm
 

@@ -81,6 +81,9 @@ class Block:
     outputs: tuple[Out, ...]
     home: Mapping[str, Block]
 
+    def __str__(self) -> str:
+        return self.definition.name
+
 
 @dataclass(eq=False, slots=True)
 class Instance:
@@ -151,6 +154,8 @@ class Frame:
     ranks: Counter[tuple[Scope, int]] = field(default_factory=Counter)
     filled: dict[str, Tensor] = field(default_factory=dict)
     updated: set[str] = field(default_factory=set)
+    decided: set[str] = field(default_factory=set)
+    """The names that loops and ifs have read so far: what says how long a list of tensors is."""
     named: dict[Value, tuple[Dim | None, ...]] = field(default_factory=dict)
     depth: int = 0
 

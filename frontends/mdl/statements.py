@@ -328,6 +328,7 @@ class Statements:
                 scope.outputs = self._tensors(frame, node)
                 scope.carries = {n: e for n, e in self._static(frame, node).items() if n in starts}
                 read |= self._reads(frame, node) - inner
+        frame.decided |= read
         self._forget(frame, node, read)
         for target, variable in shadowed.items():
             if variable is None:
@@ -356,9 +357,9 @@ class Statements:
         expr = self.e.expressions.express(frame, node.table)
         if expr is not None:
             return expr
-        if not node.targets:
-            return literal_expr(len(rows))
-        return literal_expr(list(rows)) if _is_literal(rows) else reference("_")
+        if is_static(list(rows)) and not _is_literal(rows):  # of ops
+            return reference("_")
+        return unknown(frame.decided & frame.block.definition.params.keys())
 
     def _tensors(self, frame: Frame, node: s.Loop) -> dict[str, Value]:
         """What the names that the loop assigns hold now, where that is a tensor."""

@@ -277,5 +277,51 @@ model GoogLeNet(classes = 3, aux = true, Unit = Plain):
     h = h -> max_pool(3, stride = 2, pad = 1, ceil = true) -> Unit(4)
     y = h -> max_pool(2, ceil = true) -> mean(H, W) -> linear(classes)
 """,
+    "retinanet": """
+block Head(depth, outputs):
+    in  x: f32[B, C, H, W]
+    out y: f32[B, H * W, outputs]
+    h = x
+    repeat depth:
+        h = h -> conv(C, 3, pad = 1) -> relu
+    y = h -> conv(outputs, 3, pad = 1) -> rearrange("b c h w -> b (h w) c")
+model RetinaNet(widths = [4, 6, 8], width = 5, depth = 1):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, (H / 4) * (W / 4) + (H / 8) * (W / 8), 2]
+    require H % 8 == 0 and W % 8 == 0, "sides of multiples of 8"
+    features = []
+    h = x
+    for w in widths:
+        h = h -> conv(w, 3, stride = 2, pad = 1) -> relu
+        features += [h]
+    top = features[-1] -> conv(width, 1)
+    levels = [top]
+    for f in features[1:-1][::-1]:
+        top = (f -> conv(width, 1)) + resize(top, scale = 2)
+        levels += [top]
+    head = Head(depth, 2)
+    found = []
+    for level in levels:
+        found += [level -> head]
+    y = concat(found, axis = 1)
+""",
+    "hrnet": """
+block Fuse:
+    in  a: f32[B, C, H, W]
+    in  b: f32[B, D, H / 2, W / 2]
+    out x: like a
+    out y: like b
+    x = relu(a + (b -> conv(C, 1) -> resize(scale = 2)))
+    y = relu(b + (a -> conv(D, 3, stride = 2, pad = 1)))
+model HRNet(widths = [3, 5], modules = 2):
+    in  image: f32[B, 3, H, W]
+    out y: f32[B, 2, H / 2, W / 2]
+    require H % 4 == 0 and W % 4 == 0, "the sides are multiples of 4"
+    high = image -> conv(widths[0], 3, stride = 2, pad = 1)
+    low = high -> conv(widths[1], 3, stride = 2, pad = 1)
+    repeat modules:
+        high, low = (high, low) -> Fuse
+    y = concat(high, resize(low, scale = 2), axis = 1) -> conv(2, 1)
+""",
 }
 """By name: .mdl text with one model."""

@@ -325,7 +325,7 @@ class Part:
 
     def common(self, values: Sequence[Any], sources: Sequence[Expr | None]) -> Expr:
         """The expression that gives every frame its value; what a literal depends on is fixed."""
-        found = common(self.frames, values, sources, self.literal)
+        found = common(self.frames, values, sources, self.literal, self.builder.unknown.equal)
         if found is None:
             disagree(self.frames, values)
         if found is not sources[0]:

@@ -199,12 +199,26 @@ class Builder:
             return tuple(self._own(frame, v) for v in value)
         if not isinstance(value, Size):
             return value
+        by = [self._by(name, value) for name in self.definition.sizes]
+        if any(size is not None for size in by):
+            return next(size for size in by if size is not None)
         own = (*self.definition.sizes, *self.definition.params)
         known = {s: n for n in own for s in symbols(value) if frame.names.get(n) == symbol(s)}
         missing = [s for s in symbols(value) if s not in known]
         if missing:
             disagree(self.frames, [id(f) for f in self.frames])
         return substitute(value, {s: symbol(n) for s, n in known.items()})
+
+    def _by(self, name: str, size: Size) -> Dim | None:
+        """A size as a multiple of one of an input, and a number: `2 * H + 1`, in all instances."""
+        given = [frame.names.get(name) for frame in self.frames if name not in self.frozen]
+        if not given or not isinstance(given[0], Size) or any(g != given[0] for g in given):
+            return None
+        for times in range(1, 9):
+            rest = size - times * given[0]
+            if isinstance(rest, int):
+                return times * symbol(name) + rest
+        return None
 
     def translate(self, type_: Type, env: Mapping[str, Any]) -> Type:
         """A type of a callee in the names of the caller; sizes that have none become None."""

@@ -189,7 +189,10 @@ class Elements:
             if not found:
                 return {}
             place = expr.parse(f"{index} - {found[0]}") if index else expr.name(found[0])
-        return {loop.variables[0]: ast.Subscript(loop.table, place, ast.Load())}
+        element: Expr = ast.Subscript(loop.table, place, ast.Load())
+        if not expr.names(element):
+            element = expr.literal(expr.evaluate(element, {}))
+        return {loop.variables[0]: element}
 
     def _counts(self, name: str) -> bool:
         """Whether a variable of the loop is the number of the iteration."""

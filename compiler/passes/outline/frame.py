@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -124,15 +125,15 @@ def agree(frames: Sequence[Frame], values: Sequence[Any]) -> Any:
     disagree(frames, values)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two static values are equal, 1 and True and 1.0 told apart."""
+def same(a: Any, b: Any, equal: Callable[[Any, Any], bool] = operator.eq) -> bool:
+    """Whether two static values are equal, 1 and True told apart; `equal` compares sizes."""
     if type(a) is not type(b) and not (isinstance(a, Size) or isinstance(b, Size)):
         return False
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same(x, y, equal) for x, y in zip(a, b, strict=True))
     if hasattr(a, "tobytes"):
         return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-    return bool(a == b)
+    return bool(equal(a, b) if isinstance(a, Size) or isinstance(b, Size) else a == b)
 
 
 def disagree(frames: Sequence[Frame], values: Sequence[Any]) -> NoReturn:
@@ -144,12 +145,13 @@ def common(
     values: Sequence[Any],
     sources: Sequence[Expr | None],
     make: Callable[[Any], Expr] = expr.literal,
+    equal: Callable[[Any, Any], bool] = operator.eq,
 ) -> Expr | None:
     """An expression that gives each frame its value: the source's, else a literal, else None."""
     first = sources[0]
     shared = first is not None and all(s is not None and expr.same(s, first) for s in sources)
     pairs = zip(frames, values, strict=True)
-    if shared and first and all(same(f.evaluate(first), plain(v)) for f, v in pairs):
+    if shared and first and all(same(f.evaluate(first), plain(v), equal) for f, v in pairs):
         return first
     if not all(same(plain(v), plain(values[0])) for v in values):
         return None

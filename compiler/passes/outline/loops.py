@@ -42,6 +42,8 @@ def merge_loop(part: Part) -> Repeat:
         for number, scope in enumerate(item.iterations)
     ]
     variables = agree(part.frames, [loop.variables for loop in loops])
+    if any(name not in frame.scope.values for frame in frames for name in variables):
+        raise Unroll(part.items[0].iterations[0])  # it goes through tensors
     table = _table(part, loops)
     numbers = Numbers(part, frames)
     body = Body(part.builder, frames, part, numbers)

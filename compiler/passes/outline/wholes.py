@@ -99,6 +99,12 @@ def infer(
     """What an op's results are in the names of the class, also where it takes lists."""
     op = nodes[0].op
     inferred = part.sizes.infer(op, types, attrs)
+    if not inferred:  # not of symbols: what it passes on of the sizes of its inputs is known still
+        kept = {size for given in types if given for size in given.shape}
+        inferred = tuple(
+            made and made.with_(shape=tuple(size if size in kept else None for size in made.shape))
+            for made in part.sizes.infer(op, types, nodes[0].attrs)
+        )
     wholes = [var for var in inputs if isinstance(var, Whole)]
     if not inferred or inferred[0] is None or not wholes:
         return inferred
