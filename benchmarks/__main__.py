@@ -1,7 +1,8 @@
 """All measurements, into docs/benchmarks.md: `make bench`, or `python benchmarks [PART ...]`.
 
 Without parts all are run, which takes about half an hour on an idle machine. Each replaces its own
-section between the marks of the document, and what else stands there stays.
+section between the marks of the document as soon as it is done, and what else stands there stays;
+where one fails, the others are still taken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import platform
 import re
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -63,12 +66,21 @@ def main(parts: list[str]) -> int:
     if unknown:
         print(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    failed = False
     for part in parts or PARTS:
         print(f"== {part}", file=sys.stderr, flush=True)
-        text = PARTS[part]()
+        start = time.monotonic()
+        try:
+            text = PARTS[part]()
+        except Exception:
+            traceback.print_exc()
+            failed = True
+            continue
         print(text, flush=True)
         write(part, f"{text}\n\nMeasured {machine()}")
-    return 0
+        minutes = (time.monotonic() - start) / 60
+        print(f"== {part} took {minutes:.1f} minutes", file=sys.stderr, flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":
