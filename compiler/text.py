@@ -74,7 +74,7 @@ class _Writer:
         if not depth:
             self.taken |= {*graph.outputs, *(given.name for given in graph.inputs)}
         for given in graph.inputs:
-            self.names[given] = self._unique(given.name) if depth else given.name
+            self.names[given] = self._unique(given.name or "x") if depth else given.name
         for weight in graph.weights.values():
             self.names[weight] = self._unique(weight.path)
         self.outputs = {self._result(name, value): value for name, value in graph.outputs.items()}

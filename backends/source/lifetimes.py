@@ -103,7 +103,10 @@ class Lifetimes:
                  if isinstance(n, ast.Name) and not n.id.startswith("%")}  # fmt: skip
         self.captured[line], self.barred[line] = set(), plain
         self.functions.append(line)
-        self._define([p for p in line.params if p is not None], now)
+        given = [p for p in line.params if p is not None]
+        self._define(given, now)
+        for param in given:  # also those that nothing reads differ in name
+            self._touch(self.composer.leader(param), now + 1)
 
     def _capture(self, var: Var) -> None:
         """Notes that the functions that are being written read a variable of outside."""

@@ -172,9 +172,12 @@ def scan(
 
 
 def _named(types: Sequence[Type], names: Names) -> dict[str, Type]:
-    """The types by names that differ, `names` first."""
-    found = [*names, *(f"x{i}" for i in range(len(names), len(types)))]
-    return dict(zip(found, types, strict=True))
+    """The types by names that differ: those given, as far as they do."""
+    found: dict[str, Type] = {}
+    for i, each in enumerate(types):
+        name = names[i] if i < len(names) and names[i] else f"x{i}"
+        found[f"{name}_{i}" if name in found else name] = each
+    return found
 
 
 # ------------------------------------------------------------------------------------------- if
@@ -260,7 +263,7 @@ def _while_body(
     def once(b: Build, carries: Sequence[Value], _: object, captured: Sequence[Value]) -> Any:
         given = (*carries, *captured)
         (going,) = inline(b, condition, given)
-        types = {x.name: x.type for x in step.inputs}
+        types = _named([x.type for x in step.inputs], [x.name for x in step.inputs])
         still = b.block(types, lambda b, *values: values[:carried])
         node = b.node(IF, (going, *given), {}, blocks=(clone(step)[0], still))
         return node.outputs, ()

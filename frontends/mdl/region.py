@@ -58,9 +58,13 @@ class Region:
     def require(self, op: Op, span: Span) -> None:
         """Raises for an op that does not do the same each time that it runs."""
         if op.effect != "pure":
-            what = "draws noise" if op.effect == "random" else "changes its buffers"
+            random = op.effect == "random"
+            what = "draws noise" if random else "changes its buffers"
             text = f"{op.name} {what} in training, and stands in the body of a `{self.keyword}`"
-            raise MlcError("unsupported", text, span, help="apply it before or after")
+            other = (
+                "multiply by a mask that is an input" if random else "take a norm without buffers"
+            )
+            raise MlcError("unsupported", text, span, help=f"apply it before or after, or {other}")
 
 
 def sealed(*regions: Region) -> tuple[tuple[Graph, ...], list[Value]]:

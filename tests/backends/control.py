@@ -200,4 +200,22 @@ model Stacked(width = 4, layers = 2):
         s, g = cell(x_t, s + y_t * g)
     z = s
 """,
+    "alike": """
+model Same(steps = 3):
+    in  x: f32[B, D = 4]
+    out y: f32[B, D]
+    out z: f32[B, D]
+    g = tanh(x)
+    ts = [g, 0.5 * x]
+    g = sigmoid(x)
+    ts += [g]
+    h = x
+    while mean(h * h) > 0.02, at most steps:
+        h = h * 0.5 + 0.1 * ts[0] - 0.2 * ts[1] * ts[2]
+    y = h
+    k = x * 0.0
+    scan row in x along B:
+        k = k + row * ts[0] + ts[2] * ts[1]
+    z = k
+""",
 }
