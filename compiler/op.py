@@ -278,6 +278,10 @@ class Build:
         node = self.node(op, inputs, attrs, blocks=blocks)
         return node.output if len(node.outputs) == 1 else node.outputs
 
+    def inverse_root(self, size: Dim) -> float | None:
+        """`1 / sqrt(size)`, of which `explain` knows what it comes from; None of an unknown one."""
+        return float(size**-0.5) if isinstance(size, int) else None
+
     def node(
         self,
         op: Op,

@@ -123,12 +123,8 @@ def _sdpa_eval(
 
 def _scaled(b: Build, x: Value, width: Dim, scale: float | None) -> Value:
     """`x` times the scale of scores."""
-    factor: Value | float
-    if scale is not None:
-        factor = scale
-    elif isinstance(width, int):
-        factor = 1 / math.sqrt(width)
-    else:
+    factor: Value | float | None = b.inverse_root(width) if scale is None else scale
+    if factor is None:
         factor = b(RSQRT, b.constant(width, x.type.dtype))
     result: Value = b(MUL, x, factor)
     return result

@@ -8,12 +8,12 @@ symbols are the ops' expressions: `ends = (chosen,)`. Names of sizes are those o
 from __future__ import annotations
 
 import ast
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import expr
 from ..diagnose import MlcError
-from ..dim import Size, substitute, symbol, symbols
+from ..dim import Dim, Size, substitute, symbol, symbols
 from ..expr import Expr
 from ..graph import Node, Value
 from ..op import Build, Op, TypeMismatch, for_class
@@ -31,6 +31,16 @@ class Recording(Build):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.made: list[Node] = []
+        self.numbers: Mapping[str, Any] = {}
+        self.roots: dict[float, Size] = {}
+
+    def inverse_root(self, size: Dim) -> float | None:
+        """Of a symbol that stands for a number, another one, which is remembered."""
+        if not isinstance(size, Size) or not isinstance(substitute(size, self.numbers), int):
+            return super().inverse_root(size)
+        root = 1 + (len(self.roots) + 1) / 1025
+        self.roots[root] = size
+        return root
 
     def node(self, op: Op, inputs: Sequence[Any], attrs: Mapping[str, Any], **records: Any) -> Node:
         node = super().node(op, inputs, attrs, **records)
@@ -51,16 +61,22 @@ def explain(node: Node, made: Sequence[Node]) -> None:
     for sizes in (_sizes(node), {}):
         values = {mark: v.type.shape[axis] for mark, (v, axis) in sizes.items()}
         values |= {mark: node.attrs[mark.removeprefix(MARK)] for mark in own}
-        found = _symbolic(node, own, sizes)
+        roots: dict[str, Size] = {}
+        found = _symbolic(node, own, sizes, values, roots)
+        values |= {name: _root(size, values) for name, size in roots.items()}
         if found is not None and _alike(made, found, values):
             break
     else:
-        found, own = [], {}
+        found, own, roots = [], {}, {}
     for one, (_, attrs) in zip(made, found or (), strict=False):
-        read = {k: v for k, v in attrs.items() if _symbols(v) & {*own, *sizes}}
+        read = {k: v for k, v in attrs.items() if _symbols(v) & {*own, *sizes, *roots}}
         for key, value in read.items():
-            measured = {m: _measured(node, *sizes[m]) for m in _symbols(value) & sizes.keys()}
-            one.exprs[key] = expr.substitute(expr.literal(value), {**own, **measured})
+            rooted = {
+                m: expr.parse(f"({roots[m]}) ** -0.5") for m in _symbols(value) & roots.keys()
+            }
+            whole = expr.substitute(expr.literal(value), rooted)
+            measured = {m: _measured(node, *sizes[m]) for m in expr.names(whole) & sizes.keys()}
+            one.exprs[key] = expr.substitute(whole, {**own, **measured})
     lost = [e for key, e in given.items() if MARK + key not in own]
     if lost:
         for one in made:
@@ -73,14 +89,20 @@ def _marked(op: Op, key: str, value: Any) -> bool:
 
 
 def _sizes(node: Node) -> dict[str, tuple[Value, int]]:
-    """A symbol for each size of the inputs; 1 is not a size but a way to say that there is none."""
-    return {
-        f"{MARK}{slot}_{axis}": (value, axis)
-        for slot, value in enumerate(node.inputs)
-        if value is not None
-        for axis, size in enumerate(value.type.shape)
-        if size != 1
-    }
+    """A symbol for each size of the inputs, one for all that are the same unknown size; 1 is not a
+    size but a way to say that there is none."""
+    found: dict[str, tuple[Value, int]] = {}
+    for slot, value in enumerate(node.inputs):
+        for axis, size in enumerate(value.type.shape if value is not None else ()):
+            if value is not None and size != 1 and _twin(size, found) is None:
+                found[f"{MARK}{slot}_{axis}"] = (value, axis)
+    return found
+
+
+def _twin(size: Dim, sizes: Mapping[str, tuple[Value, int]]) -> str | None:
+    """The symbol of an unknown size that has one already."""
+    known = sizes.items() if isinstance(size, Size) else ()
+    return next((mark for mark, (v, axis) in known if v.type.shape[axis] == size), None)
 
 
 def _measured(node: Node, value: Value, axis: int) -> Expr:
@@ -92,15 +114,26 @@ def _measured(node: Node, value: Value, axis: int) -> Expr:
     return expr.name(name)
 
 
+def _root(size: Size, numbers: Mapping[str, Any]) -> Any:
+    number = substitute(size, {n: numbers[n] for n in symbols(size)})
+    return number**-0.5 if isinstance(number, int) else None
+
+
 def _symbolic(
-    node: Node, own: Iterable[str], sizes: Container[str]
+    node: Node,
+    own: Iterable[str],
+    sizes: Mapping[str, tuple[Value, int]],
+    numbers: Mapping[str, Any],
+    roots: dict[str, Size],
 ) -> list[tuple[Op, dict[str, Any]]] | None:
     """The ops of the body with symbols for these; None where it does not take them.
 
     Floats have no symbols: another float goes in, and is a symbol where it comes out as it was.
+    `roots` is filled with the sizes whose inverse roots the body takes, by their symbols.
     """
     assert node.op.body is not None and node.graph is not None
     b, facts = Recording.like(node), list(node.graph.facts)
+    b.numbers = {mark: n for mark, n in numbers.items() if isinstance(n, (int, Size))}
     inputs = [_stand_in(slot, value, sizes) for slot, value in enumerate(node.inputs)]
     attrs, floats = dict(node.attrs), dict[float, Size]()
     for i, mark in enumerate(own):
@@ -113,6 +146,8 @@ def _symbolic(
     try:
         with for_class():
             node.op.body(b, *inputs, **attrs)
+        roots |= {f"{MARK}root{i}": size for i, size in enumerate(b.roots.values())}
+        floats |= zip(b.roots, map(symbol, roots), strict=True)
         return [(n.op, {k: _named(v, floats) for k, v in n.attrs.items()}) for n in b.made]
     except (MlcError, *FAILURES):
         return None
@@ -126,13 +161,17 @@ def _named(value: Any, floats: Mapping[float, Size]) -> Any:
     return floats.get(value, value) if type(value) is float else value
 
 
-def _stand_in(slot: int, value: Value | None, sizes: Container[str]) -> Value | None:
+def _stand_in(
+    slot: int, value: Value | None, sizes: Mapping[str, tuple[Value, int]]
+) -> Value | None:
     """A tensor with symbols for its sizes."""
     if value is None:
         return None
-    marks = [f"{MARK}{slot}_{axis}" for axis in range(value.type.rank)]
-    pairs = zip(marks, value.type.shape, strict=True)
-    shape = (symbol(mark) if mark in sizes else size for mark, size in pairs)
+    shape = []
+    for axis, size in enumerate(value.type.shape):
+        own = f"{MARK}{slot}_{axis}"
+        mark = own if own in sizes else _twin(size, sizes)
+        shape.append(size if mark is None else symbol(mark))
     return Value(value.type.with_(shape=tuple(shape)))
 
 
