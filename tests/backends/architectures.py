@@ -322,6 +322,27 @@ model HRNet(widths = [3, 5], modules = 2):
     repeat modules:
         high, low = (high, low) -> Fuse
     y = concat(high, resize(low, scale = 2), axis = 1) -> conv(2, 1)
+    "deberta": """
+block Attention(heads, far):
+    in  x: f32[B, T, D]
+    in  relative: f32[2 * far, D]
+    out y: like x
+    q = x -> linear(D) as query -> rearrange("b t (h k) -> b h t k", h = heads)
+    k = x -> linear(D) as key -> rearrange("b t (h k) -> b h t k", h = heads)
+    v = x -> linear(D) as value -> rearrange("b t (h k) -> b h t k", h = heads)
+    p = relative -> linear(D) as place -> rearrange("r (h k) -> h k r", h = heads)
+    offset = iota(T)[:, none] - iota(T)
+    index = clamp(offset + far, 0, 2 * far - 1) -> expand([B, heads, T, T])
+    bias = gather_elements(q @ p, index, axis = -1)
+    y = sdpa(q, k, v, bias = bias, causal = true) -> rearrange("b h t k -> b t (h k)")
+
+model DeBERTa(D = 8, layers = 2, heads = 2, far = 3):
+    in  x: f32[B, T, D]
+    out h: f32[B, T, D]
+    param relative: f32[2 * far, D] = normal(0.02)
+    h = x
+    repeat layers:
+        h = h + Attention(heads, far)(h, relative) -> layer_norm
 """,
 }
 """By name: .mdl text with one model."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ... import expr
 from ...dim import Dim
 from ...expr import Expr
-from ...graph import Layer, Node, Type, Value, Weight
+from ...graph import Node, Type, Value, Weight
 from ...op import INTEGRAL
 from ...ops.draw import own_key
 from ...program import (
@@ -27,13 +27,13 @@ from ...program import outputs as results_of
 from .choices import Arms, Choices, Placed
 from .elements import Elements
 from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
-from .held import fix_flags, held
+from .held import apart, fix_flags, held
 from .loops import Carry, merge_loop
-from .measured import measured
+from .measured import measured, number
 from .numbers import Numbers
 from .regions import regions, signatures
 from .sizes import Sizes
-from .tree import Item, around, earlier, external, leaving, runs
+from .tree import Item, earlier, external, leaving
 from .wholes import infer, operands
 
 if TYPE_CHECKING:
@@ -318,6 +318,8 @@ class Part:
                 values[key] = agree(self.frames, given)
                 continue
             sources = [self.bound(measured(self, n, key, i), i) for i, n in enumerate(nodes)]
+            if nodes[0].op.config[key].kind == "float":
+                given = [number(self, i, v, sources[i]) for i, v in enumerate(given)]
             found = self.common(given, sources)
             attrs[key] = expr.integral(found) if config.kind in INTEGRAL else found
             values[key] = given[0]
@@ -386,23 +388,12 @@ class Part:
             agree(self.frames, [h is None for h in holders])
             return None
         listed = holders[0].index is not None
-        flat = listed and self._flat(holders)
+        flat = listed and apart(self, holders)
         if listed and (flat or self.items[0].flat):
             name = agree(self.frames, [f"{h.member}_{h.index}" for h in holders])
             self.builder.flat.add(holders[0].member)
             return Member(name)
         return Member(agree(self.frames, [h.member for h in holders]), listed)
-
-    def _flat(self, holders: Sequence[Any]) -> bool:
-        """Whether members of a list have names of their own; so they have where one is applied in
-        another turn than that which has made it."""
-        for holder, frame in zip(holders, self.frames, strict=True):
-            home = around(holder.scope if isinstance(holder, Layer) else holder.home)
-            if self.body.tree.dissolved(home):
-                return True
-            if home.kind == "iteration" and not runs(frame.scope, home):
-                raise Unroll(home)
-        return False
 
     # ----------------------------------------------------------------------- a block call
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ... import expr
 from ...expr import Expr
-from ...graph import Node, Type
+from ...graph import Layer, Node, Type
 from ...op import Op
 from ...program import Var
-from .frame import agree
-from .tree import own_weights
+from .frame import Unroll, agree
+from .tree import around, own_weights, runs
 
 if TYPE_CHECKING:
     from .body import Part
@@ -51,3 +51,15 @@ def fix_flags(
         after = part.sizes.infer(op, types, {**attrs, key: not attrs[key]})
         if before != after:
             part.builder.freeze([source])
+
+
+def apart(part: Part, holders: Sequence[Any]) -> bool:
+    """Whether members of a list have names of their own; so they have where one is applied in
+    another turn than that which has made it."""
+    for holder, frame in zip(holders, part.frames, strict=True):
+        home = around(holder.scope if isinstance(holder, Layer) else holder.home)
+        if part.body.tree.dissolved(home):
+            return True
+        if home.kind == "iteration" and not runs(frame.scope, home):
+            raise Unroll(home)
+    return False

@@ -61,3 +61,12 @@ def _size(part: Part, node: Node, name: str, number: int) -> Dim | None:
     except Disagree:
         return None
     return var.type.shape[axis]
+
+
+def number(part: Part, i: int, value: Any, source: Expr | None) -> Any:
+    """A float as the integer that it is for an op on integers, or by its expression."""
+    node = part.items[i].node
+    if type(value) is not float or not value.is_integer() or node is None:
+        return value
+    whole = source is not None and type(part.frames[i].evaluate(source)) is int
+    return value if node.outputs[0].type.floating and not whole else int(value)

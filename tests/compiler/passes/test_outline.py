@@ -13,6 +13,7 @@ from mlc.compiler.clone import clone
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph, Node
 from mlc.compiler.passes import CLEAN, apply
+from mlc.compiler.passes.expand import expand
 from mlc.compiler.passes.outline import outline
 from mlc.compiler.program import (
     Apply,
@@ -449,3 +450,24 @@ model Twins(D = 8, heads = 2, depth = 3):
     assert [hyper.name for hyper in made["Twins"].params] == ["D", "heads", "depth"]
     (shift,) = made["Tower"].parameters
     assert [expr.show(size) for size in shift.shape] == ["heads", "1", "D // heads"]
+
+
+def test_the_scale_of_scores_is_an_expression_of_the_width() -> None:
+    text = """
+block Heads(heads):
+    in  x: f32[B, T, D]
+    out y: like x
+    h = x -> linear(D) -> rearrange("b t (h k) -> b h t k", h = heads)
+    y = sdpa(h, h, h, causal = true) -> rearrange("b h t k -> b t (h k)")
+
+model M(D = 8, heads = 2):
+    in  x: f32[B, T, D]
+    out y: f32[B, T, D]
+    y = x -> Heads(heads)
+"""
+    graph, _ = clone(load(text))
+    expand(graph, lambda node: node.op.name != "sdpa", explained=True)
+    made = {c.name: c for c in outline(graph).classes}["Heads"]
+    shown = {expr.show(s.attrs["value"]) for s in walk(made.body)
+             if isinstance(s, Apply) and s.op.name == "constant"}  # fmt: skip
+    assert "(D // heads) ** (-0.5)" in shown
