@@ -80,6 +80,7 @@ class Body:
         self.scope.kept = {}
         self.out = Composer(WIDTH)
         self.top = self.out.lines
+        self.absent: set[Var] = set()
         self.grouping = Grouping(cls)
         self.lists = Lists({*taken, *self.scope.locals.values(), *cls.inputs})
         self.numbers = numbers(cls)
@@ -317,7 +318,11 @@ class Body:
             known = alike and not self._opened(size)
             shape.append(self.place(literal(size)) if known else literal(None))
         kind = None if var.type.dtype == "f32" else dtype(var.type.dtype)
-        return tree("keras.Input((*{shape},), dtype={kind})", shape=shape[1:], kind=kind)
+        absent = literal(True) if self.absent & {*taken} else None
+        return tree(
+            "keras.Input((*{shape},), dtype={kind}, optional={absent})",
+            shape=shape[1:], kind=kind, absent=absent,
+        )  # fmt: skip
 
     def _opened(self, size: int | Size) -> bool:
         return any(n in self.grouping.open or n.startswith("size_") for n in symbols(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 
 from ...compiler.expr import Expr, literal
@@ -26,8 +27,11 @@ def _roll(p: Parts) -> Expr:
     axes: Sequence[int] = p.apply.values["axes"]
     order = p.x.order or range(p.x.type.rank)
     stored = tuple(order.index(axis) for axis in axes)
-    one = literal(stored[0] if len(stored) == 1 else stored)
-    return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", axes=one)
+    shift = p["shift"]
+    if len(stored) > 1 or not isinstance(shift, ast.Tuple):
+        return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", axes=literal(stored))
+    (one,) = shift.elts
+    return p.fill("keras.ops.roll({x}, {n}, axis={axis})", n=one, axis=literal(stored[0]))
 
 
 def _range(p: Parts) -> Expr:

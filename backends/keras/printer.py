@@ -61,6 +61,8 @@ class Function:
             Default(cls, var, given, name_layer(f"{var.name}_default"))
             for var, given in defaults(cls, self.optional).items()
         ]
+        put_in = {default.var for default in self.defaults}
+        self.body.absent = {cls.inputs[name] for name in self.optional} - put_in
         self.given = {
             d.var: Var(f"given_{d.var.name}", d.var.type, d.var.order) for d in self.defaults
         }

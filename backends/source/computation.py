@@ -418,9 +418,11 @@ def along(
 
 
 def users(cls: Class) -> dict[Var, list[Statement | None]]:
-    """What takes each tensor of a class; None where it leaves the class."""
+    """What takes each tensor of a class; None where it leaves the class, or is put in a list."""
     found: dict[Var, list[Statement | None]] = {}
     for statement in walk(cls.body):
+        for var in statement.collects if isinstance(statement, Repeat) else ():
+            found.setdefault(var, []).append(None)
         for var in taken(statement):
             found.setdefault(var, []).append(statement)
     for var in (*cls.outputs.values(), *(var for _, var in cls.updates)):

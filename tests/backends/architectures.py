@@ -322,6 +322,7 @@ model HRNet(widths = [3, 5], modules = 2):
     repeat modules:
         high, low = (high, low) -> Fuse
     y = concat(high, resize(low, scale = 2), axis = 1) -> conv(2, 1)
+""",
     "deberta": """
 block Attention(heads, far):
     in  x: f32[B, T, D]

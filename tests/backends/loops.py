@@ -296,5 +296,25 @@ model SizesBehind(table = [(2, 4), (3, 5)], n = 2):
         h = h -> conv(8, 3, pad = 1) -> pixel_shuffle(2)
     y = h -> mean(H, W) -> linear(5)
 """,
+    "memories": """
+block Layer(heads, shift):
+    in  x: f32[B, T, D]
+    in? keep: bool[B, T] = true
+    out y: like x
+    y = x + (roll(x, [shift - 2], axes = [1]) -> attention(heads, keep = keep))
+model Memories(n = 2, D = 4):
+    in  x: f32[B, T, D]
+    in  past: f32[n, B, S, D]
+    in? keep: bool[B, T] = true
+    out next: f32[n, B, S, D]
+    out y: f32[B, T, D]
+    layer = Layer(2, 1)
+    kept = []
+    y = x
+    for i in range(n):
+        kept += [concat(past[i], y, axis = 1)[:, T:]]
+        y = layer(y, keep)
+    next = stack(kept)
+""",
 }
 """By name: .mdl text with one model."""
