@@ -37,7 +37,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false "
-    "--xla_disable_hlo_passes=fusion "  # it computes operands twice: max has a slope of NaN
+    # At level 0 a fusion may compute the operand of a maximum anew, and find it in neither place.
+    "--xla_disable_hlo_passes=fusion "
     f"intra_op_parallelism_threads={THREADS}",
 }  # fmt: skip
 """What is pinned in every engine process: the device, threads, precision, and silence."""
