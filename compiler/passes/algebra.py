@@ -228,8 +228,22 @@ def _concat(node: Node) -> Result:
     return node.inputs[0] if len(node.inputs) == 1 else None
 
 
+def _tells_apart(node: Node) -> bool:
+    """Whether a block is given a tensor twice, of which this is the second: reads of it and of the
+    first are reads of different inputs of the block."""
+    graph, given = node.graph, {node.inputs[0], node.output}
+    assert graph is not None
+    called = {
+        scope
+        for user in node.output.users
+        for scope in user.scope.ancestors()
+        if scope.parent is node.scope and scope.kind == "block"
+    }
+    return any(given <= {graph.current(v) for v in scope.inputs.values()} for scope in called)
+
+
 RULES: Mapping[Op, Callable[[Node], Result]] = {
-    IDENTITY: lambda node: node.inputs[0],
+    IDENTITY: lambda node: None if _tells_apart(node) else node.inputs[0],
     ADD: _add,
     SUB: _sub,
     MUL: _mul,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...compiler import expr as expressions
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.expr import Expr
-from ...compiler.graph import Scope
+from ...compiler.graph import Scope, Value
 from ...compiler.op import Op
 from . import syntax as s
 from .attribute import GATHERS
@@ -240,7 +240,7 @@ class Calls:
         """Elaborates the body of a block for one call of it."""
         block, span = held.block, node.span
         self._check_stack(block, span)
-        given = self._given(frame, block, bound, span)
+        given = self._apart(frame, self._given(frame, block, bound, span), node)
         self.e.construct.bind(held.instance, block.definition.name, span)
         scope = Scope(
             "block", block.definition, frame.scope, held.place.path, held.place.member,
@@ -277,6 +277,21 @@ class Calls:
             elif not line.optional or not (value is None or is_tensor(value)):
                 message = f"{line.name} of {block.definition.name} takes a tensor"
                 raise MlcError("argument", f"{message}, and gets {kind_of(value)}", at)
+        return given
+
+    def _apart(
+        self, frame: Frame, given: dict[str, Tensor], node: s.Call | s.Stage
+    ) -> dict[str, Tensor]:
+        """A tensor that is given twice, `Attend(heads)(x, x)`, under a name for each: so the body
+        says which of its inputs it reads, as it does where they differ."""
+        seen: set[Value] = set()
+        for name, tensor in given.items():
+            if tensor.value in seen:
+                held = Held(self.e.ops["identity"], {}, {}, None, node.span)
+                made = self.e.construct.apply(frame, held, [tensor], site=node.site, span=node.span)
+                assert isinstance(made, Tensor)
+                given[name] = made
+            seen.add(given[name].value)
         return given
 
     def _returned(

@@ -13,6 +13,7 @@ from mlc.compiler.clone import clone
 from mlc.compiler.diagnose import MlcError
 from mlc.compiler.graph import Graph, Node
 from mlc.compiler.passes import CLEAN, apply
+from mlc.compiler.passes.algebra import algebra
 from mlc.compiler.passes.expand import expand
 from mlc.compiler.passes.outline import outline
 from mlc.compiler.program import (
@@ -471,3 +472,25 @@ model M(D = 8, heads = 2):
     shown = {expr.show(s.attrs["value"]) for s in walk(made.body)
              if isinstance(s, Apply) and s.op.name == "constant"}  # fmt: skip
     assert "(D // heads) ** (-0.5)" in shown
+
+
+def test_a_block_that_is_given_a_tensor_twice_is_of_the_same_class() -> None:
+    text = """
+block Attend(heads):
+    in  x: f32[B, T, D]
+    in  memory: f32[B, S, D]
+    out y: f32[B, T, D]
+    y = x + attention(layer_norm(x), memory, heads)
+
+model M(heads = 2):
+    in  x: f32[B, T, 4]
+    in  memory: f32[B, S, 4]
+    out y: f32[B, T, 4]
+    h = Attend(heads)(x, x)
+    y = Attend(heads)(h, memory)
+"""
+    graph, _ = clone(load(text))
+    algebra(graph)
+    made = {c.name: c for c in outline(graph).classes}
+    assert set(made) == {"Attend", "M"}
+    assert list(made["Attend"].inputs) == ["x", "memory"]
