@@ -208,7 +208,7 @@ def reduce(expr: Expr, values: Mapping[str, Any]) -> Expr:
 
     class Reduce(ast.NodeTransformer):
         def visit(self, node: ast.AST) -> ast.AST:
-            if isinstance(node, ast.expr) and not isinstance(node, LITERALS):
+            if isinstance(node, ast.expr) and not isinstance(node, (*LITERALS, ast.Slice)):
                 read = names(node)
                 if read and read <= set(values) and known(node) and not _counts(node):
                     return literal(evaluate(node, values))

@@ -15,7 +15,6 @@ from ...program import (
     Apply,
     Call,
     Chain,
-    Hyper,
     If,
     Member,
     Statement,
@@ -24,9 +23,10 @@ from ...program import (
     walk,
 )  # fmt: skip
 from ...program import outputs as results_of
+from .calls import merge_call
 from .choices import Arms, Choices, Placed
 from .elements import Elements
-from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain, same
+from .frame import Disagree, Frame, Unroll, agree, common, disagree
 from .held import apart, fix_flags, held
 from .loops import Carry, merge_loop
 from .measured import measured, number
@@ -294,7 +294,7 @@ class Part:
         nodes = [item.node for item in self.items if item.node is not None]
         op = agree(self.frames, [node.op for node in nodes])
         attrs, values = self._attrs(nodes)
-        member = self._member([node.layer for node in nodes])
+        member = self.member([node.layer for node in nodes])
         symbolic = self.sizes.attributes(attrs, values)
         inputs, blocks = regions(self, nodes) if op.blocks else (operands(self, nodes), ())
         if blocks:
@@ -370,19 +370,19 @@ class Part:
             candidate = inferred[i] if i < len(inferred) else None
             kind = self.sizes.type(candidate, [node.outputs[i].type for node in nodes])
             agree(self.frames, [node.outputs[i].order for node in nodes])
-            outputs.append(Var(self._called(output), kind, output.order))
-        self._register([node.outputs for node in nodes], outputs)
+            outputs.append(Var(self.called(output), kind, output.order))
+        self.register([node.outputs for node in nodes], outputs)
         return tuple(outputs)
 
-    def _called(self, value: Value) -> str:
+    def called(self, value: Value) -> str:
         return self.builder.called(self.frames[0], value)
 
-    def _register(self, values: Sequence[Sequence[Value]], variables: Sequence[Var]) -> None:
+    def register(self, values: Sequence[Sequence[Value]], variables: Sequence[Var]) -> None:
         for frame, made in zip(self.frames, values, strict=True):
             for value, var in zip(made, variables, strict=True):
                 frame.vars[value] = var
 
-    def _member(self, holders: Sequence[Any]) -> Member | None:
+    def member(self, holders: Sequence[Any]) -> Member | None:
         """The member that a layer or a called scope is, equal in all frames."""
         if holders[0] is None:
             agree(self.frames, [h is None for h in holders])
@@ -395,74 +395,11 @@ class Part:
             return Member(name)
         return Member(agree(self.frames, [h.member for h in holders]), listed)
 
-    # ----------------------------------------------------------------------- a block call
+    # --------------------------------------------------------- a block call, a chain, a loop
 
     def call(self) -> Call:
         """A call of one class in all frames."""
-        scopes = [item.scope for item in self.items if item.scope is not None]
-        cls = agree(self.frames, [self.builder.class_of(s) for s in scopes])
-        member = self._member(scopes)
-        assert member is not None
-        made = [self.builder.made[s] for s in scopes]
-        inputs = {
-            name: self.body.operand(self.frames, [m.inputs[name] for m in made])
-            for name in cls.inputs
-        }
-        args = self._args(scopes, cls)
-        sizes = {
-            name: self.sizes.expression(inputs[source].type.shape[axis])  # type: ignore[union-attr]
-            for name, (source, axis) in cls.sizes.items()
-            if name in cls.init_names
-        }
-        for used in (*args.values(), *sizes.values()):
-            self.builder.uses_init(used)
-        outputs = self._call_outputs(scopes, cls, inputs, args)
-        return Call(
-            cls,
-            member,
-            tuple(inputs.values()),
-            outputs,
-            args,
-            sizes,
-            self.builder.first_use(member, self.body.arms),
-        )
-
-    def _args(self, scopes: Sequence[Any], cls: Any) -> dict[str, Expr]:
-        """The hyper-parameters that the caller gives, or that differ from the class's default."""
-        args = {}
-        for hyper in cls.params:
-            values = [s.values[hyper.name] for s in scopes]
-            sources = [self.bound(s.exprs.get(hyper.name), i) for i, s in enumerate(scopes)]
-            if sources[0] is None and self._is_default(hyper, values):
-                continue
-            args[hyper.name] = self.common(values, sources)
-        return args
-
-    def _is_default(self, hyper: Hyper, values: Sequence[Any]) -> bool:
-        """Whether all values are what the class's signature says by itself."""
-        if hyper.default is None or expr.names(hyper.default):
-            return False
-        default = plain(expr.evaluate(hyper.default, {}))
-        return all(same(default, plain(value)) for value in values)
-
-    def _call_outputs(
-        self, scopes: Sequence[Any], cls: Any, inputs: dict[str, Var | None], args: dict[str, Expr]
-    ) -> tuple[Var, ...]:
-        env = self.sizes.attributes(args, {h.name: h.value for h in cls.params})
-        for name, (source, axis) in cls.sizes.items():
-            given = inputs.get(source)
-            if given is not None:
-                env[name] = given.type.shape[axis]
-        outputs = []
-        for name, var in cls.outputs.items():
-            values = [self.builder.made[s].outputs[name] for s in scopes]
-            candidate = self.builder.translate(var.type, env)
-            kind = self.sizes.type(candidate, [v.type for v in values])
-            outputs.append(Var(self._called(values[0]), kind, values[0].order))
-            self._register([[v] for v in values], [outputs[-1]])
-        return tuple(outputs)
-
-    # ------------------------------------------------------------------- a chain, a loop
+        return merge_call(self)
 
     def chain(self) -> Chain:
         """A linear branch under one name."""
@@ -472,14 +409,14 @@ class Part:
         outs = [leaving(self.builder.tree, s) for s in scopes]
         agree(self.frames, [(len(i), len(o)) for i, o in zip(ins, outs, strict=True)])
         given = self.body.operand(self.frames, [i[0] for i in ins])
-        member = self._member(scopes)
+        member = self.member(scopes)
         assert given is not None and member is not None
         with self.builder.nested(member):
             body = Body(self.builder, frames, self).statements()
         last = [f.vars[o[-1]] for f, o in zip(frames, outs, strict=True)]
         output = agree(self.frames, last)
         output.name = member.name
-        self._register([[o[-1]] for o in outs], [output])
+        self.register([[o[-1]] for o in outs], [output])
         return Chain(member, given, output, body)
 
     def loop(self) -> Statement:

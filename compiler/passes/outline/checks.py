@@ -31,8 +31,14 @@ def checks(builder: Builder) -> list[Check]:
         if not all(frame.evaluate(holds) for frame in builder.frames):
             holds = _excused(builder, site, holds)
         if holds is not None:
-            found.append(Check(holds, f"this source was written for {expr.show(holds)}"))
+            found.append(_written_for(holds))
+    for name, size in builder.held.items():
+        found.append(_written_for(ast.Compare(expr.name(name), [ast.Eq()], [expr.literal(size)])))
     return found
+
+
+def _written_for(condition: Expr) -> Check:
+    return Check(condition, f"this source was written for {expr.show(condition)}")
 
 
 def _decidable(builder: Builder, condition: Expr) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from ... import expr
 from ...dim import Dim, Size, substitute, symbol, symbols
 from ...expr import Expr
-from ...graph import Definition, Loop, Scope, Type, Value, Weight
+from ...graph import Definition, Scope, Type, Value, Weight
 from ...program import (
     Check,
     Class,
@@ -28,7 +28,8 @@ from .arms import decide
 from .body import Body
 from .checks import checks
 from .choices import Arms
-from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain, same
+from .fixed import fixed, origins
+from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain
 from .loops import lists, loops
 from .reads import names_read, prune, share, sized
 from .sizes import Sizes, Unknown, quotient
@@ -37,10 +38,12 @@ from .tree import Tree, external, leaving, within
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an instance takes and gives, by the names that its class has for them."""
+    """What an instance takes and gives, by the names that its class has for them; `fixed` are the
+    hyper-parameters that are literals in the class."""
 
     inputs: Mapping[str, Value | None]
     outputs: Mapping[str, Value]
+    fixed: Set[str] = frozenset()
 
 
 class Builder:
@@ -76,7 +79,8 @@ class Builder:
         self._members: dict[tuple[str, ...], list[Arms]] = {}
         self._prefix: tuple[str, ...] = ()
         self.arms_taken = self._taken()
-        self.frozen = self._frozen()
+        self.frozen = fixed(self)
+        self.held: dict[str, int] = {}
 
     # ------------------------------------------------------------------------- static ifs
 
@@ -102,37 +106,15 @@ class Builder:
         """Whether both arms of a static if occur among the instances."""
         return len(self.arms_taken.get(site, (None, set()))[1]) == 2
 
-    def _frozen(self) -> dict[str, Any]:
-        """Hyper-parameters that decide a static if of which only one arm was ever taken.
-
-        The other arm is not known, so a class that let them vary would be wrong: they become
-        literals, or, where they do vary on the known side, a check in the constructor.
-        """
-        frozen: dict[str, Any] = {}
-        if self.definition.kind == "model":
-            model = self.frames[0].names
-            known = {name: model.get(name) for name in self.definition.sizes}
-            frozen |= {name: size for name, size in known.items() if isinstance(size, int)}
-        decided = [self.tree.tables.get(self.definition, set()), self.unexplained]
-        decided += [expr.names(loop.table) for loop in self._unseen()]
-        decided += [expr.names(c) for c, arms in self.arms_taken.values() if len(arms) < 2]
-        for names in decided:
-            for name in names & set(self.definition.params):
-                values = [frame.names[name] for frame in self.frames]
-                if all(same(plain(v), plain(values[0])) for v in values):
-                    frozen[name] = values[0]
-        return frozen
-
-    def _unseen(self) -> Iterator[Loop]:
-        """The loops that run no time in any instance, so that nobody knows what they do."""
-        bodies = [body for scope in self.scopes for body in self.bodies(scope)]
-        sites = {loop.site for body in bodies for loop in body.loops.values() if loop.count}
-        for body in bodies:
-            yield from (loop for loop in body.loops.values() if loop.site not in sites)
-
     def freeze(self, sources: Sequence[Expr | None]) -> None:
-        """Fixes the hyper-parameters that something depends on by no expression that holds."""
-        self.freeze_names({n for s in sources if s is not None for n in expr.names(s)})
+        """Fixes the hyper-parameters that something depends on by no expression that holds, and
+        holds the sizes that it depends on to what they are."""
+        names = origins(self, {n for s in sources if s is not None for n in expr.names(s)})
+        self.freeze_names(names)
+        for name in sorted(names & set(self.definition.sizes) - set(self.frozen)):
+            size = agree(self.frames, [frame.names.get(name) for frame in self.frames])
+            if isinstance(size, int):
+                self.held[name] = size
 
     def freeze_names(self, names: set[str]) -> None:
         """Fixes those of the names that are hyper-parameters."""
@@ -306,7 +288,7 @@ class Builder:
         updates = self._updates(body)
         self._declare(body.sizes, results, outputs)
         for scope, given, made in zip(self.scopes, inputs, outputs, strict=True):
-            self.made[scope] = Made(given, made)
+            self.made[scope] = Made(given, made, self.frozen.keys())
         return self._record(statements, variables, results, updates)
 
     def _declare(

@@ -144,6 +144,7 @@ class Tree:
             definition = scope.block.definition
             assert definition is not None
             decided = [scope.loop.table, *scope.exprs.values(), *scope.carries.values()]
+            decided += [condition for condition, _ in scope.ifs.values()]
             self.tables.setdefault(definition, set()).update(*map(names, decided))
             return
         home = (scope.parent, scope.loop)
