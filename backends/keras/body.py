@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from ...compiler import expr
@@ -43,6 +43,7 @@ from .custom import Custom
 from .layers import LAYERS, POOLS, REVERSIBLE, TENSORS
 from .members import Labels, Names, constructor, held, places, renamed, reversible, stages
 from .rules import dtype
+from .running import running
 from .shapes import Pieces, element, picked
 
 Make: TypeAlias = "Callable[[Apply, Expr], Expr]"
@@ -385,7 +386,7 @@ class Body:
 
     def _run_along(self, loop: Repeat, which: str) -> None:
         """Sizes that change from iteration to iteration are read from the tensor that has them."""
-        for name, carried, axis in _running(loop):
+        for name, carried, axis in running(loop):
             var = getattr(carried, which)
             self.running[name] = (var, var.order.index(axis) if var.order else axis)
 
@@ -416,19 +417,10 @@ class Body:
             self.labels.count(name, counter)
 
 
-def _running(loop: Repeat) -> Iterator[tuple[str, object, int]]:
-    """The sizes that run along, each with the carried tensor and the axis that has it."""
-    for size in loop.sizes:
-        for carried in loop.carried:
-            for axis, found in enumerate(carried.current.type.shape):
-                if str(found) == size.name:
-                    yield size.name, carried, axis
-
-
 def _carried_numbers(loop: Repeat) -> list[RunningSize]:
     """The numbers that a loop carries and its body reads; no tensor has them as a size."""
     read = read_by(loop.body, lambda s: s.attrs if isinstance(s, Apply) else s.args)
-    sizes = {name for name, _, _ in _running(loop)}
+    sizes = {name for name, _, _ in running(loop)}
     return [size for size in carried_numbers(loop, read) if size.name not in sizes]
 
 

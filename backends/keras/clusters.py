@@ -17,8 +17,6 @@ from functools import cached_property
 from typing import TypeAlias
 
 from ...compiler.diagnose import MlcError
-from ...compiler.dim import Size, symbols
-from ...compiler.expr import names
 from ...compiler.ops.draw import NOISE
 from ...compiler.program import (
     Apply,
@@ -36,6 +34,7 @@ from ...compiler.program import outputs as outputs_of
 from ..source.computation import numbers, users
 from ..source.masks import masks
 from .layers import LAYERS, WITHIN
+from .running import having, open_sizes, sizes_read
 from .shapes import needs_sizes
 
 START, END = "start", "end"
@@ -63,16 +62,6 @@ class Group:
     change: Var | None = None
 
 
-def open_sizes(cls: Class) -> frozenset[str]:
-    """The sizes of a class that no Keras tensor knows while the model is put together."""
-    given = {n for n in cls.sizes if any(isinstance(s.values.get(n), Size) for s in cls.scopes)}
-    found = given | {p.name for p in cls.params if isinstance(p.value, Size)}
-    for statement in walk(cls.body):
-        if isinstance(statement, Repeat):
-            found |= {s.name for s in statement.sizes if names(s.start) & found}
-    return frozenset(found)
-
-
 class Grouping:
     """The groups of one class."""
 
@@ -92,6 +81,7 @@ class Grouping:
         self.constants = self._independent()
         self.own = {p.var: p for p in cls.parameters}
         self.states = {p: v for p, v in cls.updates}
+        self.along = {s: self._along(s) for s in self.place if isinstance(s, Apply)}
         self.given_out = {p for p in cls.parameters if not self._readable(p)}
         self.groups: list[list[Apply]] = []
         self.group: dict[Apply, list[Apply]] = {}
@@ -296,8 +286,7 @@ class Grouping:
         if any(self.place[s][0] is not body for s in group):
             return False
         own = set(group)
-        start = max((self._index(v, body) for s in group for v in _given(s)
-                     if self.made.get(v) not in own), default=-1)  # fmt: skip
+        start = self._start(group, body)
         outside = [u for s in group for u in self._users(s) if u is not None and u not in own]
         return all(start < self._wanted(u, body) for u in outside)
 
@@ -307,8 +296,7 @@ class Grouping:
         while not self._convex(found):
             body = self.place[found[0]][0]
             own = set(found)
-            start = max((self._index(v, body) for s in found for v in _given(s)
-                         if self.made.get(v) not in own), default=-1)  # fmt: skip
+            start = self._start(found, body)
             between = [u for s in found for u in self._users(s) if u is not None
                        and u not in own and self._wanted(u, body) <= start]  # fmt: skip
             more: list[Apply] = []
@@ -323,6 +311,13 @@ class Grouping:
         taken_in = [g for g in self.groups if g is group or inside >= set(g)]
         self._form(found, *taken_in)
         return True
+
+    def _start(self, group: Sequence[Apply], body: list[Statement]) -> int:
+        """The place in `body` of the last that must stand before a group."""
+        own = set(group)
+        taken = (v for s in group for v in (*_given(s), *self.along[s].values())
+                 if self.made.get(v) not in own)  # fmt: skip
+        return max((self._index(v, body) for v in taken), default=-1)
 
     def _index(self, var: Var, body: list[Statement]) -> int:
         return self._enclosing(self.source.get(var), body)
@@ -434,8 +429,10 @@ class Grouping:
         read += [v for _, v in updates if v not in own]
         tensors = [v for v in read if v not in self.own or self.own[v] in self.given_out]
         known = {str(size) for v in tensors for size in v.type.shape}
-        sizes = [self.cls.inputs[self.cls.sizes[n][0]]
-                 for n in sorted(self._names(statements)) if n not in known]  # fmt: skip
+        running = {n: v for s in statements for n, v in self.along[s].items()}
+        sizes = [running.get(n) or self.cls.inputs[self.cls.sizes[n][0]]
+                 for n in sorted(self._names(statements))
+                 if n not in known and (n in running or n in self.cls.sizes)]  # fmt: skip
         inputs = list(dict.fromkeys([*tensors, *sizes])) or self._anything()
         outside = set(self._left(statements))
         only = {v for _, v in updates}
@@ -450,15 +447,16 @@ class Grouping:
 
     def _names(self, statements: Sequence[Apply]) -> set[str]:
         """The open sizes that the ops read, and the numbers that stand in them."""
-        inside = [s for s in walk(statements) if isinstance(s, Apply)]
-        used = [*inside, *(self.numbers[v] for s in inside for v in _given(s)
-                           if v in self.numbers)]  # fmt: skip
-        found = {n for s in used for e in s.attrs.values() for n in names(e)}
-        found |= {n for s in used for v in s.values.values() if isinstance(v, Size)
-                  for n in symbols(v)}  # fmt: skip
-        stacked = [v for s in inside for region in s.regions for v in region.outputs]
-        found |= {n for v in stacked for size in v.type.shape for n in symbols(size)}
-        return found & set(self.cls.sizes) & self.open
+        return sizes_read(statements, self.numbers) & self.open
+
+    def _along(self, statement: Apply) -> dict[str, Var]:
+        """The open sizes it reads that run along loops, each with a tensor that has it by then."""
+        read = self._names([statement])
+        found: dict[str, Var] = {}
+        for loop, (body, i) in self.place.items() if read else ():
+            if isinstance(loop, Repeat) and (at := self._enclosing(statement, body)) >= i:
+                found |= having(loop, inside=at == i)
+        return {n: v for n, v in found.items() if n in read}
 
     def _anything(self) -> list[Var]:
         """Something to apply a layer to that takes no tensor."""
@@ -492,4 +490,4 @@ def _inside(statement: Statement) -> tuple[list[Statement], ...]:
     return ()
 
 
-__all__ = ["END", "START", "Group", "Grouping", "Place", "open_sizes"]
+__all__ = ["END", "START", "Group", "Grouping", "Place"]

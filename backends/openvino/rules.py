@@ -14,7 +14,7 @@ from ...compiler.ops.window import Window
 from ..source.parts import Parts as Plain
 from ..source.tree import number, tree
 from .places import PLACES
-from .sizes import Sizes, elements
+from .sizes import SIZE, Sizes, elements
 
 TYPES: Mapping[str, str] = {
     "bool": "boolean", "u8": "u8", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64",
@@ -149,11 +149,20 @@ def _reshape(p: Parts) -> Expr:
 
 
 def _flatten(p: Parts) -> Expr:
-    after = p.apply.outputs[0].type.shape
-    shape = [p.place(literal(size)) for size in after]
+    before, after = p.x.type.shape, p.apply.outputs[0].type.shape
+    joined = p.value("start") % max(len(before), 1)
+    shape = []
+    for i, size in enumerate(after):
+        if not p.sizes.nameless(size):
+            shape.append(p.place(literal(size)))
+        elif i == joined:
+            shape.append(literal(-1))
+        else:
+            axis = i if i < joined else i + len(before) - len(after)
+            shape.append(tree(SIZE, x=p.ref(p.x), axis=literal(axis)))
     return p.fill(
         "ops.reshape({x}, {shape}, special_zero={zero})",
-        **p.sizes.reshaped(p.x.type.shape, after, shape),
+        **p.sizes.reshaped(before, after, shape),
     )
 
 

@@ -10,6 +10,7 @@ from ...compiler.diagnose import MlcError
 from ...compiler.dim import Dim, Size
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Type
+from ...compiler.passes.outline.sizes import OPAQUE
 from ...compiler.program import Class, RunningSize, Var
 from ..source.compose import Assign, Composer
 from ..source.names import identifier
@@ -99,7 +100,8 @@ class Sizes:
     def open(self, node: Expr | None) -> bool:
         """Whether a tree is a tensor, for a size that only the run will tell."""
         return node is not None and any(
-            isinstance(n, ast.Name) and n.id in self._open for n in ast.walk(node)
+            isinstance(n, ast.Name) and (n.id in self._open or n.id == "ops")
+            for n in ast.walk(node)
         )
 
     def _computed(self, node: Expr) -> Expr:
@@ -128,6 +130,8 @@ class Sizes:
                 return self._computed(_rounded_up(left, right))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return tree("ops.negative({x})", x=self._computed(operand))
+            case ast.IfExp(test=test, body=then, orelse=other) if not self.open(test):
+                return ast.IfExp(test, self._element(then), self._element(other))
             case ast.Call(func=ast.Name(id=function), args=[first, *rest]) if function in FUNCTIONS:
                 result = self._operand(first)
                 for other in rest:
@@ -151,7 +155,17 @@ class Sizes:
             return self._computed(node)
         return tree("np.int32({n})", n=node)
 
+    def _element(self, node: Expr) -> Expr:
+        """A size as a tensor of one element, whether it is known or not."""
+        known = tree("ops.constant(np.int32([{n}]))", n=node)
+        return self._computed(node) if self.open(node) else known
+
     # ------------------------------------------------------------------------- for rules
+
+    def nameless(self, size: Dim) -> bool:
+        """Whether no expression of the class gives a size."""
+        names = expr.names(expr.substitute(literal(size), self.cls.chosen))
+        return any(name.startswith(OPAQUE) for name in names)
 
     def scalar(self, size: Expr) -> Expr:
         """A size as a tensor of rank 0, or as a number."""
@@ -175,7 +189,8 @@ class Sizes:
             self.open(size) and i < len(before) and before[i] == after[i]
             for i, size in enumerate(sizes)
         ]
-        free = [i for i, size in enumerate(sizes) if self.open(size) and not kept[i]]
+        free = [i for i, size in enumerate(sizes)
+                if (self.open(size) or number(size) == -1) and not kept[i]]  # fmt: skip
         zeros = any(number(size) == 0 for size in sizes)
         if len(free) > 1 or zeros:
             return {"shape": self.shape(sizes), "zero": literal(False)}

@@ -100,8 +100,8 @@ def _reduced_by_bins(reduce: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _divides(n: Dim, count: int) -> bool:
-    rest = n % count
-    return isinstance(rest, int) and rest == 0
+    """Whether all bins are alike, whatever an unknown size is computed from."""
+    return count == 1 or (isinstance(n, int) and n % count == 0)
 
 
 def _apart(b: Build, x: Value, axis: int, n: Dim, count: int) -> Value:

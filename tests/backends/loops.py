@@ -296,6 +296,20 @@ model SizesBehind(table = [(2, 4), (3, 5)], n = 2):
         h = h -> conv(8, 3, pad = 1) -> pixel_shuffle(2)
     y = h -> mean(H, W) -> linear(5)
 """,
+    "bins_behind": """
+model BinsBehind(n = 2, table = [(1, 4), (2, 3)]):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, 5]
+    h = x
+    for count, width in table:
+        repeat count:
+            h = h -> conv(width, 3, pad = 1) -> relu
+        h = h -> max_pool(2)
+    g = x
+    repeat n:
+        g = g -> conv(12, 3, pad = 1) -> pixel_shuffle(2)
+    y = (h -> adaptive_avg_pool([3, 2])) + (g -> adaptive_max_pool([3, 2])) -> flatten -> linear(5)
+""",
     "memories": """
 block Layer(heads, shift):
     in  x: f32[B, T, D]

@@ -247,5 +247,17 @@ model Positions(heads = 4, groups = 2, drop = 0):
     y = reshape(a, [B, T, 6 * heads]) -> linear(12)
     z = ids -> embedding_bag(9, 5)
 """,
+    "either_size": """
+model EitherSize(big = true, width = 4):
+    in  x: f32[B, 3, H, W]
+    out y: f32[B, n, width]
+    out z: f32[B, 8]
+    n = H // 2 if big else 7
+    stride = 2 if big else 1
+    h = x -> conv(8, 5 if big else 3, stride = stride, pad = 1) -> max_pool(2, ceil = true)
+    g = h -> flatten(start = 2) -> transpose -> linear(width) -> mean(axes = [1], keep = true)
+    y = expand(g, [B, n, width])
+    z = h -> flatten(start = 2) -> mean(axes = [2])
+""",
 }
 """By name: .mdl text with one model."""
