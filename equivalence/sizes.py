@@ -53,17 +53,22 @@ def choose(graph: Graph, count: int = 2) -> list[Sizes]:
     """
     if not graph.symbols:
         return [{}]
-    found = _choose(graph, count, ODD, EVEN)
-    if not all(_ample(graph, sizes) for sizes in found):
-        found = _choose(graph, count, (MANY + 1, *ODD), (MANY, *EVEN))
+    for more in (_several(graph), []):
+        found = _choose(graph, count, ODD, EVEN, more)
+        if not all(_ample(graph, sizes) for sizes in found):
+            found = _choose(graph, count, (MANY + 1, *ODD), (MANY, *EVEN), more)
+        if found:
+            break
     if not found:
         facts = ", ".join(map(str, graph.facts))
         raise MlcError("sizes", f"found no sizes of {', '.join(graph.symbols)} with {facts}")
     return found
 
 
-def _choose(graph: Graph, count: int, odd: Sequence[int], even: Sequence[int]) -> list[Sizes]:
-    conditions = _Conditions(graph)
+def _choose(
+    graph: Graph, count: int, odd: Sequence[int], even: Sequence[int], more: Sequence[Fact]
+) -> list[Sizes]:
+    conditions = _Conditions(graph, more)
     found: list[Sizes] = []
     for i in range(count):
         preferred = (odd, even)[i % 2]
@@ -75,6 +80,13 @@ def _choose(graph: Graph, count: int, odd: Sequence[int], even: Sequence[int]) -
         if sizes is not None:
             found.append(sizes)
     return found
+
+
+def _several(graph: Graph) -> list[Fact]:
+    """That each instance norm has more than one place: PyTorch refuses to normalise one."""
+    norms = (node.inputs[0] for node in graph if node.op.name == "instance_norm")
+    places = {math.prod(x.type.shape[2:], start=1) for x in norms if x is not None}
+    return [Fact("<=", 2, size) for size in places if isinstance(size, Size)]
 
 
 def _ample(graph: Graph, sizes: Sizes) -> bool:
@@ -95,14 +107,14 @@ def describe(sizes: Mapping[str, int]) -> str:
 class _Conditions:
     """What must hold, each with the symbols that decide it."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, more: Sequence[Fact] = ()) -> None:
         shapes = {
             size
             for value in _values(graph)
             for size in value
             if isinstance(size, Size) and not str(size).isidentifier()
         }
-        facts = [*graph.facts, *(Fact("<=", 1, size) for size in shapes)]
+        facts = [*graph.facts, *more, *(Fact("<=", 1, size) for size in shapes)]
         self.known = [(fact, _symbols(fact)) for fact in facts]
 
     def hold(self, sizes: Mapping[str, int], fresh: str) -> bool:

@@ -59,17 +59,19 @@ def test_no_size_inside_the_graph_is_zero() -> None:
     assert all(sizes["H"] > 30 for sizes in choose(g))
 
 
-def test_a_batch_norm_has_enough_elements() -> None:
+@pytest.mark.parametrize(("norm", "least"), [("batch_norm", 12), ("instance_norm", 2)])
+def test_a_norm_has_enough_elements(norm: str, least: int) -> None:
     import mlc
 
-    text = """
+    text = f"""
 model Net():
     in  x: f32[B, 3, H, W]
     out y: f32[B, 3, ceil(H / 32), ceil(W / 32)]
-    y = x -> conv(3, 1, stride = 32) -> batch_norm
+    y = x -> conv(3, 1, stride = 32) -> {norm}
 """
     for sizes in choose(mlc.load(text)):
-        assert sizes["B"] * -(-sizes["H"] // 32) * -(-sizes["W"] // 32) >= 12
+        batch = sizes["B"] if norm == "batch_norm" else 1
+        assert batch * -(-sizes["H"] // 32) * -(-sizes["W"] // 32) >= least
 
 
 def test_a_graph_without_symbols_has_one_choice() -> None:
