@@ -6,9 +6,10 @@ import ast
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from ...compiler import expr
 from ...compiler.diagnose import MlcError
 from ...compiler.dim import Dim
 from ...compiler.graph import Fact
@@ -69,9 +70,10 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = (), *, ver
     `verb` says what a model does, where it is not called.
     """
     limits = dict(_limits(facts))
+    told = {n: expr.show(e) for n, e in cls.chosen.items() if isinstance(e, ast.Subscript)}
     short = all(len(name) == 1 for name in (*cls.inputs, *cls.outputs)) and len(cls.inputs) == 1
-    ins = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.inputs.items())
-    outs = ", ".join(_port(n, v, orders, short, limits) for n, v in cls.outputs.items())
+    ins = ", ".join(_port(n, v, orders, short, limits, told) for n, v in cls.inputs.items())
+    outs = ", ".join(_port(n, v, orders, short, limits, told) for n, v in cls.outputs.items())
     shapes = f"{ins} -> {outs}"
     doc = "" if cls.definition.kind == "model" else cls.doc.strip()
     if not doc:
@@ -100,19 +102,27 @@ def _wrapped(line: str) -> str:
     return "\n    ".join(textwrap.wrap(line, LINE - 12))
 
 
-def _port(name: str, var: Var, orders: bool, short: bool, limits: dict[str, str]) -> str:
+def _port(
+    name: str,
+    var: Var,
+    orders: bool,
+    short: bool,
+    limits: dict[str, str],
+    told: Mapping[str, str],
+) -> str:
     """`logits (B, classes)`; a limit is shown once."""
     order = var.order if orders and var.order else range(var.type.rank)
-    sizes = [limits.pop(size, size) for size in (_size(var.type.shape[i]) for i in order)]
+    sizes = [limits.pop(size, size) for size in (_size(var.type.shape[i], told) for i in order)]
     shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
     return shape if short else f"{name} {shape}"
 
 
-def _size(size: Dim) -> str:
-    """`ceil(H / 2)` for `(H - 1) // 2 + 1`, `?` for a size that no name gives."""
+def _size(size: Dim, told: Mapping[str, str]) -> str:
+    """`ceil(H / 2)` for `(H - 1) // 2 + 1`, `?` for a size that no name gives; `told` are elements
+    of lists that have names of their own."""
     shown = str(size)
     if shown.startswith("size_"):
-        return "?"
+        return told.get(shown, "?")
     for pattern in (r"\((\w+) - 1\) // (\w+) \+ 1", r"\((\w+) \+ 1\) // (2)"):
         if found := re.fullmatch(pattern, shown):
             return f"ceil({found[1]} / {found[2]})"

@@ -280,6 +280,32 @@ model Fields(rows = [7, 9], width = 3):
         latent += [ids[:, i] -> embedding(count, width) as latent]
     y = concat(latent, axis = 1) -> linear(1)
 """,
+    "tasks": """
+block Tower(widths):
+    in  x: f32[B, C]
+    out y: f32[B, N = widths[-1]]
+
+    h = x
+    for width in widths:
+        h = h -> linear(width) -> relu
+    y = h
+
+model Tasks(experts = 3, tasks = 2, widths = [8, 6], head = [5, 1], norm = true):
+    in  x: f32[B, 7]
+    out y: f32[B, tasks]
+
+    found = []
+    repeat experts:
+        found += [x -> Tower(widths)]
+    every = stack(found, axis = 1)
+    outs = []
+    repeat tasks:
+        gate = softmax(x -> linear(experts))
+        mixed = sum(every * gate[..., none], axes = [1])
+        z = layer_norm(mixed) if norm else mixed
+        outs += [z -> Tower(head)]
+    y = concat(outs, axis = 1)
+""",
     "sizes_behind": """
 block Side(a, b):
     in  x: f32[B, C, H, W]

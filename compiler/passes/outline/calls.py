@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import expr
 from ...expr import Expr
@@ -78,6 +78,7 @@ def _outputs(
         given = inputs.get(source)
         if given is not None:
             env[name] = given.type.shape[axis]
+    env |= _told(part, cls, args)
     outputs = []
     for name, var in cls.outputs.items():
         values = [part.builder.made[s].outputs[name] for s in scopes]
@@ -86,6 +87,12 @@ def _outputs(
         outputs.append(Var(part.called(values[0]), kind, values[0].order))
         part.register([[v] for v in values], [outputs[-1]])
     return tuple(outputs)
+
+
+def _told(part: Part, cls: Class, args: Mapping[str, Expr]) -> dict[str, Any]:
+    """What a callee's hyper-parameters tell of its sizes, `widths[-1]`, in names of the caller."""
+    told = {name: e for name, e in cls.chosen.items() if expr.names(e) <= args.keys()}
+    return part.sizes.attributes({n: expr.substitute(e, args) for n, e in told.items()}, {})
 
 
 __all__ = ["merge_call"]

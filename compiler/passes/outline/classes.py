@@ -307,10 +307,9 @@ class Builder:
     def _declared(self, sizes: Sizes, name: str, inside: Type) -> list[Type]:
         """The type of an input or output as the source declares it; none where that is unknown."""
         shape = self.definition.shapes.get(name, ())
-        whole = expr.sequence(map(quotient, shape))
-        declared = sizes.attributes({"shape": whole}, {})["shape"] or ()
-        fits = all(isinstance(size, (int, Size)) for size in declared)
-        return [inside.with_(shape=declared)] if fits and len(declared) == inside.rank else []
+        declared = [sizes.attributes({"size": quotient(e)}, {})["size"] for e in shape]
+        known = tuple(size if isinstance(size, (int, Size)) else None for size in declared)
+        return [inside.with_(shape=known)] if len(known) == inside.rank else []
 
     def _separate(self, statements: Sequence[Statement]) -> None:
         """Writes out loops that would fill one list one after the other, or one of which some

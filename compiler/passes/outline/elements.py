@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ... import expr
-from ...dim import Dim, symbol
+from ...dim import Dim, Size, symbol, symbols
 from ...expr import Expr
 from ...graph import Type, Value
 from ...program import Element, Repeat, Var, Whole, outputs
@@ -224,7 +224,10 @@ class Elements:
         stands for here; or else one that the body computes with."""
         if sizes.holds(inside, given):
             return inside
-        first = [expr.substitute(expr.literal(inside), replaced)] if replaced else []
+        chosen = self.body.builder.unknown.chosen
+        told = replaced or (isinstance(inside, Size) and chosen.keys() & symbols(inside))
+        spelled = expr.substitute(expr.literal(inside), chosen)
+        first = [expr.substitute(spelled, replaced)] if told else []
         for expression in (*first, *self._expressions(sizes.frames[0])):
             if [frame.evaluate(expression) for frame in sizes.frames] == list(given):
                 return sizes.named(expression)

@@ -22,7 +22,7 @@ def uniform(fan: int) -> nnx.Initializer:
 
 
 class Tower(nnx.Module):
-    """Linear layers with relu after each: (B, N) -> (B, 256)."""
+    """Linear layers with relu after each: (B, N) -> (B, widths[-1])."""
 
     def __init__(self, N: int, widths: tuple[int, ...], *, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List()
@@ -53,12 +53,12 @@ class DLRM(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.tower1 = Tower(numbers, bottom, rngs=rngs)
-        self.linear1 = linear(256, width, bias_init=uniform(256), rngs=rngs)
+        self.linear1 = linear(bottom[-1], width, bias_init=uniform(bottom[-1]), rngs=rngs)
         self.embedding = nnx.Embed(
             rows, width, embedding_init=nnx.initializers.normal(1), rngs=rngs
         )
         self.tower2 = Tower(categories * categories + 2 * categories + width + 1, top, rngs=rngs)
-        self.linear2 = linear(256, 1, bias_init=uniform(256), rngs=rngs)
+        self.linear2 = linear(top[-1], 1, bias_init=uniform(top[-1]), rngs=rngs)
 
     def __call__(self, dense: jax.Array, sparse: jax.Array) -> jax.Array:
         known = nnx.relu(self.linear1(self.tower1(dense)))

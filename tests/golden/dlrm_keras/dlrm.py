@@ -24,7 +24,7 @@ def uniform(fan: float) -> keras.initializers.Initializer:
 
 
 def tower(x: keras.KerasTensor, widths: tuple[int, ...], *, name: str) -> keras.KerasTensor:
-    """Linear layers with relu after each: (B, N) -> (B, 256)."""
+    """Linear layers with relu after each: (B, N) -> (B, widths[-1])."""
     h = x
     for i, width in enumerate(widths):
         h2 = linear(width, bias_initializer=uniform(h.shape[-1]), name=f"{name}_layers_{i}")(h)
@@ -44,7 +44,7 @@ def dlrm(
     dense = keras.Input((numbers,), name="dense")
     sparse = keras.Input((categories,), dtype="int32", name="sparse")
     known = tower(dense, bottom, name="tower1")
-    known = linear(width, bias_initializer=uniform(known.shape[-1]), name="linear1")(known)
+    known = linear(width, bias_initializer=uniform(bottom[-1]), name="linear1")(known)
     known = keras.layers.ReLU()(known)
     features = keras.ops.expand_dims(known, 1)
     features2 = keras.layers.Embedding(
@@ -58,7 +58,7 @@ def dlrm(
     h = keras.layers.Flatten()(dots)
     h = keras.layers.Concatenate(axis=1)([known, h])
     h = tower(h, top, name="tower2")
-    h = linear(1, bias_initializer=uniform(h.shape[-1]), name="linear2")(h)
+    h = linear(1, bias_initializer=uniform(top[-1]), name="linear2")(h)
     h = keras.ops.squeeze(h, axis=1)
     return keras.Model([dense, sparse], keras.ops.sigmoid(h), name="dlrm")
 

@@ -35,7 +35,7 @@ class DLRM:
         return ops.add(y, self.constant(f"{name}.bias"), name=name)
 
     def tower(self, x: ov.Output, name: str, widths: tuple[int, ...]) -> ov.Node:
-        """Linear layers with relu after each: (B, N) -> (B, 256)."""
+        """Linear layers with relu after each: (B, N) -> (B, widths[-1])."""
         h = x
         for i, _ in enumerate(widths):
             h = ops.relu(self.linear(h, f"{name}.layers.{i}"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Tower(nn.Module):
-    """Linear layers with relu after each: (B, N) -> (B, 256)."""
+    """Linear layers with relu after each: (B, N) -> (B, widths[-1])."""
 
     def __init__(self, N: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class DLRM(nn.Module):
     ) -> None:
         super().__init__()
         self.tower1 = Tower(numbers, bottom)
-        self.linear1 = nn.Linear(256, width)
+        self.linear1 = nn.Linear(bottom[-1], width)
         self.embedding = nn.Embedding(rows, width)
         self.tower2 = Tower(categories * categories + 2 * categories + width + 1, top)
-        self.linear2 = nn.Linear(256, 1)
+        self.linear2 = nn.Linear(top[-1], 1)
 
     def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
         known = torch.relu(self.linear1(self.tower1(dense)))
