@@ -16,7 +16,7 @@ from ..source.tree import is_literal, number, tree
 from .explicit import conv, conv_transpose
 from .images import resize
 from .places import PLACES
-from .windows import each, elements, pairs, spatial
+from .windows import each, elements, pairs, spatial, unpadded
 
 DTYPES: Mapping[str, str] = {
     "bool": "bool", "u8": "jnp.uint8", "i8": "jnp.int8", "i16": "jnp.int16", "i32": "jnp.int32",
@@ -375,7 +375,7 @@ def _pool(p: Parts) -> tuple[int, Expr | None, Expr | None]:
     pad = p["pad"]
     if is_literal(pad, "same"):
         return count, each(stride, count), literal("SAME")
-    return count, each(stride, count), None if is_literal(pad, 0) else pairs(pad, count)
+    return count, each(stride, count), None if unpadded(pad) else pairs(pad, count)
 
 
 def _max_pool(p: Parts) -> Expr:

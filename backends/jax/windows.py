@@ -7,7 +7,7 @@ import ast
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Type
 from ..source.parts import Parts
-from ..source.tree import number, tree
+from ..source.tree import is_literal, number, tree
 
 
 def elements(node: Expr) -> list[Expr]:
@@ -34,6 +34,12 @@ def pairs(pad: Expr, count: int) -> Expr:
         [row if isinstance(row, ast.Tuple) else tree("({n}, {n})", n=row) for row in rows],
         ast.Load(),
     )
+
+
+def unpadded(pad: Expr) -> bool:
+    """Whether it says that there is no padding: 0 on every side."""
+    sides = (side for row in elements(pad) for side in elements(row))
+    return all(is_literal(side, 0) for side in sides)
 
 
 def reaches(p: Parts) -> Expr:

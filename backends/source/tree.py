@@ -90,9 +90,16 @@ def tree(template: str, **parts: Part) -> ast.expr:
 
 
 class _Numbers(ast.NodeTransformer):
-    """Writes 1e-05 as people do: 1e-5."""
+    """Writes 1e-05 as people do: 1e-5; what has no literal is `float("-inf")`."""
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        value = node.operand.value if isinstance(node.operand, ast.Constant) else None
+        endless = isinstance(node.op, ast.USub) and isinstance(value, float) and math.isinf(value)
+        return real(-math.inf) if endless else self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            return real(node.value)
         if not isinstance(node.value, float) or "e" not in repr(node.value):
             return node
         mantissa, exponent = repr(node.value).split("e")

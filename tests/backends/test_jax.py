@@ -416,3 +416,9 @@ def test_a_module_is_no_longer_than_by_hand() -> None:
             for text in (made, written)
         ]
         assert counts[0] <= 1.15 * counts[1], f"{name}: {counts}"
+
+
+def test_pads_are_written_where_there_are_any() -> None:
+    made = source(ARCHITECTURES["googlenet"])
+    assert 'constant_values=float("-inf")' in made
+    assert "nnx.max_pool(h, (3, 3), strides=(2, 2))" in made
