@@ -203,7 +203,7 @@ class Calls:
                 raise MlcError("argument", message, argument.span,
                                help="tensors are passed by `in` lines")  # fmt: skip
             values[name] = value
-            expr = self.e.expressions.express(frame, argument.value)
+            expr = self.e.expressions.origin(frame, argument.value)
             if expr is not None:
                 exprs[name] = expr
         place = frame.place(node.site, node.span)

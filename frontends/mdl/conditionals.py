@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError
-from ...compiler.expr import Undecided, names
+from ...compiler.expr import Undecided, names, unknown
 from ...compiler.expr import literal as literal_expr
 from ...compiler.graph import Scope
+from ...compiler.op import Op
 from . import static
 from . import syntax as s
 from .context import Absent, Block, Frame, Tensor, Variable
@@ -48,17 +49,26 @@ class Conditionals:
             frame.variables[name] = Variable(variable.value, condition, frame.scope, arm)
 
     @contextmanager
-    def picked(self, frame: Frame, node: s.Call | s.Stage) -> Iterator[None]:
+    def picked(self, frame: Frame, node: s.Call | s.Stage, callee: Any) -> Iterator[None]:
         """Calls a block that a static `if` has chosen in the arm of such an `if`."""
         name = node.callee.id if isinstance(node.callee, s.Name) else ""
         variable = frame.variables.get(name)
         test = frame.source(variable) if variable is not None else None
         if variable is None or variable.arm is None or test is None:
+            if isinstance(callee, (Op, Block)):
+                self._chosen(frame, node)
             yield
             return
         frame.scope.ifs[node.site] = (test, variable.arm)
         with frame.arm(node.site, variable.arm):
             yield
+
+    def _chosen(self, frame: Frame, node: s.Call | s.Stage) -> None:
+        """Records by which names the op or block that is applied was chosen, as a static `if`
+        whose other arm nobody has seen: `x -> [relu, gelu][kind]`."""
+        expr = self.e.expressions.origin(frame, node.callee)
+        if expr is not None and names(expr):
+            frame.scope.ifs[node.site] = (unknown(names(expr)), 0)
 
     def record(self, frame: Frame, node: s.If | s.Conditional, taken: bool) -> int:
         """Notes which arm of a static `if` was taken; the arm's number."""

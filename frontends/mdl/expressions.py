@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnose import MlcError, Note, Span
 from ...compiler.dim import Size
-from ...compiler.expr import FUNCTIONS, Expr, Undecided
+from ...compiler.expr import FUNCTIONS, Expr, Undecided, unknown
 from ...compiler.graph import Fact, Layer, Weight
 from . import static
 from . import syntax as s
@@ -32,7 +32,7 @@ from .context import (
 )
 from .errors import REFUSED, suggest, unsupported
 from .limits import PARTS
-from .symbolic import express, plain
+from .symbolic import chosen_by, express, plain
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
@@ -92,6 +92,13 @@ class Expressions:
         parts = length(expr)
         self.e.spend(parts, node.span)
         return expr if parts <= PARTS else None
+
+    def origin(self, frame: Frame, node: s.Syntax) -> Expr | None:
+        """The expression; of ops and blocks, which have none, what says by which names they are
+        chosen. None where nothing chooses."""
+        expr = self.express(frame, node)
+        read = chosen_by(node, frame.expr) if expr is None else set()
+        return unknown(read) if read else expr
 
     def _all(self, frame: Frame, nodes: Sequence[s.Syntax], span: Span) -> list[Any]:
         """The values of several expressions, which together may not be too long."""
@@ -286,7 +293,7 @@ class Expressions:
                     return made
         callee = self.callee(frame, node.callee)
         try:
-            with self.e.conditionals.picked(frame, node):
+            with self.e.conditionals.picked(frame, node, callee):
                 return self.e.calls.call(frame, callee, None, node.arguments, node)
         finally:
             for argument in node.arguments[:1]:
@@ -339,7 +346,7 @@ class Expressions:
             raise MlcError("value", message, stage.span)
         callee = self.callee(frame, stage.callee)
         piped = list(value) if isinstance(value, (list, tuple)) else [value]
-        with self.e.conditionals.picked(frame, stage):
+        with self.e.conditionals.picked(frame, stage, callee):
             return self.e.calls.call(frame, callee, piped, stage.arguments, stage)
 
     def _shown(self, node: s.Syntax) -> str:

@@ -193,17 +193,17 @@ class Statements:
     def _assign(self, frame: Frame, node: s.Assign) -> None:
         value = self.evaluate(frame, node.value)
         if len(node.targets) == 1:
-            expr = self.e.expressions.express(frame, node.value) if is_static(value) else None
+            expr = self.e.expressions.origin(frame, node.value) if is_static(value) else None
             frame.assign(node.targets[0], value, expr)
             self.e.conditionals.pick(frame, node.targets[0], node.value)
             return
         values = self._unpack(node.targets, value, node.span)
         whole = None if isinstance(node.value, s.Items) else node.value
-        given = self.e.expressions.express(frame, whole) if whole is not None else None
+        given = self.e.expressions.origin(frame, whole) if whole is not None else None
         for i, (target, item) in enumerate(zip(node.targets, values, strict=True)):
             expr = None if given is None else element(given, i)
             if isinstance(node.value, s.Items) and is_static(item):
-                expr = self.e.expressions.express(frame, node.value.items[i])
+                expr = self.e.expressions.origin(frame, node.value.items[i])
             if isinstance(value, list) and isinstance(item, Tensor):
                 frame.scope.block.picks.setdefault(item.value, set()).add(False)
             frame.assign(target, item, expr)
@@ -354,7 +354,7 @@ class Statements:
         return range(count)
 
     def _table(self, frame: Frame, node: s.Loop, rows: Sequence[Any]) -> Expr:
-        expr = self.e.expressions.express(frame, node.table)
+        expr = self.e.expressions.origin(frame, node.table)
         if expr is not None:
             return expr
         if is_static(list(rows)) and not _is_literal(rows):  # of ops

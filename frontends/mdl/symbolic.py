@@ -79,6 +79,24 @@ def _index(value: Expr | None, item: s.Syntax, lookup: Lookup) -> Expr | None:
     return ast.Subscript(value, ast.Slice(lower, upper, step), ast.Load())
 
 
+def chosen_by(node: s.Syntax, lookup: Lookup) -> set[str]:
+    """The names that choose an op or a block, which has no expression itself: `acts[kind]`. Those
+    of the test of a conditional are recorded as those of a static `if`."""
+    match node:
+        case s.Name(id):
+            found = lookup(id)
+            return set() if found is None else expressions.names(found)
+        case s.Conditional(body, _, other):
+            return chosen_by(body, lookup) | chosen_by(other, lookup)
+        case s.Call(s.Name(id), arguments) if id in FUNCTIONS:
+            parts = tuple(argument.value for argument in arguments)
+        case s.Items() | s.Unary() | s.Binary() | s.Boolean() | s.Index() | s.Slice():
+            parts = tuple(node.children())
+        case _:
+            return set()
+    return {name for part in parts for name in chosen_by(part, lookup)}
+
+
 def plain(expr: Expr) -> bool:
     """Whether an expression is a literal as it might stand in the source."""
     match expr:

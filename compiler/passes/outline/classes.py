@@ -28,7 +28,7 @@ from .arms import decide
 from .body import Body
 from .checks import checks
 from .choices import Arms
-from .fixed import fixed, origins
+from .fixed import fixed, literals, origins
 from .frame import Disagree, Frame, Freeze, Unroll, agree, disagree, plain
 from .loops import lists, loops
 from .reads import names_read, prune, share, sized
@@ -79,7 +79,8 @@ class Builder:
         self._members: dict[tuple[str, ...], list[Arms]] = {}
         self._prefix: tuple[str, ...] = ()
         self.arms_taken = self._taken()
-        self.frozen = fixed(self)
+        self.fixed = fixed(self)
+        self.frozen = literals(self.fixed)
         self.held: dict[str, int] = {}
 
     # ------------------------------------------------------------------------- static ifs
@@ -118,7 +119,7 @@ class Builder:
 
     def freeze_names(self, names: set[str]) -> None:
         """Fixes those of the names that are hyper-parameters."""
-        for name in sorted(names & set(self.definition.params) - set(self.frozen)):
+        for name in sorted(names & set(self.definition.params) - set(self.fixed)):
             agree(self.frames, [frame.names[name] for frame in self.frames])
             raise Freeze({name})
 
@@ -288,7 +289,7 @@ class Builder:
         updates = self._updates(body)
         self._declare(body.sizes, results, outputs)
         for scope, given, made in zip(self.scopes, inputs, outputs, strict=True):
-            self.made[scope] = Made(given, made, self.frozen.keys())
+            self.made[scope] = Made(given, made, self.fixed.keys())
         return self._record(statements, variables, results, updates)
 
     def _declare(

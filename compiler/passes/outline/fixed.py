@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
@@ -26,17 +26,30 @@ def fixed(builder: Builder) -> dict[str, Any]:
         model = frames[0].names
         known = {name: model.get(name) for name in definition.sizes}
         found |= {name: size for name, size in known.items() if isinstance(size, int)}
+    conditions = [c for c, arms in builder.arms_taken.values() if len(arms) < 2]
     decided = [expr.names(loop.table) for loop in unseen(builder)]
-    decided += [expr.names(c) for c, arms in builder.arms_taken.values() if len(arms) < 2]
+    decided += [expr.names(c) for c in conditions]
     for names in decided:
         for name in origins(builder, names) & set(definition.params):
             values = [frame.names[name] for frame in frames]
             if all(same(plain(v), plain(values[0])) for v in values):
                 found[name] = values[0]
     written = builder.tree.tables.get(definition, set()) | builder.unexplained
+    written |= {name for c in conditions if not expr.known(c) for name in expr.names(c)}
     for name in sorted(origins(builder, written) & set(definition.params)):
         found[name] = agree(frames, [plain(frame.names[name]) for frame in frames])
     return found
+
+
+def literals(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have a literal, as ops and blocks do not."""
+    kept = dict(found)
+    for name, value in found.items():
+        try:
+            expr.literal(value)
+        except TypeError:
+            del kept[name]
+    return kept
 
 
 def unseen(builder: Builder) -> Iterator[Loop]:
@@ -74,4 +87,4 @@ def origins(builder: Builder, names: Set[str]) -> set[str]:
     return found
 
 
-__all__ = ["fixed", "origins", "unseen"]
+__all__ = ["fixed", "literals", "origins", "unseen"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mlc.backends import TARGETS
 from mlc.compiler import expr
+from mlc.frontends.mdl import load
 from tests.compiler.passes.test_outline import classes
 
 
@@ -33,3 +37,37 @@ model Net(k = 2, deep = 2, free = 5):
     assert [hyper.name for hyper in made["Mid"].params] == []
     (check,) = made["Mid"].checks
     assert expr.show(check.condition) == "C == 5"
+
+
+CHOSEN = """
+block Act(f):
+    in  x: f32[B, C]
+    out y: f32[B, C]
+    y = x -> f
+block Deep(fs, n):
+    in  x: f32[B, C]
+    out y: f32[B, C]
+    h = x
+    for i, f in zip(range(n), fs[0:n]):
+        h = h -> linear(C) -> Act(f)
+    y = h
+model Net(k = 1, n = 2, j = 1, free = 5):
+    in  x: f32[B, 4]
+    out y: f32[B, 2]
+    acts = [relu, tanh, gelu]
+    f = acts[k]
+    h = x -> linear(free) -> Act(f) -> Deep(acts, n) -> linear(n) -> linear(k)
+    y = h -> [tanh, sigmoid][j] -> linear(j) -> linear(2)
+"""
+
+
+def test_what_chooses_an_op_is_fixed() -> None:
+    assert [hyper.name for hyper in classes(CHOSEN)["Net"].params] == ["free"]
+
+
+@pytest.mark.parametrize("target", ["pytorch", "keras", "jax", "openvino"])
+def test_no_source_offers_what_it_is_written_for_one_value_of(target: str) -> None:
+    made = TARGETS[target].emit(load(CHOSEN), "net")
+    text = made.source
+    assert ("free: int = 5" in text) == (target != "openvino")
+    assert not any(f"{name}: int" in text for name in "knj")
