@@ -14,10 +14,11 @@ from ..source.module import formatted, join, title
 from ..source.names import free, rename
 from ..source.prepare import prepare
 from ..source.scope import hints
+from . import recurrent, rotary
 from .attention import Attention, uses
 from .module import Module
 from .native import native
-from .recurrent import IMPORT, functions
+from .recurrent import IMPORT
 from .reserved import ATTRIBUTES, LOCALS
 
 
@@ -74,7 +75,7 @@ def source(graph: Graph, program: Program) -> tuple[str, Mapping[str, str]]:
         for cls in program.classes
     ]  # fmt: skip
     pieces = [attention.source()] if attention else []
-    pieces += functions(program)
+    pieces += [*recurrent.functions(program), *rotary.functions(program)]
     body = join([*pieces, *(module.source() for module in modules), _build(program)])
     text = formatted(join([title(program.model, "pytorch"), _imports(body), body]))
     return text, modules[-1].arguments

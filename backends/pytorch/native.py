@@ -13,6 +13,7 @@ from ...compiler.ops.window import Window
 from ..source.masks import is_masked
 from .images import FITS
 from .layers import LAYERS
+from .rotary import fits as turns
 from .rules import RULES
 
 
@@ -132,7 +133,7 @@ _FITS: Mapping[str, Callable[[Node], bool]] = {
     "avg_pool": _avg_pool, "windows": _windows, "sdpa": _sdpa, "attention": _attention,
     "dropout": _dropout, "channel_dropout": _dropout, "drop_path": _dropout,
     "prelu": _prelu, "slice": forwards, "lp_norm": _lp_norm, "cross_entropy": _classes,
-    "logsumexp": _reducible, "kl_div": _kl_div,
+    "logsumexp": _reducible, "kl_div": _kl_div, "rotary": turns,
     "group_norm": _channels, "instance_norm": _channels, **FITS,
 }  # fmt: skip
 """Where having the name is not enough."""

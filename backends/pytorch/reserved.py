@@ -28,5 +28,6 @@ LOCALS = frozenset({"self", "torch", "nn", "F", "Tensor", "Path", "OrderedDict",
     "pack_padded_sequence",
     "pad_packed_sequence",
     "packed",
+    "rotary",
 }
 """What emitted files import."""

@@ -19,6 +19,7 @@ from .images import IMAGES
 from .places import PLACES
 from .positions import POSITIONS
 from .reductions import REDUCTIONS
+from .rotary import rotary
 from .shapes import SHAPES, elements
 from .windows import WINDOWS
 
@@ -180,7 +181,7 @@ RULES: Mapping[str, Rule] = {
     "huber": _loss("huber_loss", more="delta={delta}, "),
     "bce_with_logits": _loss("binary_cross_entropy_with_logits", "logits"),
     "kl_div": _kl_div, "linear": "F.linear({x}, {weight}, {bias_tensor})",
-    "bilinear": "F.bilinear({a}, {b}, {weight}, {bias_tensor})", "sdpa": sdpa,
+    "bilinear": "F.bilinear({a}, {b}, {weight}, {bias_tensor})", "sdpa": sdpa, "rotary": rotary,
     "dropout": _dropout, "channel_dropout": _dropout, "drop_path": _dropout,
     "log_sigmoid": _unary("F.logsigmoid"), "tanh_shrink": _unary("F.tanhshrink"),
     "threshold": "F.threshold({x}, {bound}, {value})", "hard_shrink": "F.hardshrink({x}, {bound})",

@@ -306,6 +306,15 @@ model Tasks(experts = 3, tasks = 2, widths = [8, 6], head = [5, 1], norm = true)
         outs += [z -> Tower(head)]
     y = concat(outs, axis = 1)
 """,
+    "turned": """
+model Turned(base = 500.0, w = 4):
+    in  x: f32[B, 3, T, 8]
+    in  p: i32[B, T]
+    in  q: i32[T]
+    out y: f32[B, 3, T, 8]
+    h = rotary(x, base = base) * rotary(x, q, width = w)
+    y = rotary(x, p) + h - rotary(x, pairing = "interleaved", width = 6)
+""",
     "sizes_behind": """
 block Side(a, b):
     in  x: f32[B, C, H, W]
