@@ -14,7 +14,7 @@ from ...compiler.program import Apply, Class, Parameter, Var, WeightVar, walk
 from ..source.compose import Composer, Do, Return
 from ..source.computation import number, numbers
 from ..source.masks import masks
-from ..source.module import LINE, block, docstring
+from ..source.module import LINE, block, docstring, nameless
 from ..source.names import free, identifier
 from ..source.scope import hint
 from ..source.tree import text, tree
@@ -342,8 +342,8 @@ def _end(axis: int, var: Var) -> int:
 
 def _shown(name: str, var: Var) -> str:
     order = var.order or range(var.type.rank)
-    sizes = [str(var.type.shape[axis]) for axis in order]
-    return f"{name} ({', '.join('?' if s.startswith('size_') else s for s in sizes)})"
+    sizes = (var.type.shape[axis] for axis in order)
+    return f"{name} ({', '.join('?' if nameless(s) else str(s) for s in sizes)})"
 
 
 def camel(name: str) -> str:

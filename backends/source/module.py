@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from ...compiler import expr
 from ...compiler.diagnose import MlcError
-from ...compiler.dim import Dim
+from ...compiler.dim import Dim, symbols
 from ...compiler.graph import Fact
+from ...compiler.passes.outline.sizes import OPAQUE
 from ...compiler.program import Class, Var
 from .. import TARGETS
 from .tree import text
@@ -121,12 +122,17 @@ def _size(size: Dim, told: Mapping[str, str]) -> str:
     """`ceil(H / 2)` for `(H - 1) // 2 + 1`, `?` for a size that no name gives; `told` are elements
     of lists that have names of their own."""
     shown = str(size)
-    if shown.startswith("size_"):
+    if nameless(size):
         return told.get(shown, "?")
     for pattern in (r"\((\w+) - 1\) // (\w+) \+ 1", r"\((\w+) \+ 1\) // (2)"):
         if found := re.fullmatch(pattern, shown):
             return f"ceil({found[1]} / {found[2]})"
     return shown
+
+
+def nameless(size: Dim) -> bool:
+    """Whether a size has no expression in names of its class."""
+    return any(name.startswith(OPAQUE) for name in symbols(size))
 
 
 def formatted(source: str) -> str:

@@ -257,7 +257,8 @@ model EitherSize(big = true, width = 4):
     h = x -> conv(8, 5 if big else 3, stride = stride, pad = 1) -> max_pool(2, ceil = true)
     g = h -> flatten(start = 2) -> transpose -> linear(width) -> mean(axes = [1], keep = true)
     y = expand(g, [B, n, width])
-    z = h -> flatten(start = 2) -> mean(axes = [2])
+    rows = h -> flatten(start = 1, end = 2) -> mean(axes = [2])
+    z = rows -> reshape(B, 8, -1) -> mean(axes = [2])
 """,
 }
 """By name: .mdl text with one model."""

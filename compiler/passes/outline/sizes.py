@@ -57,6 +57,7 @@ class Sizes:
     def __init__(self, frames: Sequence[Frame], unknown: Unknown, fixed: Mapping[str, Any]) -> None:
         self.frames = frames
         self.unknown = unknown
+        self.fixed = fixed.keys()
         self.facts: list[Fact] = []
         self.symbolic: dict[str, Any] = dict(fixed)
         self.lists: set[str] = set()
@@ -74,7 +75,8 @@ class Sizes:
     def attributes(self, attrs: Mapping[str, Expr], values: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes over the class's symbols; the literal where there is no expression."""
         result = {}
-        for key, expression in attrs.items():
+        for key, source in attrs.items():
+            expression = self._undecided(source)
             try:
                 value = expr.evaluate(expression, self.symbolic)
                 if type(value) is int and self.lists & expr.names(expression):
@@ -86,6 +88,14 @@ class Sizes:
                 known = self.named(expression) if varies else None
                 result[key] = values.get(key) if known is None else known
         return {**values, **result}
+
+    def _undecided(self, expression: Expr) -> Expr:
+        """The expression with a name for each number that a hyper-parameter chooses: what is right
+        in all instances of today may be another tomorrow."""
+        if not any(isinstance(node, ast.IfExp) for node in ast.walk(expression)):
+            return expression
+        named: Expr = _Choices(self).visit(expr.copied(expression))
+        return named
 
     def named(self, expression: Expr) -> Dim | None:
         """A symbol for a number that varies and that symbols cannot compute: `counts[i]`."""
@@ -218,3 +228,15 @@ class Sizes:
             return ast.IfExp(condition, self.expression(then), self.expression(orelse))
         except Disagree:
             return None
+
+
+class _Choices(ast.NodeTransformer):
+    """Names conditional numbers, but those that frozen names decide."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        decided = expr.names(node.test) <= self.sizes.fixed
+        found = None if decided else self.sizes.named(node)
+        return node if found is None else expr.literal(found)
