@@ -84,6 +84,10 @@ class Parameter:
     var: WeightVar
 
 
+Place: TypeAlias = "tuple[int, str, str]"
+"""An attribute in the source: the site of its op, the op's name, and the attribute's."""
+
+
 @dataclass(eq=False, slots=True)
 class Apply:
     """One op. Attributes are expressions over the class's names; `values` those that are literal.
@@ -104,6 +108,10 @@ class Apply:
     first: bool = True
     site: int = 0
     regions: tuple[Region, ...] = ()
+
+    def place(self, key: str) -> Place:
+        """Where the attribute `key` stands."""
+        return self.site, self.op.name, key
 
 
 @dataclass(eq=False, slots=True)

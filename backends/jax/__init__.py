@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.features import fold
 from ...compiler.passes.layout import Folds, channels_last
-from ...compiler.program import Class, Program
+from ...compiler.program import Class, Place, Program
 from ...compiler.weight import WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import rename
 from ..source.partials import START, Partials
-from ..source.prepare import prepare
+from ..source.prepare import prepare, settled
 from ..source.scope import hint
 from . import attention, compiled, recurrent, scans
 from .layers import CONVENTIONS, native
@@ -27,6 +27,7 @@ from .stacks import stack, stacks
 from .weights import entries
 
 
+@settled
 def emit(
     graph: Graph,
     name: str,
@@ -35,6 +36,7 @@ def emit(
     tpu: bool = False,
     scan_layers: bool = False,
     style: str | None = None,
+    literal: Set[Place] = frozenset(),
 ) -> Artefact:
     """The artefact for JAX; images are stored channels last, inputs and outputs unless
     `keep_layout`. With `tpu` products are in bfloat16, and the file has functions that compile and
@@ -44,7 +46,12 @@ def emit(
         from . import functional
 
         return functional.emit(
-            graph, name, keep_layout=keep_layout, tpu=tpu, scan_layers=scan_layers
+            graph,
+            name,
+            keep_layout=keep_layout,
+            tpu=tpu,
+            scan_layers=scan_layers,
+            literal=literal,
         )
     folds: Folds = {}
 
@@ -53,7 +60,7 @@ def emit(
         folds.update(fold(copied))
         return changes
 
-    stored, program = prepare(graph, native, layout)
+    stored, program = prepare(graph, native, layout, literal=literal)
     stem = module_name(name)
     runs = Runs(stored)
     left = stack(program, runs) if scan_layers else []

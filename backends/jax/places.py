@@ -56,7 +56,7 @@ def _roll(p: Parts) -> Expr:
 def _range(p: Parts) -> Expr:
     from .rules import dtype
 
-    kind = dtype(p.value("dtype"))
+    kind = dtype(p.fixed("dtype"))
     return p.fill("jnp.arange({start}, {end}, {step}, dtype={d})", step=p.unless("step", 1), d=kind)
 
 

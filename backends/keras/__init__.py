@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Graph, Weight
 from ...compiler.passes.layout import Folds, channels_last, fold_flatten
 from ...compiler.passes.tokens import tokens
-from ...compiler.program import Apply, Class, Program
+from ...compiler.program import Apply, Class, Place, Program
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Deviation, Interface, Port, module_name
 from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import free, like, snake
 from ..source.partials import Partials
-from ..source.prepare import prepare
+from ..source.prepare import prepare, settled
 from ..source.scope import hint
 from . import recurrent
 from .attention import attention
@@ -35,7 +35,10 @@ from .starts import START, UNIFORM
 from .weights import Places, kept
 
 
-def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
+@settled
+def emit(
+    graph: Graph, name: str, *, keep_layout: bool = False, literal: Set[Place] = frozenset()
+) -> Artefact:
     """The artefact for Keras; images are stored channels last, inputs and outputs unless
     `keep_layout`."""
     if not graph.inputs:
@@ -49,7 +52,7 @@ def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
         folds.update(fold_flatten(copied))
         return changes
 
-    stored, program = prepare(graph, native, layout, within=False)
+    stored, program = prepare(graph, native, layout, within=False, literal=literal)
     release(program)
     recurrent.trim(program)
     stem = module_name(name)

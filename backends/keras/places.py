@@ -37,7 +37,7 @@ def _roll(p: Parts) -> Expr:
 def _range(p: Parts) -> Expr:
     from .rules import dtype
 
-    kind = dtype(p.value("dtype"))
+    kind = dtype(p.fixed("dtype"))
     return p.fill(
         "keras.ops.arange({start}, {end}, {step}, dtype={d})", step=p.unless("step", 1), d=kind
     )

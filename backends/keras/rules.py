@@ -134,12 +134,12 @@ def _arg(p: Parts) -> Expr:
 
 
 def _gelu(p: Parts) -> Expr:
-    approximate = literal(p.value("approximate") != "none")
+    approximate = literal(p.fixed("approximate") != "none")
     return p.fill("keras.ops.gelu({x}, approximate={a})", a=approximate)
 
 
 def _cast(p: Parts) -> Expr:
-    return p.fill("keras.ops.cast({x}, {d})", d=dtype(p.value("dtype")))
+    return p.fill("keras.ops.cast({x}, {d})", d=dtype(p.fixed("dtype")))
 
 
 def _clamp(p: Parts) -> Expr:
@@ -173,11 +173,11 @@ def _gather(p: Parts) -> Expr:
 
 
 def _iota(p: Parts) -> Expr:
-    return p.fill("keras.ops.arange({size}, dtype={d})", d=dtype(p.value("dtype")))
+    return p.fill("keras.ops.arange({size}, dtype={d})", d=dtype(p.fixed("dtype")))
 
 
 def _one_hot(p: Parts) -> Expr:
-    kind = p.value("dtype")
+    kind = p.fixed("dtype")
     if kind == "bool":
         return p.fill("keras.ops.cast(keras.ops.one_hot({index}, {depth}), 'bool')")
     given = None if kind == "f32" else dtype(kind)

@@ -360,11 +360,11 @@ def pad(p: Parts) -> Expr:
     rows = elements(pads) if isinstance(pads, (ast.Tuple, ast.List)) else [pads] * p.x.type.rank
     pairs = [row if isinstance(row, ast.Tuple) else tree("({n}, {n})", n=row) for row in rows]
     around = [pairs[axis] for axis in stored(p)]
-    if p.value("mode") == "edge":
+    if p.fixed("mode") == "edge":
         return _edged(p["x"], around)
     value = number(p["value"])
     fill = p["value"] if value is None else real(value) if value != 0 else None
-    constant = p.value("mode") == "constant"
+    constant = p.fixed("mode") == "constant"
     mode, fill = (None, fill) if constant else (p["mode"], None)
     return p.fill("keras.ops.pad({x}, {pads}, mode={mode}, constant_values={fill})",
                   pads=ast.Tuple(around, ast.Load()), mode=mode, fill=fill)  # fmt: skip

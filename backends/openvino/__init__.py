@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from ...compiler.clone import clone
 from ...compiler.graph import Graph
 from ...compiler.passes.adjoint import Adjoint, adjoint
 from ...compiler.passes.mask import mask
 from ...compiler.passes.mode import resolve
 from ...compiler.passes.noise import as_inputs
+from ...compiler.program import Place
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Gradients, Interface, Port, module_name
 from ..source.names import free
-from ..source.prepare import prepare
+from ..source.prepare import prepare, settled
 from .file import source
 from .gradients import source as line_by_line
 from .methods import native
@@ -20,6 +23,7 @@ from .reserved import FLAT
 from .states import check_names, check_states
 
 
+@settled
 def emit(
     graph: Graph,
     name: str,
@@ -27,6 +31,7 @@ def emit(
     keep_layout: bool = False,
     gradients: bool = False,
     training: bool = False,
+    literal: Set[Place] = frozenset(),
 ) -> Artefact:
     """The artefact for OpenVINO, in one mode (inference, or `training`) and the source's axes.
 
@@ -45,7 +50,7 @@ def emit(
         as_inputs(resolved)
         return _flat(resolved, name, gradients)
     check_states(resolved)
-    stored, program = prepare(resolved, native, training=training)
+    stored, program = prepare(resolved, native, training=training, literal=literal)
     given = [*stored.inputs, *inputs(graph, stored)]
     stem = module_name(name)
     return Artefact(

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...compiler import expr
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.program import Apply
-from ..source.parts import Parts
+from ..source.parts import Open, Parts
 from ..source.tree import number
 
 MASKED = '''\
@@ -47,8 +46,7 @@ def traits(apply: Apply) -> tuple[Any, ...]:
     there = {n: apply.inputs[names.index(n)] is not None for n in ("context", "keep", "mask")}
     scale = number(apply.attrs["scale"])
     if expr.names(apply.attrs["scale"]):
-        what = "OpenVINO source for attention with a scale that depends on hyper-parameters"
-        raise MlcError("unsupported", what, help="write the scale as a number")
+        raise Open(apply, "scale")
     return (
         there["context"], there["keep"], there["mask"], bool(apply.values["causal"]),
         scale, any(part.endswith("bias") for part in apply.weights),

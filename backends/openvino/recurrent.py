@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.graph import Node
 from ...compiler.program import Apply
-from ..source.parts import Parts
+from ..source.parts import Open, Parts
 from ..source.tree import number, tree
 from .states import READ
 
@@ -47,8 +46,7 @@ def traits(apply: Apply) -> tuple[Any, ...]:
     """What decides on another method: op, directions, bias, states and lengths given, function."""
     for key in ("bidirectional", "activation"):
         if key in apply.attrs and number(apply.attrs[key]) is None:
-            what = f"OpenVINO source for {apply.op.name} whose {key} depends on hyper-parameters"
-            raise MlcError("unsupported", what, help=f"write {key} as a literal")
+            raise Open(apply, key)
     names = [n.rstrip("?") for n in apply.op.inputs]
     there = {n: apply.inputs[names.index(n)] is not None for n in ("h0", "lengths")}
     biased = any(part.startswith("bias") for part in apply.weights)

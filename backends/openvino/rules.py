@@ -228,7 +228,7 @@ def _pad(p: Parts) -> Expr:
     pads = p["pads"]
     rows = elements(pads) if isinstance(pads, ast.Tuple) else [pads] * p.x.type.rank
     pairs = [elements(row) * (1 if isinstance(row, ast.Tuple) else 2) for row in rows]
-    mode = p.value("mode")
+    mode = p.fixed("mode")
     fill = scalar(p["value"], p.x.type.dtype) if mode == "constant" else None
     return p.fill(
         "ops.pad({x}, {low}, {high}, {mode}, {fill})",
@@ -272,7 +272,7 @@ def _softmax(name: str) -> Rule:
 
 
 def _gelu(p: Parts) -> Expr:
-    mode = "erf" if p.value("approximate") == "none" else "tanh"
+    mode = "erf" if p.fixed("approximate") == "none" else "tanh"
     return p.fill("ops.gelu({x}, {mode})", mode=literal(mode))
 
 

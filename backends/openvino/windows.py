@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...compiler import expr
-from ...compiler.diagnose import MlcError
 from ...compiler.expr import Expr
 from ...compiler.ops.window import Window
 from ...compiler.program import Apply
+from ..source.parts import Open
 from ..source.tree import number, tree
 
 WINDOW = ("kernel", "stride", "dilation")
@@ -44,11 +44,10 @@ def same(apply: Apply) -> bool:
     """Whether the padding is "same" for a kernel that the source does not know as a number."""
     if number(apply.attrs["pad"]) != "same":
         return False
-    unknown = any(number(apply.attrs[name]) is None for name in WINDOW)
+    unknown = [name for name in WINDOW if number(apply.attrs[name]) is None]
     if unknown and apply.op.name != "conv":
-        what = 'OpenVINO source for a padding of "same" that depends on hyper-parameters'
-        raise MlcError("unsupported", what, help="write the padding as numbers")
-    return unknown
+        raise Open(apply, unknown[0])
+    return bool(unknown)
 
 
 def _pads(apply: Apply, pad: Any) -> tuple[tuple[Any, Any], ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from ...compiler.graph import Graph
-from ...compiler.program import Apply, Program, walk
+from ...compiler.program import Apply, Place, Program, walk
 from ...compiler.weight import Entry, WeightMap
 from ..artefact import Artefact, Interface, Port, module_name
 from ..source.draws import noise_ports
 from ..source.module import formatted, join, title
 from ..source.names import free, rename
-from ..source.prepare import prepare
+from ..source.prepare import prepare, settled
 from ..source.scope import hints
 from . import recurrent, rotary
 from .attention import Attention, uses
@@ -22,10 +22,13 @@ from .recurrent import IMPORT
 from .reserved import ATTRIBUTES, LOCALS
 
 
-def emit(graph: Graph, name: str, *, keep_layout: bool = False) -> Artefact:
+@settled
+def emit(
+    graph: Graph, name: str, *, keep_layout: bool = False, literal: Set[Place] = frozenset()
+) -> Artefact:
     """The artefact for PyTorch; it keeps the source's order of axes in any case."""
     del keep_layout
-    prepared, program = prepare(graph, native)
+    prepared, program = prepare(graph, native, literal=literal)
     stem = module_name(name)
     text, arguments = source(prepared, program)
     inputs = tuple(

@@ -16,6 +16,15 @@ Place: TypeAlias = "Callable[[Expr], Expr]"
 Rule: TypeAlias = "str | Callable[[Parts], Expr]"
 
 
+class Open(MlcError):
+    """An attribute must be a literal, and only hyper-parameters tell it; `place` is where."""
+
+    def __init__(self, apply: Apply, name: str) -> None:
+        what = f"{apply.op.name} with a {name} that depends on hyper-parameters"
+        super().__init__("unsupported", what, help=f"write {name} as a literal")
+        self.place = apply.place(name)
+
+
 class Parts:
     """One op for a rule: `p["x"]` is a tensor or an attribute as a tree, None where it is absent.
 
@@ -66,10 +75,9 @@ class Parts:
         return number(self.apply.attrs.get(name))
 
     def fixed(self, name: str) -> Any:
-        """The attribute's literal value; MlcError where only hyper-parameters tell it."""
+        """The attribute's literal value; Open where only hyper-parameters tell it."""
         if name in self.apply.attrs and self.value(name) is None and self[name] is not None:
-            what = f"{self.op.name} with a {name} that depends on hyper-parameters"
-            raise MlcError("unsupported", what, help=f"write {name} as a literal")
+            raise Open(self.apply, name)
         return self.apply.values[name]
 
     def unless(self, name: str, default: object) -> Expr | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Set
 from contextlib import suppress
+from functools import wraps
 from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 from ...compiler.clone import clone
 from ...compiler.diagnose import MlcError
@@ -17,8 +19,31 @@ from ...compiler.passes.loosen import loosen
 from ...compiler.passes.mode import resolve
 from ...compiler.passes.outline import outline
 from ...compiler.passes.project import project
-from ...compiler.program import Program
+from ...compiler.program import Place, Program
 from .masks import unlayered
+from .parts import Open
+
+Emit = TypeVar("Emit", bound=Callable[..., Any])
+TRIES = 100
+"""How many attributes of a model may turn out to have to be literals."""
+
+
+def settled(emit: Emit) -> Emit:
+    """`emit`, told at `literal` which attributes the target can write as literals alone: those at
+    which it raises Open. Hyper-parameters that tell one are then no arguments."""
+
+    @wraps(emit)
+    def again(*args: Any, **named: Any) -> Any:
+        literal: set[Place] = set()
+        while True:
+            try:
+                return emit(*args, **named, literal=frozenset(literal))
+            except Open as found:
+                if found.place in literal or len(literal) >= TRIES:
+                    raise
+                literal.add(found.place)
+
+    return cast("Emit", again)
 
 
 def prepare(
@@ -28,12 +53,14 @@ def prepare(
     training: bool | None = None,
     *,
     within: bool = True,
+    literal: Set[Place] = frozenset(),
 ) -> tuple[Graph, Program]:
     """A clean copy of `graph` in ops that the target spells, stored as it wants, and its classes.
 
     `spelled` are names of ops, or says of a node whether the target has it. The classes hold what
     variants of the graph show, too. `training` is the mode of targets whose files have one;
-    `within` says whether they apply layers in the bodies of scans, loops and choices.
+    `within` says whether they apply layers in the bodies of scans, loops and choices. Attributes
+    that stand at `literal` are literals.
     """
     _refuse_order(graph)
     named = spelled if callable(spelled) else {OPS[name] for name in spelled if name in OPS}
@@ -42,7 +69,7 @@ def prepare(
     for variant in graph.variants():
         with suppress(MlcError):  # what the target cannot write of it is not offered
             others.append(_prepared(variant, named, layout, training, within))
-    return prepared, outline(prepared, others)
+    return prepared, outline(prepared, others, literal)
 
 
 def _prepared(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from ....compiler.graph import Graph, Node, Weight
 from ....compiler.passes.features import fold
 from ....compiler.passes.layout import Folds, channels_last
-from ....compiler.program import Apply, Call, Chain, Program
+from ....compiler.program import Apply, Call, Chain, Place, Program
 from ....compiler.weight import Entry, Step, WeightMap
 from ...artefact import Artefact, Interface, Port, module_name
 from ...source.draws import noise_ports
@@ -29,6 +29,7 @@ def emit(
     keep_layout: bool = False,
     tpu: bool = False,
     scan_layers: bool = False,
+    literal: Set[Place] = frozenset(),
 ) -> Artefact:
     """The artefact for JAX as functions `init`, `apply` and `build`; images are stored channels
     last, inputs and outputs unless `keep_layout`. `tpu` and `scan_layers` are as for modules."""
@@ -39,7 +40,7 @@ def emit(
         folds.update(fold(copied))
         return changes
 
-    stored, program = prepare(graph, _spelled, layout)
+    stored, program = prepare(graph, _spelled, layout, literal=literal)
     stem = module_name(name)
     known = Known(program)
     runs = Runs(stored)

@@ -8,32 +8,35 @@ explains, they become two classes; where only the iterations of a loop do, the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ...diagnose import MlcError
 from ...graph import Definition, Graph, Scope, Weight
-from ...program import Class, Program
+from ...program import Class, Place, Program
 from .classes import Builder, Made, loose
 from .frame import Disagree, Freeze, Runs, Unroll
 from .opened import opened
 from .tree import Tree
 
 
-def outline(graph: Graph, variants: Sequence[Graph] = ()) -> Program:
+def outline(
+    graph: Graph, variants: Sequence[Graph] = (), literal: Set[Place] = frozenset()
+) -> Program:
     """The program of a graph: callees first, the model last.
 
     `variants` are the same model with other hyper-parameters. Their instances show the arms of
     static ifs, and the bodies of loops, that this model passes by; a variant that is no instance of
-    the same classes is left out.
+    the same classes is left out. The attributes that stand at `literal` become literals, with the
+    hyper-parameters that tell them.
     """
-    graphs, best = [graph], _settled([graph])
+    graphs, best = [graph], _settled([graph], literal)
     together = [variants] if len(variants) > 1 else []
     for group in (*together, *([each] for each in variants)):
         if len(graphs) <= len(variants):
             with suppress(MlcError):  # instances that differ are no instances of one class
-                wider = _settled([*graphs, *group])
+                wider = _settled([*graphs, *group], literal)
                 if _agrees(wider, best, [*graphs, *group]):
                     graphs, best = [*graphs, *group], wider
     return best.program
@@ -52,12 +55,12 @@ class Settled:
         return sum(own)
 
 
-def _settled(graphs: Sequence[Graph]) -> Settled:
+def _settled(graphs: Sequence[Graph], literal: Set[Place]) -> Settled:
     unrolled: set[tuple[Definition, int]] = set()
     while True:
         try:
             with opened(graphs) as outside:
-                return Settled(_outline(Tree(graphs, unrolled, outside)), unrolled)
+                return Settled(_outline(Tree(graphs, unrolled, outside, literal)), unrolled)
         except Unroll as found:
             unrolled.add(found.place)
 

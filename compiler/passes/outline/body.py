@@ -26,7 +26,7 @@ from ...program import outputs as results_of
 from .calls import merge_call
 from .choices import Arms, Choices, Placed
 from .elements import Elements
-from .frame import Disagree, Frame, Unroll, agree, common, disagree
+from .frame import Disagree, Frame, Unroll, agree, common, disagree, plain
 from .held import apart, fix_flags, held
 from .loops import Carry, merge_loop
 from .measured import measured, number
@@ -320,7 +320,11 @@ class Part:
             sources = [self.bound(measured(self, n, key, i), i) for i, n in enumerate(nodes)]
             if nodes[0].op.config[key].kind == "float":
                 given = [number(self, i, v, sources[i]) for i, v in enumerate(given)]
-            found = self.common(given, sources)
+            if (self.items[0].site, nodes[0].op.name, key) in self.builder.tree.literal:
+                self.builder.freeze(sources)
+                found = self.literal(agree(self.frames, [plain(each) for each in given]))
+            else:
+                found = self.common(given, sources)
             attrs[key] = expr.integral(found) if config.kind in INTEGRAL else found
             values[key] = given[0]
         return attrs, values

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
 from ...expr import Expr, literal, names
 from ...graph import Definition, Graph, Loop, Node, Scope, Value, Weight
+from ...program import Place
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +47,7 @@ class Tree:
     """The items of every scope, in order; loops whose key is in `unrolled` are dissolved.
 
     `graphs` are the model, and the same model with other hyper-parameters, whose instances show
-    what the first one leaves out.
+    what the first one leaves out. Attributes at `literal` are to be literals.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Tree:
         graphs: Sequence[Graph],
         unrolled: set[tuple[Definition, int]],
         outside: Mapping[Value, Value],
+        literal: Set[Place] = frozenset(),
     ) -> None:
         self.graphs = graphs
         self.unrolled = unrolled
         self.outside = outside
+        self.literal = literal
         nodes = tuple(node for graph in graphs for node in graph.nested())
         blocks = [block for node in nodes for block in node.blocks]
         self.applied = {node.layer for node in nodes if node.layer is not None}
