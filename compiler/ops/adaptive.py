@@ -99,15 +99,19 @@ def _reduced_by_bins(reduce: Callable[..., Any]) -> Callable[..., Any]:
     return eval
 
 
-def _divides(n: Dim, count: int) -> bool:
-    """Whether all bins are alike, whatever an unknown size is computed from."""
+def _alike(n: Dim, count: int) -> bool:
+    """Whether all bins are of one size, whatever an unknown size is computed from."""
     return count == 1 or (isinstance(n, int) and n % count == 0)
 
 
-def _apart(b: Build, x: Value, axis: int, n: Dim, count: int) -> Value:
-    """`x` with an axis cut into bins of one size, an axis of their elements behind it."""
+def _each_bin(b: Build, reduce: Op, x: Value, axis: int, n: Dim, count: int) -> Value:
+    """An axis cut into bins of one size, each reduced to one element."""
+    result: Value
+    if count == 1:
+        result = b(reduce, x, axes=(axis,), keep=True)
+        return result
     shape = (*x.type.shape[:axis], count, n // count, *x.type.shape[axis + 1 :])
-    result: Value = b(RESHAPE, x, shape=shape)
+    result = b(reduce, b(RESHAPE, x, shape=shape), axes=(axis + 1,))
     return result
 
 
@@ -127,8 +131,8 @@ def _held(b: Build, n: Dim, count: int) -> Value:
 
 def _avg_body(b: Build, x: Value, size: Any) -> Value:
     for axis, n, count in _bins(x.type, size):
-        if _divides(n, count):
-            x = b(MEAN, _apart(b, x, axis, n, count), axes=(axis + 1,))
+        if _alike(n, count):
+            x = _each_bin(b, MEAN, x, axis, n, count)
             continue
         held = b(CAST, _held(b, n, count), dtype=x.type.dtype)
         shares = b(DIV, held, b(SUM, held, axes=(1,), keep=True))
@@ -138,8 +142,8 @@ def _avg_body(b: Build, x: Value, size: Any) -> Value:
 
 def _max_body(b: Build, x: Value, size: Any) -> Value:
     for axis, n, count in _bins(x.type, size):
-        if _divides(n, count):
-            x = b(MAX, _apart(b, x, axis, n, count), axes=(axis + 1,))
+        if _alike(n, count):
+            x = _each_bin(b, MAX, x, axis, n, count)
             continue
         rest = (1,) * (x.type.rank - axis - 1)
         held = b(RESHAPE, _held(b, n, count), shape=(count, n, *rest))
