@@ -20,11 +20,11 @@ def checks(builder: Builder) -> list[Check]:
     found = []
     for require in builder.scopes[0].requires:
         condition = builder.fix(require.condition)
-        if _decidable(builder, condition):
+        if decidable(builder, condition):
             found.append(Check(condition, _told(builder, require.message)))
     for site, (condition, arms) in builder.arms_taken.items():
         fixed = builder.fix(condition)
-        if len(arms) == 2 or not _decidable(builder, fixed):
+        if len(arms) == 2 or not decidable(builder, fixed):
             continue
         holds: Expr | None = fixed if arms == {0} else expr.negate(fixed)
         assert holds is not None
@@ -41,7 +41,7 @@ def _written_for(condition: Expr) -> Check:
     return Check(condition, f"this source was written for {expr.show(condition)}")
 
 
-def _decidable(builder: Builder, condition: Expr) -> bool:
+def decidable(builder: Builder, condition: Expr) -> bool:
     """Whether the constructor knows what it takes to decide the condition."""
     unknown = {n for f in builder.frames for n, v in f.names.items() if isinstance(v, Size)}
     known = {*builder.definition.params, *builder.definition.sizes} - unknown

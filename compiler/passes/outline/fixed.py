@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
+from ...expr import Expr
 from ...graph import Loop
+from .checks import decidable
 from .frame import agree, plain, same
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def fixed(builder: Builder) -> dict[str, Any]:
         found |= {name: size for name, size in known.items() if isinstance(size, int)}
     conditions = [c for c, arms in builder.arms_taken.values() if len(arms) < 2]
     decided = [expr.names(loop.table) for loop in unseen(builder)]
-    decided += [expr.names(c) for c in conditions]
+    decided += [expr.names(c) for c in conditions if not _checked(builder, c)]
     for names in decided:
         for name in origins(builder, names) & set(definition.params):
             values = [frame.names[name] for frame in frames]
@@ -39,6 +42,15 @@ def fixed(builder: Builder) -> dict[str, Any]:
     for name in sorted(origins(builder, written) & set(definition.params)):
         found[name] = agree(frames, [plain(frame.names[name]) for frame in frames])
     return found
+
+
+def _checked(builder: Builder, condition: Expr) -> bool:
+    """Whether a block's constructor checks rather that two of its numbers are related as they were
+    seen to be: `C == width`."""
+    related = isinstance(condition, ast.Compare) and all(
+        expr.names(side) for side in (condition.left, *condition.comparators)
+    )
+    return builder.definition.kind == "block" and related and decidable(builder, condition)
 
 
 def literals(found: Mapping[str, Any]) -> dict[str, Any]:

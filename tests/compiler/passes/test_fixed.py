@@ -41,6 +41,28 @@ model Net(k = 2, deep = 2, free = 5):
     assert expr.show(check.condition) == "C == 5"
 
 
+def test_numbers_that_are_only_seen_to_be_equal_are_checked() -> None:
+    text = """
+block Res(width):
+    in  x: f32[B, C]
+    out y: f32[B, width]
+    skip = x if C == width else x -> linear(width)
+    y = skip + (x -> linear(width) -> relu)
+model Net(width = 4, n = 2):
+    in  x: f32[B, 3]
+    out y: f32[B, 2]
+    h = x -> linear(width)
+    repeat n:
+        h = h -> Res(width)
+    y = h -> linear(2)
+"""
+    made = classes(text)
+    assert [hyper.name for hyper in made["Net"].params] == ["width", "n"]
+    assert [hyper.name for hyper in made["Res"].params] == ["width"]
+    (check,) = made["Res"].checks
+    assert expr.show(check.condition) == "C == width"
+
+
 CHOSEN = """
 block Act(f):
     in  x: f32[B, C]
