@@ -248,6 +248,7 @@ class Calls:
             home=held.home,
         )  # fmt: skip
         scope.exprs = _expressed(held, frame.scope)
+        _bind_home(held, frame.scope)
         scope.inputs = {name: tensor.value for name, tensor in given.items()}
         self.entered[scope] = block
         lines = len(block.definition.params) + len(block.inputs) + len(block.outputs)
@@ -334,6 +335,18 @@ def _expressed(held: HeldBlock, at: Scope) -> dict[str, Expr]:
     around = set(at.ancestors())
     gone = {n for s in held.home.ancestors() if s not in around for n in s.values}
     return {k: e for k, e in held.exprs.items() if not expressions.names(e) & gone}
+
+
+def _bind_home(held: HeldBlock, at: Scope) -> None:
+    """Where a block is held in one block and called in another, which has no expressions for what
+    it was given: records that as a static `if` of the former whose other arm nobody has seen."""
+    read = {n for e in held.exprs.values() for n in expressions.names(e)}
+    if held.home.block is at.block or not read:
+        return
+    condition = expressions.unknown(read)
+    ifs = held.home.ifs
+    if not any(expressions.same(condition, known) for known, _ in ifs.values()):
+        ifs[-1 - len(ifs)] = (condition, 0)
 
 
 def _inner_labels(line: s.In) -> tuple[str | None, ...]:

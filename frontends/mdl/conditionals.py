@@ -55,20 +55,26 @@ class Conditionals:
         variable = frame.variables.get(name)
         test = frame.source(variable) if variable is not None else None
         if variable is None or variable.arm is None or test is None:
-            if isinstance(callee, (Op, Block)):
-                self._chosen(frame, node)
+            self._chosen(frame, node, callee)
             yield
             return
         frame.scope.ifs[node.site] = (test, variable.arm)
         with frame.arm(node.site, variable.arm):
             yield
 
-    def _chosen(self, frame: Frame, node: s.Call | s.Stage) -> None:
+    def _chosen(self, frame: Frame, node: s.Call | s.Stage, callee: Any) -> None:
         """Records by which names the op or block that is applied was chosen, as a static `if`
-        whose other arm nobody has seen: `x -> [relu, gelu][kind]`."""
+        whose other arm nobody has seen: `x -> [relu, gelu][kind]`. Of what is held, the element
+        of a list that no turn of a loop chooses."""
         expr = self.e.expressions.origin(frame, node.callee)
-        if expr is not None and names(expr):
-            frame.scope.ifs[node.site] = (unknown(names(expr)), 0)
+        read = set() if expr is None else names(expr)
+        if not isinstance(callee, (Op, Block)):
+            turns = [scope for scope in frame.scope.ancestors() if scope.kind == "iteration"]
+            turning = any(read & scope.values.keys() for scope in turns)
+            if turning or not isinstance(node.callee, s.Index):
+                return
+        if read:
+            frame.scope.ifs[node.site] = (unknown(read), 0)
 
     def record(self, frame: Frame, node: s.If | s.Conditional, taken: bool) -> int:
         """Notes which arm of a static `if` was taken; the arm's number."""

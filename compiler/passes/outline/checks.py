@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ... import expr
 from ...dim import Size
 from ...expr import Expr
+from ...graph import Loop
 from ...program import Check
+from .wholes import length
 
 if TYPE_CHECKING:
     from .classes import Builder
@@ -32,9 +35,29 @@ def checks(builder: Builder) -> list[Check]:
             holds = _excused(builder, site, holds)
         if holds is not None:
             found.append(_written_for(holds))
+    found += _unrun(builder)
     for name, size in builder.held.items():
         found.append(_written_for(ast.Compare(expr.name(name), [ast.Eq()], [expr.literal(size)])))
     return found
+
+
+def unseen(builder: Builder) -> Iterator[Loop]:
+    """The loops that run no time in any instance, so that nobody knows what they do."""
+    bodies = [body for scope in builder.scopes for body in builder.bodies(scope)]
+    sites = {loop.site for body in bodies for loop in body.loops.values() if loop.count}
+    for body in bodies:
+        yield from (loop for loop in body.loops.values() if loop.site not in sites)
+
+
+def _unrun(builder: Builder) -> list[Check]:
+    """That the loops whose bodies nobody has seen run no time."""
+    found: dict[str, Check] = {}
+    for loop in unseen(builder):
+        count = builder.fix(length(loop.table) if loop.variables else loop.table)
+        holds = ast.Compare(count, [ast.LtE()], [expr.literal(0)])
+        if decidable(builder, holds) and all(frame.evaluate(holds) for frame in builder.frames):
+            found.setdefault(expr.show(holds), _written_for(holds))
+    return [*found.values()]
 
 
 def _written_for(condition: Expr) -> Check:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from ... import expr
 from ...expr import Expr
-from ...graph import Loop
-from .checks import decidable
+from .checks import decidable, unseen
 from .frame import agree, plain, same
 
 if TYPE_CHECKING:
@@ -38,7 +37,9 @@ def fixed(builder: Builder) -> dict[str, Any]:
             if all(same(plain(v), plain(values[0])) for v in values):
                 found[name] = values[0]
     written = builder.tree.tables.get(definition, set()) | builder.unexplained
-    written |= {name for c in conditions if not expr.known(c) for name in expr.names(c)}
+    own = {*definition.params, *definition.sizes}
+    read = [expr.names(c) for c in conditions if not (expr.known(c) and expr.names(c) <= own)]
+    written |= set().union(*read)  # by what no check can ask for: it knows no turn of a loop
     for name in sorted(origins(builder, written) & set(definition.params)):
         found[name] = agree(frames, [plain(frame.names[name]) for frame in frames])
     return found
@@ -62,14 +63,6 @@ def literals(found: Mapping[str, Any]) -> dict[str, Any]:
         except TypeError:
             del kept[name]
     return kept
-
-
-def unseen(builder: Builder) -> Iterator[Loop]:
-    """The loops that run no time in any instance, so that nobody knows what they do."""
-    bodies = [body for scope in builder.scopes for body in builder.bodies(scope)]
-    sites = {loop.site for body in bodies for loop in body.loops.values() if loop.count}
-    for body in bodies:
-        yield from (loop for loop in body.loops.values() if loop.site not in sites)
 
 
 def origins(builder: Builder, names: Set[str]) -> set[str]:
@@ -99,4 +92,4 @@ def origins(builder: Builder, names: Set[str]) -> set[str]:
     return found
 
 
-__all__ = ["fixed", "literals", "origins", "unseen"]
+__all__ = ["fixed", "literals", "origins"]

@@ -128,17 +128,17 @@ def _size(part: Part, var: Var, one: Dim) -> Dim:
 
 def _count(loop: Repeat) -> Expr:
     """How many times a loop runs."""
-    return _length(loop.table) if loop.variables else loop.table
+    return length(loop.table) if loop.variables else loop.table
 
 
-def _length(table: Expr) -> Expr:
+def length(table: Expr) -> Expr:
     """How many rows a table has: `count` of range(count), len(xs) of enumerate(xs)."""
     match table:
         case ast.Call(func=ast.Name(id="range"), args=[count]):
             return count
         case ast.Call(func=ast.Name(id="enumerate" | "zip"), args=[rows, *_]):
-            return _length(rows)
+            return length(rows)
     return ast.Call(ast.Name("len", ast.Load()), [table], [])
 
 
-__all__ = ["infer", "operands"]
+__all__ = ["infer", "length", "operands"]

@@ -95,3 +95,71 @@ def test_no_source_offers_what_it_is_written_for_one_value_of(target: str) -> No
     text = made.source
     assert ("free: int = 5" in text) == (target != "openvino")
     assert not re.search(r"\b[knj]: int", text)
+
+
+HELD = """
+block Act(kind):
+    in  x: f32[B, C]
+    out y: f32[B, C]
+    y = x -> [relu, tanh, gelu][kind]
+block Twice(unit, w):
+    in  x: f32[B, C]
+    out y: f32[B, C]
+    y = x -> linear(w) -> unit -> linear(C) -> unit
+model Net(k = 1, free = 5):
+    in  x: f32[B, 4]
+    out y: f32[B, 2]
+    unit = Act(k)
+    y = x -> Twice(unit, free) -> linear(k) -> linear(2)
+"""
+ELEMENT = """
+model Net(k = 1, n = 2, free = 5):
+    in  x: f32[B, 4]
+    out y: f32[B, 2]
+    layers = [linear(4), linear(4)]
+    h = x -> layers[k]
+    for layer in layers:
+        h = h -> layer
+    y = h -> linear(k) -> linear(free) -> linear(2)
+"""
+TURNS = """
+block Act(kind):
+    in  x: f32[B, C]
+    out y: f32[B, C]
+    h = x
+    for i in range(3):
+        if i < kind:
+            h = h -> linear(C) -> relu
+    y = h
+model Net(k = 3, free = 5):
+    in  x: f32[B, 4]
+    out y: f32[B, 2]
+    y = x -> Act(k) -> linear(free) -> Act(k + 1) -> linear(k) -> linear(2)
+"""
+
+
+@pytest.mark.parametrize("text", [HELD, ELEMENT, TURNS])
+def test_what_is_passed_on_or_compared_in_turns_is_fixed(text: str) -> None:
+    assert [hyper.name for hyper in classes(text)["Net"].params] == ["free"]
+
+
+def test_a_loop_that_nobody_has_seen_run_is_checked() -> None:
+    text = """
+block Deep(n, w):
+    in  x: f32[B, C]
+    out y: f32[B, w]
+    h = x -> linear(w)
+    repeat max(n - 5, 0):
+        h = h -> relu -> linear(w)
+    for i in range(n - 3):
+        h = i * (h -> linear(w))
+    y = h
+model Net(k = 2, free = 5):
+    in  x: f32[B, 4]
+    out y: f32[B, 2]
+    y = x -> Deep(k, free) -> Deep(k + 1, 4) -> linear(2)
+"""
+    made = classes(text)
+    assert [hyper.name for hyper in made["Net"].params] == ["k", "free"]
+    shown = [expr.show(check.condition) for check in made["Deep"].checks]
+    assert shown == ["max(n - 5, 0) <= 0", "n - 3 <= 0"]
