@@ -27,11 +27,12 @@ def _roll(p: Parts) -> Expr:
     axes: Sequence[int] = p.apply.values["axes"]
     order = p.x.order or range(p.x.type.rank)
     stored = tuple(order.index(axis) for axis in axes)
-    shift = p["shift"]
-    if len(stored) > 1 or not isinstance(shift, ast.Tuple):
-        return p.fill("keras.ops.roll({x}, {shift}, axis={axes})", axes=literal(stored))
-    (one,) = shift.elts
-    return p.fill("keras.ops.roll({x}, {n}, axis={axis})", n=one, axis=literal(stored[0]))
+    shift, axis = p["shift"], literal(stored)
+    if len(stored) == 1 and isinstance(shift, ast.Tuple):
+        (shift,), axis = shift.elts, literal(stored[0])
+    elif not isinstance(p.apply.values["shift"], tuple):
+        axis = literal(stored[0])
+    return p.fill("keras.ops.roll({x}, {n}, axis={axis})", n=shift, axis=axis)
 
 
 def _range(p: Parts) -> Expr:

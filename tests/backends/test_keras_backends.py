@@ -16,14 +16,11 @@ from mlc.backends.artefact import Artefact
 from mlc.backends.keras import emit
 from mlc.compiler.graph import Graph
 from mlc.compiler.tensor import write
-from mlc.equivalence.feeds import inputs, seeded
-from mlc.equivalence.sizes import choose
 from mlc.frontends.mdl import load
 from tests.backends import single
-from tests.backends.test_keras_models import ALL
-from tests.backends.truth import Truth, near, weights_of
-from tests.proof import examples
-from tests.proof.examples import CONFIG
+from tests.backends.settings import EXAMPLES
+from tests.backends.test_keras_models import ALL, SMALL
+from tests.backends.truth import Truth, draw, near, weights_of
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
@@ -32,9 +29,6 @@ NAMES = [
 ]  # fmt: skip
 """The examples, and models with what is written in layers of the file's own."""
 
-
-REST = [name for name in CONFIG if name not in NAMES]
-"""The other examples."""
 
 NEAR = 1e-5
 """In float64, but for batch norms: Keras computes them in float32 on JAX and PyTorch. A gradient
@@ -50,12 +44,12 @@ class Job:
     """One model: its artefact, what it is fed, and what it must give in each mode."""
 
     def __init__(self, name: str, folder: Path) -> None:
+        text = ALL[name] if name in ALL else (EXAMPLES / f"{name}.mdl").read_text()
         self.name = name
-        self.graph: Graph = examples.small(name) if name in CONFIG else load(ALL[name], name)
+        self.graph: Graph = load(text, name, params=SMALL.get(name, {}))
         self.artefact: Artefact = emit(self.graph, name)
         self.artefact.save(folder)
-        (sizes,) = choose(self.graph, 1)
-        weights, feed = weights_of(self.graph), inputs(self.graph, sizes, seeded(0), optional=True)
+        weights, feed = weights_of(self.graph), draw(self.graph)
         write(folder / f"{name}.safetensors", dict(self.artefact.weight_map.convert(weights)))
         self.truth = Truth(self.graph, weights, feed, training=True)
         self.inferred = Truth(self.graph, weights, feed, training=False).outputs
@@ -103,12 +97,10 @@ class Job:
                 assert key[0] == "gradient" and not want.any(), key
 
 
-@pytest.fixture(scope="module", params=[NAMES, pytest.param(REST, marks=pytest.mark.proof)])
-def jobs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[Job]]:
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Job]]:
     folder = tmp_path_factory.mktemp("keras")
-    made = [Job(name, folder) for name in request.param]
+    made = [Job(name, folder) for name in NAMES]
     (folder / "jobs.json").write_text(json.dumps([job.told() for job in made]))
     return folder, made
 
