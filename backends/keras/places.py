@@ -28,10 +28,9 @@ def _roll(p: Parts) -> Expr:
     order = p.x.order or range(p.x.type.rank)
     stored = tuple(order.index(axis) for axis in axes)
     shift, axis = p["shift"], literal(stored)
-    if len(stored) == 1 and isinstance(shift, ast.Tuple):
-        (shift,), axis = shift.elts, literal(stored[0])
-    elif not isinstance(p.apply.values["shift"], tuple):
+    if len(stored) == 1:
         axis = literal(stored[0])
+        shift = shift.elts[0] if isinstance(shift, ast.Tuple) else shift
     return p.fill("keras.ops.roll({x}, {n}, axis={axis})", n=shift, axis=axis)
 
 
