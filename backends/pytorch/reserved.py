@@ -29,5 +29,6 @@ LOCALS = frozenset({"self", "torch", "nn", "F", "Tensor", "Path", "OrderedDict",
     "pad_packed_sequence",
     "packed",
     "rotary",
+    "rotary_interleaved",
 }
 """What emitted files import."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ...compiler import expr
 from ...compiler.expr import Expr, literal
 from ...compiler.graph import Node
 from ...compiler.program import Apply, Program, walk
 from ..source.parts import Parts
 from ..source.tree import is_literal
+
+NAMES: Mapping[str, str] = {"half": "rotary", "interleaved": "rotary_interleaved"}
+"""Pairing -> what turns such pairs."""
 
 
 def fits(node: Node) -> bool:
@@ -23,45 +27,36 @@ def rotary(p: Parts) -> Expr:
     if var is not None and var.type.rank == 2 and p.x.type.rank > 3:
         index = [ast.Slice(), *[literal(None)] * (p.x.type.rank - 3)]
         positions = ast.Subscript(positions, ast.Tuple(index, ast.Load()), ast.Load())
-    half = is_literal(p["pairing"], "half")
     return p.fill(
-        "rotary({x}, {positions}, base={base}, width={width}, interleaved={i})",
-        positions=positions, base=p.unless("base", 10000.0), i=None if half else literal(True),
+        f"{NAMES[p.fixed('pairing')]}({{x}}, {{positions}}, base={{base}}, width={{width}})",
+        positions=positions, base=p.unless("base", 10000.0),
     )  # fmt: skip
 
 
 def functions(program: Program) -> Iterator[str]:
-    """`rotary`, where the model has it."""
+    """One for each pairing that the model has."""
     found = [s for cls in program.classes for s in walk(cls.body)
              if isinstance(s, Apply) and s.op.name == "rotary"]  # fmt: skip
-    if found:
-        yield _function(found)
+    for pairing in NAMES:
+        if own := [s for s in found if is_literal(s.attrs["pairing"], pairing)]:
+            yield _function(pairing, own)
 
 
-def _function(found: Sequence[Apply]) -> str:
+def _function(pairing: str, found: Sequence[Apply]) -> str:
     placed = any(s.inputs[1] is not None for s in found)
     bases = any(not is_literal(s.attrs["base"], 10000.0) for s in found)
-    parted = any(not is_literal(s.attrs["width"], None) for s in found)
-    kinds = {is_literal(s.attrs["pairing"], "half") for s in found}
-    return "\n".join(
-        [
-            *_head(placed, bases, parted, kinds),
-            *_angles(placed, bases, parted),
-            *_turn(parted, kinds),
-            "",
-        ]
-    )
+    parted = any(expr.show(s.attrs["width"]) != "None" for s in found)
+    head = _head(pairing, placed, bases, parted)
+    return "\n".join([*head, *_angles(placed, bases, parted), *_turn(pairing, parted), ""])
 
 
-def _head(placed: bool, bases: bool, parted: bool, kinds: set[bool]) -> list[str]:
+def _head(pairing: str, placed: bool, bases: bool, parted: bool) -> list[str]:
     given = ["x: Tensor", *["positions: Tensor | None = None"] * placed]
-    given += ["*"] * (bases or parted or len(kinds) > 1)
+    given += ["*"] * (bases or parted)
     given += [*["base: float = 10000.0"] * bases, *["width: int | None = None"] * parted]
-    given += ["interleaved: bool = False"] * (len(kinds) > 1)
-    what = "neighbours" if kinds == {False} else "the halves"
-    what = what if len(kinds) == 1 else "pairs of elements"
+    what = "the halves" if pairing == "half" else "neighbours"
     return [
-        f"def rotary({', '.join(given)}) -> Tensor:",
+        f"def {NAMES[pairing]}({', '.join(given)}) -> Tensor:",
         f'    """Turn {what} of x (..., T, K) by angles that grow along T (Su et al. 2021)."""',
     ]
 
@@ -79,21 +74,18 @@ def _angles(placed: bool, bases: bool, parted: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _turn(parted: bool, kinds: set[bool]) -> list[str]:
-    start = ["    x, rest = x[..., :width], x[..., width:]"] if parted else []
-    y = "[a * cos - b * sin, b * cos + a * sin]"
-    halves = ["a, b = x.chunk(2, dim=-1)", f"y = torch.cat({y}, dim=-1)"]
-    pairs = ["a, b = x[..., ::2], x[..., 1::2]", f"y = torch.stack({y}, dim=-1).flatten(-2)"]
-    if len(kinds) > 1:
-        body = ["if interleaved:", *(f"    {line}" for line in pairs), "else:",
-                *(f"    {line}" for line in halves)]  # fmt: skip
-    else:
-        body = halves if kinds == {True} else pairs
-    end = "torch.cat([y, rest], dim=-1)" if parted else "y"
-    if not parted and len(kinds) == 1:
-        body = [body[0], body[1].replace("y = ", "return ", 1)]
-        return [f"    {line}" for line in body]
-    return [*start, *(f"    {line}" for line in body), f"    return {end}"]
+def _turn(pairing: str, parted: bool) -> list[str]:
+    pairs = "x.chunk(2, dim=-1)" if pairing == "half" else "x[..., ::2], x[..., 1::2]"
+    turned = "[a * cos - b * sin, b * cos + a * sin]"
+    y = f"torch.cat({turned}, dim=-1)"
+    y = y if pairing == "half" else f"torch.stack({turned}, dim=-1).flatten(-2)"
+    if not parted:
+        return [f"    a, b = {pairs}", f"    return {y}"]
+    return [
+        "    x, rest = x[..., :width], x[..., width:]",
+        f"    a, b = {pairs}",
+        f"    return torch.cat([{y}, rest], dim=-1)",
+    ]
 
 
 __all__ = ["fits", "functions", "rotary"]

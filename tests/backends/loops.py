@@ -315,6 +315,16 @@ model Turned(base = 500.0, w = 4):
     h = rotary(x, base = base) * rotary(x, q, width = w)
     y = rotary(x, p) + h - rotary(x, pairing = "interleaved", width = 6)
 """,
+    "read_outside": """
+model Outside:
+    in  x: f32[B, 4]
+    out y: f32[B, 4]
+    h = x
+    for width in [4, 5]:
+        enc = linear(width)
+        h = relu(enc(h)) @ enc.weight
+    y = h
+""",
     "sizes_behind": """
 block Side(a, b):
     in  x: f32[B, C, H, W]

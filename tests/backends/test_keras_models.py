@@ -247,22 +247,6 @@ def test_weights_that_no_output_depends_on_are_left_out(tmp_path: Path) -> None:
     assert paths == {"calls", *own, *(f"twice1.{part}" for part in (*more, "scale", "place"))}
 
 
-def test_a_weight_that_a_loop_reads_outside_its_layers_is_refused() -> None:
-    text = """
-model Net:
-    in  x: f32[B, 4]
-    out y: f32[B, 4]
-    h = x
-    for width in [4, 5]:
-        enc = linear(width)
-        h = relu(enc(h)) @ enc.weight
-    y = h
-"""
-    with pytest.raises(MlcError, match=r"enc.weight is read outside its layer") as refused:
-        emit(load(text, "net"), "net")
-    assert refused.value.code == "unsupported"
-
-
 def test_buffers_that_are_read_after_a_call_are_refused() -> None:
     text = """
 model Buffers:

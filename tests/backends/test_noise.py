@@ -193,5 +193,5 @@ def test_noise_of_images_is_drawn_as_it_is_stored(pool: Pool) -> None:
 
 
 def test_a_loop_that_draws_is_no_scan_over_layers() -> None:
-    with pytest.raises(mlc.MlcError, match="no loop of equal blocks"):
+    with pytest.raises(mlc.MlcError, match="the loop over layers of Shaken is not scanned"):
         mlc.compile(mlc.load(MODEL), "jax", tpu=True, scan_layers=True)
