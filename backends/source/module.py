@@ -71,7 +71,8 @@ def describe(cls: Class, orders: bool = True, facts: Iterable[Fact] = (), *, ver
     `verb` says what a model does, where it is not called.
     """
     limits = dict(_limits(facts))
-    told = {n: expr.show(e) for n, e in cls.chosen.items() if isinstance(e, ast.Subscript)}
+    plain = (ast.Subscript, ast.Call)
+    told = {n: expr.show(e) for n, e in cls.chosen.items() if isinstance(e, plain)}
     short = all(len(name) == 1 for name in (*cls.inputs, *cls.outputs)) and len(cls.inputs) == 1
     ins = ", ".join(_port(n, v, orders, short, limits, told) for n, v in cls.inputs.items())
     outs = ", ".join(_port(n, v, orders, short, limits, told) for n, v in cls.outputs.items())

@@ -85,7 +85,7 @@ def test_layers_and_blocks_in_a_body_are_members() -> None:
     assert "self.linear1 = nn.Linear(4, width)" in text
     assert "new = torch.tanh(self.linear1(x_t) + self.linear2(h))" in text
     text = source("nested", "pytorch")
-    assert "self.mix = Mix(D + 5)" in text
+    assert "self.mix = Mix(D + width, width)" in text
     assert "h2 = self.mix(torch.cat([x_t, h], dim=-1))" in text
     assert "h = torch.tanh(self.linear(h2)) if h2.mean() > 0.0 else 0.5 * h2" in text
     text = source("members", "jax")
