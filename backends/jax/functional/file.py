@@ -168,12 +168,7 @@ SPLIT_OR_NONE = '''def split(key: jax.Array | None) -> Iterator[Any]:
         yield one
 '''
 
-SCAN = '''def scan(block: Callable[..., Any], x: jax.Array, *layers: Any) -> Any:
-    """Apply stacked layers one after the other, as one that is compiled once.
-
-    Each takes x and its slice of the arrays in `layers`; what they give besides x is stacked.
-    """
-
+STEP = """
     def step(x: jax.Array, layer: tuple[Any, ...]) -> tuple[jax.Array, list[Any]]:
         y = block(x, *layer)
         x, *more = y if isinstance(y, tuple) else (y,)
@@ -181,9 +176,21 @@ SCAN = '''def scan(block: Callable[..., Any], x: jax.Array, *layers: Any) -> Any
 
     x, more = jax.lax.scan(step, xWIDE, layers)
     return (x, *more) if more else x
-'''
+"""
+"""How either `scan` ends."""
 
-SCAN_WITH_KEYS = '''def scan(
+SCAN = (
+    '''def scan(block: Callable[..., Any], x: jax.Array, *layers: Any) -> Any:
+    """Apply stacked layers one after the other, as one that is compiled once.
+
+    Each takes x and its slice of the arrays in `layers`; what they give besides x is stacked.
+    """
+'''
+    + STEP
+)
+
+SCAN_WITH_KEYS = (
+    '''def scan(
     block: Callable[..., Any], x: jax.Array, *layers: Any, key: jax.Array | None = None
 ) -> Any:
     """Apply stacked layers one after the other, as one that is compiled once.
@@ -194,15 +201,9 @@ SCAN_WITH_KEYS = '''def scan(
     if key is not None:
         count = len(jax.tree.leaves(layers)[0])
         layers = (*layers, jax.random.split(key, count))
-
-    def step(x: jax.Array, layer: tuple[Any, ...]) -> tuple[jax.Array, list[Any]]:
-        y = block(x, *layer)
-        x, *more = y if isinstance(y, tuple) else (y,)
-        return xWIDE, more
-
-    x, more = jax.lax.scan(step, xWIDE, layers)
-    return (x, *more) if more else x
 '''
+    + STEP
+)
 
 WITH_KEYS = {"split": SPLIT_OR_NONE, "scan": SCAN_WITH_KEYS}
 """Those of models that draw, whose key may be left out."""
