@@ -25,7 +25,7 @@ def sdpa(p: Parts) -> Expr:
         seen = _seen(p)
         both = _biased(seen if mask is None else tree("{a} & {b}", a=mask, b=seen), bias)
         if not is_literal(causal, True):
-            others = literal(None) if mask is None and bias is None else _biased(mask, bias)
+            others = _biased(mask, bias) or literal(None)
             both = tree("{a} if {c} else {b}", a=both, c=causal, b=others)
         mask, bias, causal = both, None, None
     return p.fill(
